@@ -1,0 +1,247 @@
+package mod
+
+import (
+	"context"
+
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// The way of a stanza through the extensions, in this order. Inside a phase the order must not matter; where it must, a
+// hook names in After the extensions that come before it.
+//
+//	Admit    may refuse it: policy, blocking, limits
+//	Rewrite  may change it: ids stripped and added, stamps
+//	Record   hands over what must be durable before anybody sees it
+//	(the batch commits)
+//	Fork     may add copies for other sessions
+//	(delivery)
+//	Observe  sees what became of it
+//
+// A stanza between two local accounts goes through each phase twice: once for its sender's side (Out), once for its
+// recipient's (In).
+
+// Side tells whose side of a stanza a hook is asked about.
+type Side uint8
+
+// The sides. Out is that of a local sender, In that of a local recipient.
+const (
+	Out Side = 1 << iota
+	In
+)
+
+// Kinds is a set of kinds of stanzas.
+type Kinds uint8
+
+// Sets of kinds.
+const (
+	Messages  Kinds = 1 << stanza.Message
+	Presences Kinds = 1 << stanza.Presence
+	IQs       Kinds = 1 << stanza.IQ
+	AllKinds        = Messages | Presences | IQs
+)
+
+// Pass is one stanza on its way through the phases of one side. It is valid during the call.
+type Pass struct {
+	// Stanza is the stanza as it stands. Rewrite may put a changed clone in its place, others leave it alone.
+	Stanza *stanza.Stanza
+	Side   Side
+	// Account is the bare JID of the local account whose side this is, or the host's own address.
+	Account jid.JID
+	// Session is the session that sent it, on side Out only; nil where the server itself did.
+	Session Session
+	// Targets are the sessions that will get a message, on side In from Rewrite on (RFC 6121 §8).
+	Targets []Session
+	// Stored says that the message was taken into a store from which its recipient will get it, so that it is not
+	// bounced although Targets is empty. A Record hook sets it.
+	Stored bool
+}
+
+// When says for which stanzas a hook runs.
+type When struct {
+	Side  Side  // Out, In or both
+	Kinds Kinds // which kinds
+	After []string
+}
+
+// Drop is what an Admit hook returns to end a stanza's way without an answer where the spec asks for that. Why goes
+// to the trace.
+type Drop struct{ Why string }
+
+// Error says that the stanza was dropped and why.
+func (d Drop) Error() string { return "dropped: " + d.Why }
+
+// AdmitHook may refuse a stanza. Func returns nil, a *stanza.Error that its sender gets, or a Drop. Another error
+// becomes internal-server-error and is logged.
+type AdmitHook struct {
+	When
+	Func func(ctx context.Context, p *Pass) error
+}
+
+// RewriteHook may set p.Stanza to a changed clone.
+type RewriteHook struct {
+	When
+	Func func(ctx context.Context, p *Pass) error
+}
+
+// RecordHook may return a write that is committed, together with those of the other stanzas of the batch, before the
+// stanza is delivered. The write obeys the rules of DB.Write. If it or the commit fails, the sender gets an error and
+// nobody gets the stanza.
+type RecordHook struct {
+	When
+	Func func(ctx context.Context, p *Pass) (func(tx Tx) error, error)
+}
+
+// Copy is one more delivery of a stanza, or of something made from it.
+type Copy struct {
+	To     Session
+	Stanza *stanza.Stanza
+}
+
+// ForkHook may add copies.
+type ForkHook struct {
+	When
+	Func func(ctx context.Context, p *Pass) []Copy
+}
+
+// Outcome is what became of a stanza on one side.
+type Outcome string
+
+// The outcomes.
+const (
+	Delivered Outcome = "delivered" // queued to at least one session
+	Stored    Outcome = "stored"    // kept for later
+	Forwarded Outcome = "forwarded" // handed to another side, server or component
+	Refused   Outcome = "refused"   // answered with an error
+	Dropped   Outcome = "dropped"   // ended without an answer, as the spec asks
+)
+
+// ObserveHook sees what became of a stanza.
+type ObserveHook struct {
+	When
+	Func func(ctx context.Context, p *Pass, o Outcome)
+}
+
+// Where says to which kind of address a request is made.
+type Where uint8
+
+// The addresses. A request without `to` is made to the sender's own account (RFC 6120 §10.3).
+const (
+	AtHost    Where = 1 << iota // the domain itself
+	AtAccount                   // the bare JID of a local account, asked by anybody; its owner included
+	AtOwn                       // the bare JID of the sender's own account; from others: service-unavailable
+	AtStream                    // a stream that has no resource yet (XEP-0077); Session is nil
+)
+
+// Request is an iq of type get or set on its way to a handler.
+type Request struct {
+	*stanza.Stanza
+	// Payload is the child element.
+	Payload *xmlstream.Element
+	// Session is the sender's session; nil where the sender is not local.
+	Session Session
+	// Account is the bare JID of the account that is asked, with AtAccount and AtOwn.
+	Account jid.JID
+	// Secure tells whether the sender's stream is encrypted (AtStream).
+	Secure bool
+	// Addr is the network address of the sender, host only (AtStream).
+	Addr string
+}
+
+// IQHandler answers requests of one payload. There is one for each payload, place and type; two stop the start.
+type IQHandler struct {
+	At           Where
+	Space, Local string
+	// Type is stanza.TypeGet or stanza.TypeSet.
+	Type string
+	// Quiet keeps Space out of the features that service discovery shows at At.
+	Quiet bool
+	// Slow runs Func on the worker of the session instead of its reader, so that the stanzas behind need not wait.
+	// Their order against the answer is then open.
+	Slow bool
+	// Func returns the payload of the result, which may be nil, or an error: a *stanza.Error goes to the sender,
+	// another becomes internal-server-error and is logged. ErrAnswered says that an answer was or will be sent by
+	// other means: exactly one.
+	Func func(ctx context.Context, r *Request) (*xmlstream.Element, error)
+}
+
+// ErrAnswered is returned by an IQHandler that sees to the answer itself.
+var ErrAnswered = answered{}
+
+type answered struct{}
+
+func (answered) Error() string { return "answered already" }
+
+// PresenceHandler takes presence of certain types over, after Admit and Rewrite. There is one for each side, type and
+// kind of address.
+type PresenceHandler struct {
+	Side Side
+	// Types are values of the type attribute; stanza.TypeAvailable is "".
+	Types []string
+	// Broadcast says: those without `to` (side Out). Otherwise: those with one.
+	Broadcast bool
+	// Func does what the presence asks for. On side Out with a `to`, returning nil sends p.Stanza on to the
+	// recipient's side; ErrAnswered ends its way here.
+	Func func(ctx context.Context, p *Pass) error
+}
+
+// StreamFeature is a child of <stream:features/> (RFC 6120 §4.3.2).
+type StreamFeature struct {
+	// Auth says: after authentication, where a resource may be bound. Otherwise: before, on an encrypted stream.
+	Auth bool
+	// Func returns the element, or nil.
+	Func func() *xmlstream.Element
+}
+
+// Feature is a feature of service discovery beside those that follow from the handlers.
+type Feature struct {
+	At  Where
+	Var string
+}
+
+// Hooks is what one instance of an extension does. All fields are optional.
+type Hooks struct {
+	IQ       []IQHandler
+	Presence []PresenceHandler
+
+	Admit   []AdmitHook
+	Rewrite []RewriteHook
+	Record  []RecordHook
+	Fork    []ForkHook
+	Observe []ObserveHook
+
+	StreamFeatures []StreamFeature
+
+	Features   []Feature
+	Identities []IdentityAt
+	// Forms returns the forms of extended service discovery at a place (XEP-0128).
+	Forms func(at Where) []*xmlstream.Element
+
+	// Bound is called after a resource was bound.
+	Bound func(ctx context.Context, s Session)
+	// Available is called when a session broadcasts available presence; initial says: for the first time since it was
+	// bound or unavailable. The presence extension has handled it already.
+	Available func(ctx context.Context, s Session, initial bool)
+	// Unbound is called when a session ended, however, after it was taken out of the directory. presence is its last
+	// available presence, or nil.
+	Unbound func(ctx context.Context, s Session, presence *stanza.Stanza)
+
+	// AccountRemoved deletes what the extension keeps of an account, in the transaction that deletes the account.
+	AccountRemoved func(ctx context.Context, tx Tx, account jid.JID) error
+	// BeforeAccountRemoved is called before, for what is owed to others, such as the end of subscriptions.
+	BeforeAccountRemoved func(ctx context.Context, account jid.JID) error
+
+	// Roster is given by the extension that keeps the rosters. One does.
+	Roster Roster
+
+	// Start is called when the host is complete, Stop when it ends.
+	Start func(ctx context.Context) error
+	Stop  func()
+}
+
+// IdentityAt is an identity at a place.
+type IdentityAt struct {
+	At Where
+	Identity
+}

@@ -1,0 +1,182 @@
+// Package mod is the surface of an extension: everything that an extension sees of the server, and nothing else.
+//
+// An extension is a folder mod/x with one exported variable, its Info, that mod/all lists. For each virtual host on
+// which the extension is enabled the server calls Info.New once and merges the Hooks that it returns with those of the
+// other extensions into tables that do not change while the server runs. Extensions keep no package-level state, hold
+// no sessions beyond a call, and start goroutines only by Host.Go.
+package mod
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// Info describes an extension. It is constant.
+type Info struct {
+	// Name is the folder's name and that of the section [mod.NAME] of the configuration: lower-case ASCII.
+	Name string
+	// Specs lists what it implements, each as "XEP-0199 2.0.1" or "RFC 6121 §2".
+	Specs []string
+	// Doc says in one sentence for operators what it does.
+	Doc string
+	// Off says that the extension is not enabled unless the configuration does so.
+	Off bool
+	// Config returns a pointer to a new configuration struct that holds the defaults, or is nil where there is
+	// nothing to configure. Its fields have `toml:"name"` and `doc:"one sentence"` tags; durations are of type
+	// Duration. Where *T has a method Validate() error, it is called after reading.
+	Config func() any
+	// Schema holds the migrations of its tables, as internal/db reads them: schema/NNNN_x.sql. Nil without tables.
+	Schema fs.FS
+	// New makes the instance for one host. cfg is what Config returned, filled in. The services of h other than DB,
+	// Log, Clock and Domain may be used from Hooks.Start on, not yet within New.
+	New func(h Host, cfg any) (*Hooks, error)
+}
+
+// Duration is a time.Duration that configuration files write as "90s" or "24h".
+type Duration time.Duration
+
+// UnmarshalText reads Go's notation of a duration.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// MarshalText writes Go's notation of a duration.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Clock tells the time. Tests bring their own.
+type Clock interface {
+	Now() time.Time
+}
+
+// Host is one virtual domain with its services.
+type Host interface {
+	// Domain returns the address of the host itself.
+	Domain() jid.JID
+	// DB returns the database. All hosts share one: tables have a column for the host or for the bare JID.
+	DB() DB
+	Clock() Clock
+	// Log returns a logger that names host and extension. Bodies, passwords and tokens are never logged.
+	Log() *slog.Logger
+	// Go runs f on a goroutine that the host owns: a panic in f is logged and counted, and ctx ends when the host stops.
+	// name is for people, such as "prune".
+	Go(name string, f func(ctx context.Context))
+
+	// Sessions returns the bound resources of a local account, highest priority first, those without presence last.
+	// The slice is the caller's.
+	Sessions(bare jid.JID) []Session
+	// Session returns the bound resource of exactly this address, or nil.
+	Session(full jid.JID) Session
+	// Route sends a stanza on its way as from s.From, an address of this host: through the phases to a local or remote
+	// recipient. It does not wait for the recipient. Errors come back as stanzas.
+	Route(ctx context.Context, s *stanza.Stanza)
+	// Ask routes an iq of type get or set, and calls done once with the answer, or with nil after a timeout of 30
+	// seconds. An answer counts only where it comes from the address that was asked.
+	Ask(ctx context.Context, s *stanza.Stanza, done func(answer *stanza.Stanza))
+
+	Accounts() Accounts
+	// Roster returns what the extension that provides the roster gives; never nil.
+	Roster() Roster
+	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
+	Disco(at Where) Disco
+}
+
+// Session is a bound resource of a local account (RFC 6120 §7).
+type Session interface {
+	// JID returns the full JID.
+	JID() jid.JID
+	// Send queues a stanza for the client and never blocks. The session stamps `to` where it is absent. A session that
+	// has ended drops it: routing decides before who gets a message.
+	Send(s *stanza.Stanza)
+	// Presence returns the last available presence that the client broadcast, or nil while it is unavailable.
+	Presence() *stanza.Stanza
+	// SetPresence keeps p, nil for unavailable, and its priority. It belongs to the extension that handles presence.
+	SetPresence(p *stanza.Stanza, priority int8)
+	// Priority returns the priority of the last presence.
+	Priority() int8
+	// Flag returns what SetFlag kept under this key, or "".
+	Flag(key string) string
+	// SetFlag keeps a small value with the session, where every node of a cluster sees it; "" removes it. Keys start
+	// with the name of the extension.
+	SetFlag(key, value string)
+	// Directed tells the addresses to which the client has sent directed presence and not yet unavailable
+	// (RFC 6121 §4.6.3). Direct adds or removes one; it returns false where there are too many already.
+	Directed() []jid.JID
+	Direct(to jid.JID, available bool) bool
+	// Close ends the stream with a stream error, or without one where condition is "".
+	Close(condition, text string)
+	// LastActive returns when the client sent its last stanza.
+	LastActive() time.Time
+}
+
+// Accounts are the users of a host.
+type Accounts interface {
+	// Exists tells whether there is an account of this localpart.
+	Exists(ctx context.Context, local string) (bool, error)
+	// Create makes an account. It returns a *stanza.Error: conflict where it exists, not-acceptable where name or
+	// password do not please.
+	Create(ctx context.Context, local, password string) error
+	// SetPassword replaces the password.
+	SetPassword(ctx context.Context, local, password string) error
+	// Delete removes the account and, by Hooks.AccountRemoved, all that extensions keep of it, in one transaction; then it
+	// ends the account's sessions.
+	Delete(ctx context.Context, local string) error
+}
+
+// Subscription is the state of a roster item: who sees whose presence (RFC 6121 §2.1.2.5).
+type Subscription uint8
+
+// The states of a subscription.
+const (
+	SubNone Subscription = 0
+	SubTo   Subscription = 1 // the user sees the contact
+	SubFrom Subscription = 2 // the contact sees the user
+	SubBoth Subscription = SubTo | SubFrom
+)
+
+// String returns the value of the wire: none, to, from, both.
+func (s Subscription) String() string {
+	return [...]string{"none", "to", "from", "both"}[s&3]
+}
+
+// Contact is an item of a roster, as other extensions see it.
+type Contact struct {
+	JID          jid.JID
+	Name         string
+	Subscription Subscription
+	Groups       []string
+}
+
+// Roster answers questions about the rosters of local accounts.
+type Roster interface {
+	// Contact returns an item of the roster of the account owner.
+	Contact(ctx context.Context, owner, contact jid.JID) (Contact, bool, error)
+	// Contacts returns the whole roster.
+	Contacts(ctx context.Context, owner jid.JID) ([]Contact, error)
+}
+
+// Identity is an identity in service discovery (XEP-0030 §3.1).
+type Identity struct {
+	Category, Type, Name, Lang string
+}
+
+// Disco is an answer of service discovery (XEP-0030, XEP-0128).
+type Disco struct {
+	Identities []Identity
+	Features   []string
+	Forms      []*xmlstream.Element // jabber:x:data forms of type result
+	Items      []DiscoItem
+}
+
+// DiscoItem is an entity associated with a host.
+type DiscoItem struct {
+	JID        jid.JID
+	Node, Name string
+}
