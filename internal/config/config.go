@@ -1,0 +1,236 @@
+// Package config owns the settings of the server: one TOML 1.0 file, read strictly into typed values. A key that does not
+// exist, a value of the wrong type or out of range, and settings that contradict each other are errors that name file, line
+// and cure; a configuration is used as a whole or not at all. The structs of this package are also the reference: their `doc`
+// tags make the example file and the description that `sabir config example` and `sabir config describe` print.
+//
+// Nothing is taken from the environment. Relative paths count from the folder of the file.
+package config
+
+import (
+	"slices"
+
+	"sabir/internal/observe"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+)
+
+// Config is a whole configuration, validated. It does not change after Load returned it.
+type Config struct {
+	DataDir  string   `toml:"data_dir" doc:"Folder for what the server keeps itself: the SQLite database and the token of the admin listener. It is made with mode 0700."`
+	Insecure bool     `toml:"insecure" doc:"For test suites and old tools: TLS becomes optional and PLAIN may be offered without it. Refused unless every listener is on a loopback address."`
+	Hosts    []Host   `toml:"host" doc:"One block for each domain that is served."`
+	Database Database `toml:"database" doc:"Where accounts, rosters and messages are kept."`
+	Listen   []Listen `toml:"listen" doc:"One block for each socket. Without any, the default ports are opened on all addresses, the admin port on loopback."`
+	Limits   Limits   `toml:"limits" doc:"Bounds on what clients may use up."`
+	Auth     Auth     `toml:"auth" doc:"How users log in."`
+	Web      Web      `toml:"web" doc:"What the HTTPS listener serves."`
+	Log      Log      `toml:"log" doc:"What is written to standard error."`
+
+	path string
+	// mods holds the decoded section of each extension, "" for the whole server and by domain where a host differs.
+	mods map[string]map[string]any
+}
+
+// Host is one virtual domain.
+type Host struct {
+	Domain      string   `toml:"domain" doc:"The domain part of the addresses of its users."`
+	Certificate string   `toml:"certificate" doc:"File with the certificate chain in PEM, the host's own certificate first."`
+	Key         string   `toml:"key" doc:"File with the private key in PEM."`
+	Admins      []string `toml:"admins" doc:"Bare addresses, or local parts of this domain, of those who may administer it."`
+	Enabled     []string `toml:"enabled" doc:"Extensions to enable besides those that are on by default."`
+	Disabled    []string `toml:"disabled" doc:"Extensions to leave out."`
+	Anonymous   *bool    `toml:"anonymous" doc:"Overrides auth.anonymous for this domain."`
+
+	jid    jid.JID
+	admins []jid.JID
+}
+
+// JID returns the prepared address of the host.
+func (h *Host) JID() jid.JID { return h.jid }
+
+// AdminJIDs returns the bare addresses of those who may administer the host. The slice is not to be changed.
+func (h *Host) AdminJIDs() []jid.JID { return h.admins }
+
+// Enables tells whether the host has the extension of this name; off says that the extension is not on by default.
+func (h *Host) Enables(name string, off bool) bool {
+	if slices.Contains(h.Disabled, name) {
+		return false
+	}
+	return !off || slices.Contains(h.Enabled, name)
+}
+
+// Database says where the data is.
+type Database struct {
+	URL     observe.Secret `toml:"url" doc:"sqlite:PATH for the embedded database, or postgres://user:password@host/name for PostgreSQL 14 or newer."`
+	URLFile string         `toml:"url_file" doc:"File that holds the URL instead, so that a password need not stand here."`
+}
+
+// Purpose says what is spoken on a socket.
+type Purpose string
+
+// The purposes of sockets.
+const (
+	C2S    Purpose = "c2s"     // clients, TCP with STARTTLS (RFC 6120)
+	C2STLS Purpose = "c2s_tls" // clients, direct TLS (XEP-0368)
+	HTTPS  Purpose = "https"   // web client, WebSocket (RFC 7395) and what else goes over HTTP
+	S2S    Purpose = "s2s"     // other servers, TCP with STARTTLS
+	S2STLS Purpose = "s2s_tls" // other servers, direct TLS (XEP-0368)
+	Admin  Purpose = "admin"   // commands, metrics and health over HTTP without TLS; loopback only
+)
+
+// Purposes lists all purposes in the order in which they are documented.
+var Purposes = []Purpose{C2S, C2STLS, HTTPS, S2S, S2STLS, Admin}
+
+// Port returns the default port of a purpose.
+func (p Purpose) Port() int {
+	switch p {
+	case C2S:
+		return 5222
+	case C2STLS:
+		return 5223
+	case HTTPS:
+		return 5443
+	case S2S:
+		return 5269
+	case S2STLS:
+		return 5270
+	case Admin:
+		return 5280
+	}
+	return 0
+}
+
+// TLS tells whether a connection of this purpose starts with a TLS handshake.
+func (p Purpose) TLS() bool { return p == C2STLS || p == HTTPS || p == S2STLS }
+
+// Listen is one socket.
+type Listen struct {
+	Address   string   `toml:"address" doc:"Address and port, such as \"[::]:5222\" or \"127.0.0.1:5222\"; port 0 takes any free one."`
+	Purpose   Purpose  `toml:"purpose" doc:"What is spoken there: c2s (clients, STARTTLS), c2s_tls (clients, direct TLS), https, s2s, s2s_tls (other servers) or admin (loopback only)."`
+	Proxy     bool     `toml:"proxy" doc:"A proxy stands before this socket and sends the PROXY protocol, version 1 or 2. Connections without it are refused."`
+	ProxyFrom []string `toml:"proxy_from" doc:"Addresses or networks (CIDR) of the proxies that are believed; without any, whoever reaches the socket."`
+}
+
+// Limits are the bounds on what clients may use up.
+type Limits struct {
+	BeforeAuth            StreamLimits `toml:"before_auth" doc:"Of a stream before its user has logged in."`
+	AfterAuth             StreamLimits `toml:"after_auth" doc:"Of a stream after that."`
+	AuthTimeout           mod.Duration `toml:"auth_timeout" doc:"Time from the connection to the login, after which the connection is closed."`
+	HandshakeTimeout      mod.Duration `toml:"handshake_timeout" doc:"Time for a TLS handshake."`
+	PingAfter             mod.Duration `toml:"ping_after" doc:"Silence after which a client is asked whether it is still there (XEP-0199); 0 never asks."`
+	PingTimeout           mod.Duration `toml:"ping_timeout" doc:"Time for any sign of life after that; then the stream is closed."`
+	WriteTimeout          mod.Duration `toml:"write_timeout" doc:"Time in which a client must take what is sent to it; then the stream is closed."`
+	Resources             int          `toml:"resources" doc:"Bound resources of one account at a time."`
+	ConnectionsPerAddress int          `toml:"connections_per_address" doc:"Connections at a time from one IPv4 address or one IPv6 /64 network; 0 for no limit."`
+	Connections           int          `toml:"connections" doc:"Connections at a time in all; 0 for no limit but that of the operating system."`
+	QueueBytes            int          `toml:"queue_bytes" doc:"Bytes that may wait for one session that does not read; beyond, it is disconnected."`
+	ByteRate              int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
+	ByteBurst             int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
+}
+
+// StreamLimits bound the XML that is read from a stream.
+type StreamLimits struct {
+	Bytes      int `toml:"bytes" doc:"Bytes of one stanza."`
+	Depth      int `toml:"depth" doc:"Nesting of elements; the stanza itself counts 1."`
+	Attributes int `toml:"attributes" doc:"Attributes of one element, namespace declarations included."`
+	Elements   int `toml:"elements" doc:"Elements within one stanza."`
+	Name       int `toml:"name" doc:"Bytes of the name of an element or attribute, prefix included."`
+}
+
+// Auth says how users log in.
+type Auth struct {
+	Mechanisms    []string     `toml:"mechanisms" doc:"SASL mechanisms to offer, best first; those that a connection does not allow are left out by themselves."`
+	SCRAMSHA1     bool         `toml:"scram_sha1" doc:"Offer SCRAM-SHA-1, the only one that many older clients know."`
+	Plain         bool         `toml:"plain" doc:"Offer PLAIN. It shows the password to the server, and is offered under TLS only."`
+	Anonymous     bool         `toml:"anonymous" doc:"Offer ANONYMOUS: anybody may come in under a random temporary address."`
+	ClientCA      string       `toml:"client_ca" doc:"File with the certificates, in PEM, of the authorities whose client certificates are accepted for EXTERNAL (XEP-0178)."`
+	Iterations    int          `toml:"iterations" doc:"Iterations of PBKDF2 for passwords that are set from now on; at least 4096."`
+	Attempts      int          `toml:"attempts" doc:"Failed logins after which a stream is closed."`
+	Failures      int          `toml:"failures" doc:"Failed logins of one account from one address within failure_window, after which further ones are refused for a while; 0 for no limit."`
+	FailureWindow mod.Duration `toml:"failure_window" doc:"The time in which failures count."`
+}
+
+// Web says what the HTTPS listener serves.
+type Web struct {
+	Client  bool     `toml:"client" doc:"Serve the web client at /."`
+	Origins []string `toml:"origins" doc:"Origins of other web sites whose pages may connect over WebSocket, such as \"https://chat.example.org\"; \"*\" for all."`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string `toml:"level" doc:"debug, info, warn or error."`
+	Format string `toml:"format" doc:"text or json."`
+}
+
+// Path returns the file from which the configuration was read, or "".
+func (c *Config) Path() string { return c.path }
+
+// Host returns the host of this prepared domain, or nil.
+func (c *Config) Host(domain string) *Host {
+	for i := range c.Hosts {
+		if c.Hosts[i].jid.Domain() == domain {
+			return &c.Hosts[i]
+		}
+	}
+	return nil
+}
+
+// Mod returns the settings of an extension on the host of this prepared domain: what Section.New returned, filled in from [mod.NAME]
+// and then from the host's own [host.mod.NAME]. It is nil for an extension that has none. The value is shared and must not be changed.
+func (c *Config) Mod(domain, name string) any {
+	if v, ok := c.mods[domain][name]; ok {
+		return v
+	}
+	return c.mods[""][name]
+}
+
+// Section is what the composition root tells of an extension.
+type Section struct {
+	// Name is that of the extension and of its section [mod.NAME].
+	Name string
+	// Doc is one sentence for operators.
+	Doc string
+	// Off says that the extension is not on by default.
+	Off bool
+	// New returns a pointer to a struct of settings that holds the defaults; nil where there is nothing to configure.
+	New func() any
+}
+
+// Default returns the configuration of an empty file: no host, everything else at its default.
+func Default() *Config {
+	return &Config{
+		DataDir: "data",
+		Database: Database{
+			URL: "sqlite:data/sabir.db",
+		},
+		Limits: Limits{
+			BeforeAuth:            StreamLimits{Bytes: 16 << 10, Depth: 16, Attributes: 50, Elements: 64, Name: 256},
+			AfterAuth:             StreamLimits{Bytes: 256 << 10, Depth: 100, Attributes: 50, Elements: 10000, Name: 256},
+			AuthTimeout:           seconds(60),
+			HandshakeTimeout:      seconds(15),
+			PingAfter:             seconds(5 * 60),
+			PingTimeout:           seconds(60),
+			WriteTimeout:          seconds(60),
+			Resources:             16,
+			ConnectionsPerAddress: 1024,
+			QueueBytes:            2 << 20,
+			ByteRate:              1 << 20,
+			ByteBurst:             4 << 20,
+		},
+		Auth: Auth{
+			Mechanisms: []string{
+				"EXTERNAL",
+				"SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS",
+				"SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1",
+				"PLAIN", "ANONYMOUS",
+			},
+			SCRAMSHA1:     true,
+			Iterations:    100_000,
+			Attempts:      5,
+			Failures:      10,
+			FailureWindow: seconds(600),
+		},
+		Web: Web{Client: true},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}

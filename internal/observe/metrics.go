@@ -1,0 +1,149 @@
+package observe
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sabir/mod"
+	"sabir/xmpp/stanza"
+)
+
+// outcomes are the label values of stanzas, in the order of the columns of Metrics.stanzas; the last one catches the rest.
+var outcomes = [...]mod.Outcome{mod.Delivered, mod.Stored, mod.Forwarded, mod.Refused, mod.Dropped, "other"}
+
+// Metrics are the figures of one server. Its methods may be called from any goroutine, and those of the way of a stanza cost an
+// atomic addition: their counters are looked up once, here.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	stanzas     [3][len(outcomes)]prometheus.Counter
+	sessions    *prometheus.GaugeVec
+	connections *prometheus.GaugeVec
+	accepted    *prometheus.CounterVec
+	refused     *prometheus.CounterVec
+	queue       prometheus.Gauge
+	commit      prometheus.Histogram
+	commitSize  prometheus.Histogram
+	commitFails prometheus.Counter
+	read, write prometheus.Histogram
+	logins      *prometheus.CounterVec
+	panics      *prometheus.CounterVec
+	streamErrs  *prometheus.CounterVec
+}
+
+// NewMetrics returns metrics at zero with a registry of their own, which has the figures of the Go runtime and of the process too.
+func NewMetrics() *Metrics {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{registry: r}
+
+	stanzas := counter(r, "stanzas_total", "Stanzas that ended their way, by kind and by what became of them.", "kind", "outcome")
+	for k := range m.stanzas {
+		for i, o := range outcomes {
+			m.stanzas[k][i] = stanzas.WithLabelValues(stanza.Kind(k).String(), string(o))
+		}
+	}
+	m.sessions = gauge(r, "sessions", "Bound resources, by transport.", "transport")
+	m.connections = gauge(r, "connections", "Open connections, by the purpose of the socket.", "purpose")
+	m.accepted = counter(r, "connections_accepted_total", "Connections that were accepted, by the purpose of the socket.", "purpose")
+	m.refused = counter(r, "connections_refused_total", "Connections that were closed at once, by reason.", "reason")
+	m.logins = counter(r, "logins_total", "Logins, by mechanism and outcome (success, or the SASL condition).", "mechanism", "outcome")
+	m.panics = counter(r, "panics_total", "Panics that were caught, by the extension in which they happened.", "extension")
+	m.streamErrs = counter(r, "stream_errors_total", "Streams that the server ended with an error, by condition.", "condition")
+
+	m.queue = prometheus.NewGauge(opts("queue_bytes", "Bytes that wait for clients to read them."))
+	m.commitFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_commit_failures_total", "Group commits that failed.")))
+	m.commit = histogram("store_commit_seconds", "Time of a group commit.", prometheus.ExponentialBuckets(0.0001, 2, 16))
+	m.commitSize = histogram("store_commit_writes", "Writes in a group commit.", prometheus.ExponentialBuckets(1, 2, 12))
+	m.read = histogram("store_read_seconds", "Time of a read.", prometheus.ExponentialBuckets(0.00001, 3, 12))
+	m.write = histogram("store_write_seconds", "Time from the call of a write until it is durable.", prometheus.ExponentialBuckets(0.0001, 2, 16))
+	r.MustRegister(m.queue, m.commitFails, m.commit, m.commitSize, m.read, m.write)
+	return m
+}
+
+func opts(name, help string) prometheus.GaugeOpts {
+	return prometheus.GaugeOpts{Namespace: "sabir", Name: name, Help: help}
+}
+
+func counter(r *prometheus.Registry, name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), labels)
+	r.MustRegister(v)
+	return v
+}
+
+func gauge(r *prometheus.Registry, name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(opts(name, help), labels)
+	r.MustRegister(v)
+	return v
+}
+
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "sabir", Name: name, Help: help, Buckets: buckets})
+}
+
+// Stanza counts a stanza that ended its way on one side.
+func (m *Metrics) Stanza(k stanza.Kind, o mod.Outcome) {
+	for i := range outcomes {
+		if outcomes[i] == o {
+			m.stanzas[k][i].Inc()
+			return
+		}
+	}
+	m.stanzas[k][len(outcomes)-1].Inc()
+}
+
+// Session counts bound resources: delta is 1 or -1, transport is tcp or websocket.
+func (m *Metrics) Session(transport string, delta int) {
+	m.sessions.WithLabelValues(transport).Add(float64(delta))
+}
+
+// Connection counts a connection that was accepted on a socket of this purpose. The function that it returns counts its end; it is
+// to be called once.
+func (m *Metrics) Connection(purpose string) (closed func()) {
+	m.accepted.WithLabelValues(purpose).Inc()
+	g := m.connections.WithLabelValues(purpose)
+	g.Inc()
+	return g.Dec
+}
+
+// Refused counts a connection that was closed at once. reason is one of a few words: address-limit, limit, proxy, handshake.
+func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
+
+// Queue adds to the bytes that wait for clients; delta is negative when they were written or dropped.
+func (m *Metrics) Queue(delta int) { m.queue.Add(float64(delta)) }
+
+// Commit records a group commit: its time, the writes within, and its error.
+func (m *Metrics) Commit(d time.Duration, writes int, err error) {
+	m.commit.Observe(d.Seconds())
+	m.commitSize.Observe(float64(writes))
+	if err != nil {
+		m.commitFails.Inc()
+	}
+}
+
+// Read records the time of a read of the store.
+func (m *Metrics) Read(d time.Duration) { m.read.Observe(d.Seconds()) }
+
+// Write records the time from the call of a write until it was durable.
+func (m *Metrics) Write(d time.Duration) { m.write.Observe(d.Seconds()) }
+
+// Login counts a login. outcome is "success" or the SASL condition; mechanism is one that the server knows, not what a client
+// has sent.
+func (m *Metrics) Login(mechanism, outcome string) {
+	m.logins.WithLabelValues(mechanism, outcome).Inc()
+}
+
+// Panic counts a panic that was caught in an extension, or in "core".
+func (m *Metrics) Panic(extension string) { m.panics.WithLabelValues(extension).Inc() }
+
+// StreamError counts a stream that the server ended with an error of RFC 6120 §4.9.3.
+func (m *Metrics) StreamError(condition string) { m.streamErrs.WithLabelValues(condition).Inc() }
+
+// Handler answers requests of a Prometheus server.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
