@@ -7,6 +7,8 @@
 package config
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 
 	"sabir/internal/observe"
@@ -139,12 +141,13 @@ type StreamLimits struct {
 
 // Auth says how users log in.
 type Auth struct {
-	Mechanisms    []string     `toml:"mechanisms" doc:"SASL mechanisms to offer, best first; those that a connection does not allow are left out by themselves."`
+	Mechanisms    []string     `toml:"mechanisms" doc:"SASL mechanisms to offer; those that a connection does not allow are left out by themselves."`
 	SCRAMSHA1     bool         `toml:"scram_sha1" doc:"Offer SCRAM-SHA-1, the only one that many older clients know."`
 	Plain         bool         `toml:"plain" doc:"Offer PLAIN. It shows the password to the server, and is offered under TLS only."`
 	Anonymous     bool         `toml:"anonymous" doc:"Offer ANONYMOUS: anybody may come in under a random temporary address."`
 	ClientCA      string       `toml:"client_ca" doc:"File with the certificates, in PEM, of the authorities whose client certificates are accepted for EXTERNAL (XEP-0178)."`
 	Iterations    int          `toml:"iterations" doc:"Iterations of PBKDF2 for passwords that are set from now on; at least 4096."`
+	MinPassword   int          `toml:"min_password" doc:"Least number of characters of a new password."`
 	Attempts      int          `toml:"attempts" doc:"Failed logins after which a stream is closed."`
 	Failures      int          `toml:"failures" doc:"Failed logins of one account from one address within failure_window, after which further ones are refused for a while; 0 for no limit."`
 	FailureWindow mod.Duration `toml:"failure_window" doc:"The time in which failures count."`
@@ -226,6 +229,7 @@ func Default() *Config {
 			},
 			SCRAMSHA1:     true,
 			Iterations:    100_000,
+			MinPassword:   8,
 			Attempts:      5,
 			Failures:      10,
 			FailureWindow: seconds(600),
@@ -233,4 +237,21 @@ func Default() *Config {
 		Web: Web{Client: true},
 		Log: Log{Level: "info", Format: "text"},
 	}
+}
+
+// TrustedProxies returns the networks of ProxyFrom.
+func (l *Listen) TrustedProxies() ([]netip.Prefix, error) {
+	var nets []netip.Prefix
+	for _, s := range l.ProxyFrom {
+		if a, err := netip.ParseAddr(s); err == nil {
+			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("proxy_from: %q is neither an address nor a network such as 10.0.0.0/8", s)
+		}
+		nets = append(nets, p.Masked())
+	}
+	return nets, nil
 }

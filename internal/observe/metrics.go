@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -29,7 +30,8 @@ type Metrics struct {
 	commit      prometheus.Histogram
 	commitSize  prometheus.Histogram
 	commitFails prometheus.Counter
-	read, write prometheus.Histogram
+	read        prometheus.Histogram
+	readFails   prometheus.Counter
 	logins      *prometheus.CounterVec
 	panics      *prometheus.CounterVec
 	streamErrs  *prometheus.CounterVec
@@ -60,8 +62,8 @@ func NewMetrics() *Metrics {
 	m.commit = histogram("store_commit_seconds", "Time of a group commit.", prometheus.ExponentialBuckets(0.0001, 2, 16))
 	m.commitSize = histogram("store_commit_writes", "Writes in a group commit.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.read = histogram("store_read_seconds", "Time of a read.", prometheus.ExponentialBuckets(0.00001, 3, 12))
-	m.write = histogram("store_write_seconds", "Time from the call of a write until it is durable.", prometheus.ExponentialBuckets(0.0001, 2, 16))
-	r.MustRegister(m.queue, m.commitFails, m.commit, m.commitSize, m.read, m.write)
+	m.readFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_read_failures_total", "Reads that failed.")))
+	r.MustRegister(m.queue, m.commitFails, m.commit, m.commitSize, m.read, m.readFails)
 	return m
 }
 
@@ -116,7 +118,7 @@ func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc
 // Queue adds to the bytes that wait for clients; delta is negative when they were written or dropped.
 func (m *Metrics) Queue(delta int) { m.queue.Add(float64(delta)) }
 
-// Commit records a group commit: its time, the writes within, and its error.
+// Commit records a group commit: its time, the writes within, and its error. With Query it makes Metrics a db.Observer.
 func (m *Metrics) Commit(d time.Duration, writes int, err error) {
 	m.commit.Observe(d.Seconds())
 	m.commitSize.Observe(float64(writes))
@@ -125,11 +127,13 @@ func (m *Metrics) Commit(d time.Duration, writes int, err error) {
 	}
 }
 
-// Read records the time of a read of the store.
-func (m *Metrics) Read(d time.Duration) { m.read.Observe(d.Seconds()) }
-
-// Write records the time from the call of a write until it was durable.
-func (m *Metrics) Write(d time.Duration) { m.write.Observe(d.Seconds()) }
+// Query records a read of the store: the time until its first row was there, and its error.
+func (m *Metrics) Query(d time.Duration, err error) {
+	m.read.Observe(d.Seconds())
+	if err != nil && !errors.Is(err, mod.ErrNoRows) {
+		m.readFails.Inc()
+	}
+}
 
 // Login counts a login. outcome is "success" or the SASL condition; mechanism is one that the server knows, not what a client
 // has sent.
