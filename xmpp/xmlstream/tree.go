@@ -1,0 +1,200 @@
+package xmlstream
+
+import (
+	"bytes"
+	"math"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// Parse reads data, one XML document of XMPP's subset, into a tree: white space and an XML declaration may stand before
+// the root element, white space after it, nothing else. Data may have l.Bytes bytes. The error is an *Error. The strings
+// of the tree share memory with data.
+func Parse(data string, l Limits) (*Element, error) {
+	var b builder
+	s, _, _, err := document(data, l, &b)
+	if err != nil {
+		return nil, err
+	}
+	s.free()
+	return b.root, nil
+}
+
+// anyLimits is for what was within its limits already.
+var anyLimits = Limits{math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt}
+
+// builder makes a tree while a scanner reads. What the scanner reads must be the bytes of src.
+type builder struct {
+	src   string
+	root  *Element
+	open  []growing
+	nodes []Node // children of the open elements, the innermost one's last
+	from  int    // where the character data begins that no node holds yet
+	dirty bool   // it is not to be taken as it stands: a reference, a carriage return or CDATA is in it
+}
+
+// growing is an element whose end is awaited, and where its children begin in nodes.
+type growing struct {
+	el    *Element
+	nodes int
+}
+
+// subtree reads the element that begins at src[at] and is known to be good. It leans on in.
+func subtree(src string, at int, in *scanner) *Element {
+	b := builder{src: src}
+	in.tree = &b
+	in.pos = at
+	if _, f := in.element(bytesOf(src)); f != okay {
+		panic("xmlstream: a frame holds what cannot be read again: " + f.at(int64(in.pos)).Error())
+	}
+	return b.root
+}
+
+func (b *builder) span(p span) string {
+	if p.str != "" {
+		return p.str
+	}
+	return b.src[p.off:p.end]
+}
+
+func (b *builder) start(s *scanner, data []byte, at int, t *rawTag, ns span) {
+	e := &Element{Name: Name{b.span(ns), b.src[t.local:t.nameEnd]}}
+	if len(b.open) == 0 {
+		b.root = e
+	} else {
+		b.text(data, at)
+		b.nodes = append(b.nodes, Node{El: e})
+	}
+	attrs := s.attrs[s.ntop:]
+	if len(b.open) == 0 {
+		attrs = s.attrs
+	}
+	if n := len(attrs) - t.decls; n > 0 {
+		e.Attrs = make([]Attr, 0, n)
+		for i := range attrs {
+			if a := &attrs[i]; a.kind == attrPlain {
+				e.Attrs = append(e.Attrs, s.attr(b.src, data, a))
+			}
+		}
+	}
+	b.open = append(b.open, growing{e, len(b.nodes)})
+	b.from, b.dirty = t.end, false
+}
+
+// text makes a node of the character data that ends at at.
+func (b *builder) text(data []byte, at int) {
+	if b.from == at {
+		return
+	}
+	text := b.src[b.from:at]
+	if b.dirty {
+		if text = unescapeText(data[b.from:at]); text == "" { // an empty CDATA section
+			return
+		}
+	}
+	b.nodes = append(b.nodes, Node{Text: text})
+}
+
+func (b *builder) end(at int) {
+	g := b.open[len(b.open)-1]
+	b.open = b.open[:len(b.open)-1]
+	if kids := b.nodes[g.nodes:]; len(kids) > 0 {
+		g.el.Nodes = append(make([]Node, 0, len(kids)), kids...)
+		b.nodes = b.nodes[:g.nodes]
+	}
+	b.from, b.dirty = at, false
+}
+
+// attr makes an attribute. src holds the same bytes as data.
+func (s *scanner) attr(src string, data []byte, a *rawAttr) Attr {
+	r := Attr{Name: Name{"", src[a.local:a.nameEnd]}, Value: src[a.val:a.valEnd]}
+	if a.esc {
+		r.Value = unescapeAttr(data[a.val:a.valEnd])
+	}
+	if a.local != a.name {
+		ns, _ := s.lookup(data, a.prefix(data))
+		if r.Name.Space = ns.str; ns.str == "" {
+			r.Name.Space = src[ns.off:ns.end]
+		}
+	}
+	return r
+}
+
+// unescapeAttr returns the value that stands in a start tag as data: references replaced, white space normalised
+// (XML 1.0 §3.3.3, after §2.11).
+func unescapeAttr(data []byte) string {
+	b := make([]byte, 0, len(data))
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; c {
+		case '&':
+			r, next, _ := reference(data, i)
+			b = utf8.AppendRune(b, r)
+			i = next - 1
+		case '\r':
+			if i+1 < len(data) && data[i+1] == '\n' {
+				i++
+			}
+			b = append(b, ' ')
+		case '\t', '\n':
+			b = append(b, ' ')
+		default:
+			b = append(b, c)
+		}
+	}
+	return unsafe.String(unsafe.SliceData(b), len(b)) // b is not used after this line
+}
+
+// unescapeText returns the character data that stands between two tags as data: references replaced, CDATA sections
+// opened, line ends normalised (XML 1.0 §2.11).
+func unescapeText(data []byte) string {
+	b := make([]byte, 0, len(data))
+	for len(data) > 0 {
+		n := 0
+		for n < len(data) && data[n] != '&' && data[n] != '\r' && data[n] != '<' {
+			n++
+		}
+		b = append(b, data[:n]...)
+		if data = data[n:]; len(data) == 0 {
+			break
+		}
+		switch data[0] {
+		case '&':
+			r, next, _ := reference(data, 0)
+			b = utf8.AppendRune(b, r)
+			data = data[next:]
+		case '\r':
+			b, data = append(b, '\n'), afterCR(data)
+		default:
+			content, rest := cutSection(data)
+			for len(content) > 0 {
+				if n = bytes.IndexByte(content, '\r'); n < 0 {
+					n = len(content)
+				}
+				b = append(b, content[:n]...)
+				if content = content[n:]; len(content) > 0 {
+					b, content = append(b, '\n'), afterCR(content)
+				}
+			}
+			data = rest
+		}
+	}
+	return unsafe.String(unsafe.SliceData(b), len(b)) // b is not used after this line
+}
+
+// afterCR drops the line end that data begins with.
+func afterCR(data []byte) []byte {
+	if len(data) > 1 && data[1] == '\n' {
+		return data[2:]
+	}
+	return data[1:]
+}
+
+// cutSection returns the content of the CDATA section that data begins with, and what follows it.
+func cutSection(data []byte) (content, rest []byte) {
+	data = data[len("<![CDATA["):]
+	end := bytes.Index(data, []byte("]]>"))
+	return data[:end], data[end+3:]
+}
+
+// bytesOf returns the bytes of s, which must not be written to.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
