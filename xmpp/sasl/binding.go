@@ -37,9 +37,12 @@ func usableBindings(bs []ChannelBinding) []ChannelBinding {
 	return us
 }
 
-// ExporterBinding computes the binding tls-exporter of a connection whose handshake is complete (RFC 9266 §2). It fails for TLS 1.2
-// without the extended master secret.
+// ExporterBinding computes the binding tls-exporter of a connection (RFC 9266 §2). It fails before the end of the TLS handshake, and
+// for TLS 1.2 without the extended master secret.
 func ExporterBinding(cs *tls.ConnectionState) (ChannelBinding, error) {
+	if !cs.HandshakeComplete {
+		return ChannelBinding{}, errors.New("sasl: binding " + TLSExporter + ": no TLS handshake yet")
+	}
 	d, err := cs.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
 	if err != nil {
 		return ChannelBinding{}, fmt.Errorf("sasl: binding %s: %w", TLSExporter, err)

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
 )
@@ -145,6 +146,9 @@ func (k Keys) Verifier(salt []byte, iterations int) Verifier {
 func preparePassword(s string) (string, error) {
 	if len(s) > maxMessage {
 		return "", errors.New("sasl: password too long")
+	}
+	if !utf8.ValidString(s) { // precis would take all such passwords for one
+		return "", errors.New("sasl: password is not UTF-8")
 	}
 	p, err := precis.OpaqueString.String(s)
 	if err != nil || p == "" {
