@@ -49,6 +49,7 @@ type place uint8
 const (
 	atStart   place = iota // nothing was read; an XML declaration may come
 	atRestart              // the same after white space, which may belong to the stream before
+	afterMark              // U+FEFF was read; an XML declaration may come
 	inProlog               // the header comes
 	inStream
 	atEmptyEnd // the header was <stream:stream/>
@@ -178,7 +179,7 @@ func (d *Decoder) skipSpace() {
 		i++
 	}
 	if i > 0 {
-		if d.place == atStart {
+		if d.place != atRestart && d.place < inProlog {
 			d.place = inProlog
 		}
 		d.consume(i)
@@ -259,7 +260,7 @@ func (d *Decoder) event(s *scanner, data []byte) (Event, fault) {
 	case byteOrder, declaration:
 		d.place = inProlog
 		if s.kind == byteOrder {
-			d.place = atStart
+			d.place = afterMark
 		}
 		return Event{}, okay
 	case header:

@@ -27,7 +27,7 @@ func (s *scanner) top1(data []byte, at place) (int, fault) {
 
 // begin tells what data begins with.
 func begin(data []byte, at place) (tokenKind, fault) {
-	fresh := at == atStart || at == atRestart
+	fresh := at < inProlog
 	stray := faultProlog // what character data is here
 	switch at {
 	case inStream:
@@ -49,7 +49,7 @@ func begin(data []byte, at place) (tokenKind, fault) {
 		if f != okay {
 			return 0, f
 		}
-		if fresh && string(data[:n]) == "\uFEFF" {
+		if fresh && at != afterMark && string(data[:n]) == "\uFEFF" {
 			return byteOrder, okay
 		}
 		return 0, stray
@@ -307,8 +307,8 @@ func document(data string, l Limits, tree *builder) (s *scanner, start, end int,
 		if kind == element {
 			break
 		}
-		if kind == declaration {
-			at = inProlog
+		if at = inProlog; kind == byteOrder {
+			at = afterMark
 		}
 		start = end
 		s.rewind()
