@@ -65,22 +65,19 @@ func (x *exchange) checkPassword(ctx context.Context, username, password string)
 	return user, ok, nil
 }
 
-// checkVerifier checks a password against the first verifier that the user has. The derivation is done for unknown users as well, with
-// the hash that is asked for first.
+// checkVerifier checks a password against the first verifier that the user has. All are looked up and one derivation is done for
+// every user, also for one who does not exist.
 func (x *exchange) checkVerifier(ctx context.Context, username, password string) (user string, ok bool, f *Failure) {
-	var decoy Verifier
+	var found Verifier
 	for i, h := range [...]Hash{SHA256, SHA512, SHA1} {
-		user, v, ok, f := x.lookup(ctx, username, h)
+		u, v, has, f := x.lookup(ctx, username, h)
 		if f != nil {
-			return user, false, f
+			return u, false, f
 		}
-		if ok {
-			return user, v.Verify(password), nil
+		if i == 0 || has && !ok { // the first is a decoy unless the user has it
+			user, found = u, v
 		}
-		if i == 0 {
-			decoy = v
-		}
+		ok = ok || has
 	}
-	decoy.Verify(password)
-	return username, false, nil
+	return user, found.Verify(password) && ok, nil
 }

@@ -13,7 +13,7 @@ import (
 // accounts are the credentials of a test: user name to password. All have verifiers for all hashes.
 type accounts map[string]string
 
-const testIterations = 32
+const testIterations = 3
 
 func (a accounts) Verifier(_ context.Context, user string, h Hash) (Verifier, bool, error) {
 	p, ok := a[user]
@@ -446,6 +446,35 @@ func TestSimpleServersRefuse(t *testing.T) {
 		}
 		if _, done, err := s.Next(t.Context(), []byte("\x00user\x00pencil")); done || condition(err) != MalformedRequest {
 			t.Errorf("%s went on after a failure: %v", c.mechanism, err)
+		}
+	}
+}
+
+// only is a store in which everybody has verifiers of one hash.
+type only struct {
+	accounts
+	hash Hash
+}
+
+func (o only) Verifier(ctx context.Context, user string, h Hash) (Verifier, bool, error) {
+	if h != o.hash {
+		return Verifier{}, false, nil
+	}
+	return o.accounts.Verifier(ctx, user, h)
+}
+
+func TestPlainFindsVerifier(t *testing.T) {
+	for _, h := range []Hash{SHA1, SHA256, SHA512} {
+		sc := serverConfig()
+		sc.Credentials = only{accounts{"user": "pencil"}, h}
+		for msg, want := range map[string]Condition{
+			"\x00user\x00pencil": "<nil>", "\x00user\x00pencil2": NotAuthorized, "\x00nobody\x00pencil": NotAuthorized,
+		} {
+			s := mustServer(t, Plain, sc)
+			_, done, err := s.Next(t.Context(), []byte(msg))
+			if condition(err) != want || done != (s.Identity().Username == "user") || done != (err == nil) {
+				t.Errorf("%v: %q: %v, %v", h, msg, done, err)
+			}
 		}
 	}
 }
