@@ -95,6 +95,9 @@ type Session interface {
 	// Send queues a stanza for the client and never blocks. The session stamps `to` where it is absent. A session that
 	// has ended drops it: routing decides before who gets a message.
 	Send(s *stanza.Stanza)
+	// Deliver is Send, and tells whether the session took the stanza. What it took and could not write until it ended is
+	// routed anew, messages at least.
+	Deliver(s *stanza.Stanza) bool
 	// Presence returns the last available presence that the client broadcast, or nil while it is unavailable.
 	Presence() *stanza.Stanza
 	// SetPresence keeps p, nil for unavailable, and its priority. It belongs to the extension that handles presence.
