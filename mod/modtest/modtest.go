@@ -1,0 +1,414 @@
+// Package modtest owns a fake host to unit-test one extension: its hooks run as the server runs them, and what it sends
+// is recorded instead of delivered.
+//
+// A Host stands for one virtual domain with one extension. Accounts, rosters, sessions and the clock are the test's. The
+// database is a real one that the test brings, see WithDB.
+package modtest
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// Epoch is the time at which the clock of a Host starts.
+var Epoch = time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC)
+
+// Option changes how New builds a Host.
+type Option func(*Host)
+
+// WithDB gives the extension a database, after migrate has made its tables there: modtest.WithDB(d, db.Migrate).
+func WithDB[D mod.DB](d D, migrate func(ctx context.Context, d D, module string, schema fs.FS) error) Option {
+	return func(h *Host) {
+		h.db = d
+		h.migrate = func(ctx context.Context, module string, schema fs.FS) error { return migrate(ctx, d, module, schema) }
+	}
+}
+
+// WithDomain sets the domain, which is "localhost" otherwise.
+func WithDomain(domain string) Option { return func(h *Host) { h.domain = jid.MustParse(domain) } }
+
+// WithAccounts sets the localparts of the accounts, which are romeo, juliet and nurse otherwise.
+func WithAccounts(locals ...string) Option {
+	return func(h *Host) {
+		h.passwords = map[string]string{}
+		for _, l := range locals {
+			h.passwords[l] = "secret of " + l
+		}
+	}
+}
+
+// WithConfig lets f change the configuration, which holds the defaults. C is the extension's configuration struct.
+func WithConfig[C any](f func(*C)) Option {
+	return func(h *Host) { h.configure = append(h.configure, func(cfg any) { f(cfg.(*C)) }) }
+}
+
+// Host is a fake mod.Host. Its methods may be called from any goroutine; those that fail the test only from the test's.
+type Host struct {
+	// Hooks is what the extension returned.
+	Hooks *mod.Hooks
+
+	t         testing.TB
+	info      mod.Info
+	domain    jid.JID
+	db        mod.DB
+	migrate   func(ctx context.Context, module string, schema fs.FS) error
+	configure []func(any)
+	ctx       context.Context
+
+	mu        sync.Mutex
+	now       time.Time
+	passwords map[string]string
+	sessions  map[string]*Session // by full JID
+	contacts  map[string][]mod.Contact
+	disco     map[mod.Where]mod.Disco
+	routed    []*stanza.Stanza
+	asked     []*Question
+	onAsk     func(*stanza.Stanza) *stanza.Stanza
+
+	work sync.WaitGroup
+}
+
+var _ mod.Host = (*Host)(nil)
+
+// New builds an instance of the extension and starts it. It is stopped at the end of the test.
+func New(t testing.TB, info mod.Info, opts ...Option) *Host {
+	t.Helper()
+	h := &Host{
+		t: t, info: info, domain: jid.MustParse("localhost"), now: Epoch,
+		sessions: map[string]*Session{}, contacts: map[string][]mod.Contact{}, disco: map[mod.Where]mod.Disco{},
+	}
+	WithAccounts("romeo", "juliet", "nurse")(h)
+	for _, o := range opts {
+		o(h)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	h.ctx = ctx
+	if h.db != nil && info.Schema != nil {
+		if err := h.migrate(ctx, info.Name, info.Schema); err != nil {
+			t.Fatalf("schema of %s: %v", info.Name, err)
+		}
+	}
+	var cfg any
+	if info.Config != nil {
+		cfg = info.Config()
+		for _, f := range h.configure {
+			f(cfg)
+		}
+		if v, ok := cfg.(interface{ Validate() error }); ok {
+			if err := v.Validate(); err != nil {
+				t.Fatalf("configuration of %s: %v", info.Name, err)
+			}
+		}
+	} else if len(h.configure) > 0 {
+		t.Fatalf("%s has no configuration", info.Name)
+	}
+	hooks, err := info.New(h, cfg)
+	if err != nil {
+		t.Fatalf("New of %s: %v", info.Name, err)
+	}
+	h.Hooks = hooks
+	if hooks.Start != nil {
+		if err := hooks.Start(ctx); err != nil {
+			t.Fatalf("Start of %s: %v", info.Name, err)
+		}
+	}
+	t.Cleanup(func() {
+		stop()
+		if hooks.Stop != nil {
+			hooks.Stop()
+		}
+		h.work.Wait()
+	})
+	return h
+}
+
+// Domain returns the host's address.
+func (h *Host) Domain() jid.JID { return h.domain }
+
+// DB returns the database given by WithDB.
+func (h *Host) DB() mod.DB {
+	if h.db == nil {
+		panic("modtest: the extension " + h.info.Name + " asks for a database: give one by WithDB")
+	}
+	return h.db
+}
+
+// Clock returns the fake clock, which stands still but for Advance.
+func (h *Host) Clock() mod.Clock { return clock{h} }
+
+type clock struct{ h *Host }
+
+func (c clock) Now() time.Time {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	return c.h.now
+}
+
+// Advance moves the clock on.
+func (h *Host) Advance(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = h.now.Add(d)
+}
+
+// Log returns a logger that writes to the test's log.
+func (h *Host) Log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(logWriter{h.t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("mod", h.info.Name)
+}
+
+type logWriter struct{ t testing.TB }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", strings.TrimRight(string(p), "\n"))
+	return len(p), nil
+}
+
+// Go runs f on a goroutine that ends with the test.
+func (h *Host) Go(_ string, f func(ctx context.Context)) { h.work.Go(func() { f(h.ctx) }) }
+
+// Route records a stanza, see Routed.
+func (h *Host) Route(_ context.Context, s *stanza.Stanza) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.routed = append(h.routed, s)
+}
+
+// Routed returns the stanzas that the extension routed since the last call.
+func (h *Host) Routed() []*stanza.Stanza {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.routed
+	h.routed = nil
+	return r
+}
+
+// Question is a request that the extension made by Host.Ask and that waits for its answer.
+type Question struct {
+	*stanza.Stanza
+	once sync.Once
+	done func(*stanza.Stanza)
+}
+
+// Answer answers once; nil stands for the timeout.
+func (q *Question) Answer(s *stanza.Stanza) { q.once.Do(func() { q.done(s) }) }
+
+// Ask records the request, see Asked, or has it answered by the function given to OnAsk.
+func (h *Host) Ask(_ context.Context, s *stanza.Stanza, done func(*stanza.Stanza)) {
+	h.mu.Lock()
+	f := h.onAsk
+	h.asked = append(h.asked, &Question{Stanza: s, done: done})
+	q := h.asked[len(h.asked)-1]
+	h.mu.Unlock()
+	if f != nil {
+		q.Answer(f(s))
+	}
+}
+
+// Asked returns the requests that the extension made since the last call.
+func (h *Host) Asked() []*Question {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.asked
+	h.asked = nil
+	return a
+}
+
+// OnAsk has later requests answered at once by what f returns; nil stands for the timeout.
+func (h *Host) OnAsk(f func(*stanza.Stanza) *stanza.Stanza) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onAsk = f
+}
+
+// SetDisco sets what Disco returns instead of what follows from the extension's own hooks.
+func (h *Host) SetDisco(at mod.Where, d mod.Disco) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.disco[at] = d
+}
+
+// Disco returns what was set by SetDisco, or else what follows from the extension's hooks.
+func (h *Host) Disco(at mod.Where) mod.Disco {
+	h.mu.Lock()
+	d, ok := h.disco[at]
+	h.mu.Unlock()
+	if ok || h.Hooks == nil {
+		return d
+	}
+	features := map[string]bool{}
+	for _, q := range h.Hooks.IQ {
+		if q.At&at != 0 && !q.Quiet {
+			features[q.Space] = true
+		}
+	}
+	for _, f := range h.Hooks.Features {
+		if f.At&at != 0 {
+			features[f.Var] = true
+		}
+	}
+	for f := range features {
+		d.Features = append(d.Features, f)
+	}
+	slices.Sort(d.Features)
+	for _, i := range h.Hooks.Identities {
+		if i.At&at != 0 {
+			d.Identities = append(d.Identities, i.Identity)
+		}
+	}
+	if h.Hooks.Forms != nil {
+		d.Forms = h.Hooks.Forms(at)
+	}
+	return d
+}
+
+// SetContact puts an item into the fake roster of owner, a bare JID, in place of an older one.
+func (h *Host) SetContact(owner, contact string, sub mod.Subscription, groups ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := mod.Contact{JID: jid.MustParse(contact), Subscription: sub, Groups: groups}
+	items := h.contacts[owner]
+	if i := slices.IndexFunc(items, func(o mod.Contact) bool { return o.JID == c.JID }); i >= 0 {
+		items[i] = c
+		return
+	}
+	h.contacts[owner] = append(items, c)
+}
+
+// Roster returns the extension's own roster, or else the fake one.
+func (h *Host) Roster() mod.Roster {
+	if h.Hooks != nil && h.Hooks.Roster != nil {
+		return h.Hooks.Roster
+	}
+	return roster{h}
+}
+
+type roster struct{ h *Host }
+
+func (r roster) Contact(ctx context.Context, owner, contact jid.JID) (mod.Contact, bool, error) {
+	items, err := r.Contacts(ctx, owner)
+	for _, c := range items {
+		if c.JID == contact {
+			return c, true, err
+		}
+	}
+	return mod.Contact{}, false, err
+}
+
+func (r roster) Contacts(_ context.Context, owner jid.JID) ([]mod.Contact, error) {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	return slices.Clone(r.h.contacts[owner.String()]), nil
+}
+
+// Accounts returns the fake accounts.
+func (h *Host) Accounts() mod.Accounts { return accounts{h} }
+
+// Password returns the password of an account, and whether there is one of this localpart.
+func (h *Host) Password(local string) (string, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.passwords[local]
+	return p, ok
+}
+
+type accounts struct{ h *Host }
+
+func (a accounts) Exists(_ context.Context, local string) (bool, error) {
+	_, ok := a.h.Password(local)
+	return ok, nil
+}
+
+func (a accounts) Create(_ context.Context, local, password string) error {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	if _, ok := a.h.passwords[local]; ok {
+		return stanza.Err(stanza.Conflict, "")
+	}
+	if _, err := jid.New(local, a.h.domain.Domain(), ""); err != nil || local == "" || password == "" {
+		return stanza.Err(stanza.NotAcceptable, "")
+	}
+	a.h.passwords[local] = password
+	return nil
+}
+
+func (a accounts) SetPassword(_ context.Context, local, password string) error {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	if _, ok := a.h.passwords[local]; !ok {
+		return stanza.Err(stanza.ItemNotFound, "")
+	}
+	if password == "" {
+		return stanza.Err(stanza.NotAcceptable, "")
+	}
+	a.h.passwords[local] = password
+	return nil
+}
+
+// Delete runs the hooks as mod.Accounts promises: before, in the transaction, then the sessions.
+func (a accounts) Delete(ctx context.Context, local string) error {
+	h := a.h
+	bare, err := jid.New(local, h.domain.Domain(), "")
+	if err != nil {
+		return err
+	}
+	if f := h.Hooks.BeforeAccountRemoved; f != nil {
+		if err := f(ctx, bare); err != nil {
+			return err
+		}
+	}
+	if f := h.Hooks.AccountRemoved; f != nil {
+		if err := h.DB().Write(ctx, func(tx mod.Tx) error { return f(ctx, tx, bare) }); err != nil {
+			return err
+		}
+	}
+	h.mu.Lock()
+	delete(h.passwords, local)
+	h.mu.Unlock()
+	for _, s := range h.Sessions(bare) {
+		s.Close("not-authorized", "the account was removed")
+	}
+	return nil
+}
+
+// XML parses an element that stands in the namespace jabber:client, and fails the test where it is not well formed.
+func XML(t testing.TB, text string) *xmlstream.Element {
+	t.Helper()
+	e, err := xmlstream.Parse("<x xmlns='jabber:client'>"+strings.TrimSpace(text)+"</x>", xmlstream.DefaultLimits)
+	if err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	f := e.First()
+	if f == nil {
+		t.Fatalf("no element in %s", text)
+	}
+	return f
+}
+
+// Stanza parses a stanza of jabber:client, and fails the test where it breaks a rule.
+func Stanza(t testing.TB, text string) *stanza.Stanza {
+	t.Helper()
+	e := XML(t, text)
+	f, err := xmlstream.ParseFrame(e.String(), xmlstream.DefaultLimits)
+	if err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	s, bad := stanza.FromFrame(f)
+	if bad != nil {
+		t.Fatalf("%v in %s", bad, text)
+	}
+	if s == nil {
+		t.Fatalf("no stanza: %s", text)
+	}
+	return s
+}
