@@ -1,0 +1,2 @@
+// Package version tells which software the host runs (XEP-0092).
+package version
