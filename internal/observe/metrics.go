@@ -26,7 +26,6 @@ type Metrics struct {
 	connections *prometheus.GaugeVec
 	accepted    *prometheus.CounterVec
 	refused     *prometheus.CounterVec
-	queue       prometheus.Gauge
 	commit      prometheus.Histogram
 	commitSize  prometheus.Histogram
 	commitFails prometheus.Counter
@@ -57,13 +56,12 @@ func NewMetrics() *Metrics {
 	m.panics = counter(r, "panics_total", "Panics that were caught, by the extension in which they happened.", "extension")
 	m.streamErrs = counter(r, "stream_errors_total", "Streams that the server ended with an error, by condition.", "condition")
 
-	m.queue = prometheus.NewGauge(opts("queue_bytes", "Bytes that wait for clients to read them."))
 	m.commitFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_commit_failures_total", "Group commits that failed.")))
 	m.commit = histogram("store_commit_seconds", "Time of a group commit.", prometheus.ExponentialBuckets(0.0001, 2, 16))
 	m.commitSize = histogram("store_commit_writes", "Writes in a group commit.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.read = histogram("store_read_seconds", "Time of a read.", prometheus.ExponentialBuckets(0.00001, 3, 12))
 	m.readFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_read_failures_total", "Reads that failed.")))
-	r.MustRegister(m.queue, m.commitFails, m.commit, m.commitSize, m.read, m.readFails)
+	r.MustRegister(m.commitFails, m.commit, m.commitSize, m.read, m.readFails)
 	return m
 }
 
@@ -115,8 +113,10 @@ func (m *Metrics) Connection(purpose string) (closed func()) {
 // Refused counts a connection that was closed at once. reason is one of a few words: address-limit, limit, proxy, handshake.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
 
-// Queue adds to the bytes that wait for clients; delta is negative when they were written or dropped.
-func (m *Metrics) Queue(delta int) { m.queue.Add(float64(delta)) }
+// QueueFunc gives the bytes that wait for clients to read them. It is called once.
+func (m *Metrics) QueueFunc(f func() int64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(opts("queue_bytes", "Bytes that wait for clients to read them."), func() float64 { return float64(f()) }))
+}
 
 // Commit records a group commit: its time, the writes within, and its error. With Query it makes Metrics a db.Observer.
 func (m *Metrics) Commit(d time.Duration, writes int, err error) {

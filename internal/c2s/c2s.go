@@ -1,0 +1,215 @@
+// Package c2s owns the streams of clients (RFC 6120, RFC 7395): negotiation, the loop that reads stanzas and hands them
+// to routing in batches, and the end of a stream.
+//
+// A stream has one goroutine, which reads and handles. What is sent to the client waits in the session's queue, which
+// has a goroutine only while it writes.
+package c2s
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/internal/auth"
+	"sabir/internal/config"
+	"sabir/internal/host"
+	"sabir/internal/listen"
+	"sabir/internal/route"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// Metrics counts what streams do. internal/observe implements it.
+type Metrics interface {
+	Session(transport string, delta int)
+	StreamError(condition string)
+}
+
+// Authenticator are the credentials of a host. *auth.Host implements it.
+type Authenticator interface {
+	Mechanisms(c auth.Conn) []string
+	Bindings(c auth.Conn) []string
+	Start(mechanism string, c auth.Conn) (*auth.Exchange, error)
+}
+
+// Options say what a Server works with.
+type Options struct {
+	Router *route.Router
+	Log    *slog.Logger
+	Clock  mod.Clock
+	Limits config.Limits
+	// Attempts is how many failed logins end a stream; at least 2 (RFC 6120 §6.4.5).
+	Attempts int
+	// Auth returns the authenticator of a host.
+	Auth func(domain jid.JID) Authenticator
+	// TLS gives the settings of a handshake and the certificate that was shown in it.
+	TLS listen.TLSSource
+	// Default is the host in whose name a stream to an unknown one is refused.
+	Default jid.JID
+	// Insecure makes TLS optional.
+	Insecure bool
+	Metrics  Metrics
+}
+
+// Server serves the streams of clients.
+type Server struct {
+	o      Options
+	before xmlstream.Limits
+	after  xmlstream.Limits
+	queued atomic.Int64
+
+	mu      sync.Mutex
+	streams map[*clientStream]struct{}
+	closing bool
+	wg      sync.WaitGroup
+}
+
+// New returns a server without streams.
+func New(o Options) *Server {
+	return &Server{
+		o:       o,
+		before:  limits(o.Limits.BeforeAuth),
+		after:   limits(o.Limits.AfterAuth),
+		streams: make(map[*clientStream]struct{}),
+	}
+}
+
+func limits(l config.StreamLimits) xmlstream.Limits {
+	return xmlstream.Limits{Bytes: l.Bytes, Depth: l.Depth, Attrs: l.Attributes, Children: l.Elements, Name: l.Name}
+}
+
+// QueuedBytes returns how many bytes wait for clients to read them.
+func (s *Server) QueuedBytes() int64 { return s.queued.Load() }
+
+// transport is what carries a stream: TCP or a WebSocket.
+type transport interface {
+	// name is for metrics: tcp, tls or websocket.
+	name() string
+	// framed tells whether each element stands alone (RFC 7395).
+	framed() bool
+	// write writes b whole. With framing b is one element.
+	write(b []byte) error
+	// tls returns the state of TLS and the certificate that was shown, or nil.
+	tls() (*tls.ConnectionState, *x509.Certificate)
+	// secure tells whether the transport is encrypted, by itself or by what stands before it.
+	secure() bool
+	addr() netip.Addr
+	// startTLS makes the reader do a handshake before it reads on. It returns false where that cannot be.
+	startTLS() bool
+	// restart makes ready for a new stream header, with new limits.
+	restart(l xmlstream.Limits)
+	// finish is called when nothing more will be written: the peer is told so, and has a short time to close.
+	finish()
+	// close cuts the connection.
+	close()
+}
+
+// add enters a stream in the books. It returns false while the server stops.
+func (s *Server) add(c *clientStream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.streams[c] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) remove(c *clientStream) {
+	s.mu.Lock()
+	delete(s.streams, c)
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+func (s *Server) all() []*clientStream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*clientStream, 0, len(s.streams))
+	for c := range s.streams {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Shutdown ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them until ctx ends.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	for _, c := range s.all() {
+		c.end(stream.Err(stream.SystemShutdown, ""))
+	}
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		for _, c := range s.all() {
+			c.t.close()
+		}
+		<-done
+	}
+}
+
+// CloseHost ends all streams of a host.
+func (s *Server) CloseHost(domain jid.JID) {
+	for _, c := range s.all() {
+		if h := c.host.Load(); h != nil && h.Domain() == domain {
+			c.end(stream.Err(stream.HostGone, ""))
+		}
+	}
+}
+
+// sweepEvery is how often idle streams are looked for.
+const sweepEvery = 5 * time.Second
+
+// Sweep pings clients that have been silent and ends streams whose client does not answer (XEP-0199#c2s, RFC 6120 §4.6),
+// until ctx ends. One goroutine does so for all, so that a session needs no timer.
+func (s *Server) Sweep(ctx context.Context) {
+	if s.o.Limits.PingAfter <= 0 {
+		return
+	}
+	t := time.NewTicker(sweepEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			s.sweep(s.o.Clock.Now(), time.Duration(s.o.Limits.PingAfter), time.Duration(s.o.Limits.PingTimeout))
+		}
+	}
+}
+
+func (s *Server) sweep(now time.Time, after, timeout time.Duration) {
+	for _, c := range s.all() {
+		silent := now.Sub(time.Unix(0, c.lastRead.Load()))
+		switch {
+		case !c.bound.Load() || silent < after:
+			c.pinged.Store(0)
+		case c.pinged.Load() == 0:
+			c.pinged.Store(now.UnixNano())
+			c.ping()
+		case now.Sub(time.Unix(0, c.pinged.Load())) > timeout:
+			c.end(stream.Err(stream.ConnectionTimeout, "no answer to a ping"))
+		}
+	}
+}
+
+// hostOf returns the host that a stream header asks for.
+func (s *Server) hostOf(to string) *host.Host {
+	j, err := jid.Parse(to)
+	if err != nil || !j.IsDomain() {
+		return nil
+	}
+	return s.o.Router.Host(j)
+}

@@ -1,0 +1,323 @@
+package c2s
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/internal/auth"
+	"sabir/internal/host"
+	"sabir/internal/route"
+	"sabir/internal/session"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// state is how far a stream is.
+type state uint8
+
+const (
+	wantHeader state = iota // a stream header is due
+	wantAuth                // features were sent; TLS or SASL is due
+	wantBind                // authenticated; a resource is to be bound
+	bound                   // stanzas
+)
+
+// errEnd is returned by the handlers when the client has closed the stream or the server has.
+var errEnd = errors.New("the stream has ended")
+
+// clientStream is one client's stream over whatever carries it. The fields without a lock belong to the reader.
+type clientStream struct {
+	srv *Server
+	t   transport
+	ctx context.Context
+
+	state     state
+	host      atomic.Pointer[host.Host]
+	authn     Authenticator
+	exchange  *auth.Exchange
+	failures  int
+	principal *auth.Principal
+	answered  bool // our stream header was sent
+	starttls  bool // <proceed/> was sent: the transport must start TLS now
+	batch     *route.Batch
+
+	session atomic.Pointer[session.Session]
+	bound   atomic.Bool
+	// lastRead and pinged are unix nanoseconds; pinged is 0 while no ping is out.
+	lastRead, pinged atomic.Int64
+
+	endOnce sync.Once
+	ended   atomic.Bool
+	writeMu sync.Mutex // before there is a queue
+}
+
+func (s *Server) newStream(ctx context.Context, t transport) *clientStream {
+	c := &clientStream{srv: s, t: t, ctx: ctx}
+	c.lastRead.Store(s.o.Clock.Now().UnixNano())
+	return c
+}
+
+// run calls serve, which reads until the stream ends, with the stream in the books.
+func (c *clientStream) run(serve func() error) {
+	if !c.srv.add(c) {
+		c.t.close()
+		return
+	}
+	defer c.srv.remove(c)
+	err := serve()
+	var se *stream.Error
+	if !errors.As(err, &se) {
+		se = nil
+		if !errors.Is(err, errEnd) {
+			c.t.close() // the connection is broken: nothing can be said any more
+		}
+	}
+	c.end(se)
+}
+
+// write sends bytes that are no stanza before there is a queue.
+func (c *clientStream) write(b []byte) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	return c.t.write(b)
+}
+
+func (c *clientStream) writeElement(e *xmlstream.Element) error {
+	ns := stanza.NSClient
+	if c.t.framed() {
+		ns = ""
+	}
+	return c.write(e.Append(nil, ns))
+}
+
+// header handles a stream header, the first or that of a restart (RFC 6120 §4.3, §4.7).
+func (c *clientStream) header(h stream.Header, bad *stream.Error) error {
+	to := c.srv.hostOf(h.To)
+	if bad == nil {
+		bad = c.checkHeader(h, to)
+	}
+	if err := c.answerHeader(h, to); err != nil {
+		return err
+	}
+	if bad != nil {
+		return bad
+	}
+	if c.principal == nil {
+		c.host.Store(to)
+		c.authn = c.srv.o.Auth(to.Domain())
+		c.state = wantAuth
+	} else {
+		c.state = wantBind
+	}
+	return c.features()
+}
+
+func (c *clientStream) checkHeader(h stream.Header, to *host.Host) *stream.Error {
+	switch {
+	case h.To == "":
+		return stream.Err(stream.ImproperAddressing, "a stream header names its host in `to`")
+	case to == nil:
+		return stream.Err(stream.HostUnknown, "")
+	case c.principal != nil && to != c.host.Load():
+		// Who has logged in on one host is nobody on another (CVE-2018-10847).
+		return stream.Err(stream.NotAuthorized, "the host of a stream does not change after authentication")
+	}
+	return nil
+}
+
+// answerHeader sends our header. It is owed before any error too (RFC 6120 §4.9.1.2).
+func (c *clientStream) answerHeader(h stream.Header, to *host.Host) error {
+	from := c.srv.o.Default
+	if to != nil {
+		from = to.Domain()
+	}
+	a := stream.Header{From: from.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en", ContentNS: stanza.NSClient}
+	// RFC 6120 §4.7.2: `to` is what the client claimed as `from`, where that is an address.
+	if j, err := jid.Parse(h.From); err == nil {
+		a.To = j.String()
+	}
+	c.answered = true
+	if c.t.framed() {
+		return c.write(a.AppendWS(nil))
+	}
+	return c.write(a.AppendTCP(nil))
+}
+
+// features sends what can be negotiated now (RFC 6120 §4.3.2).
+func (c *clientStream) features() error {
+	f := xmlstream.El(stream.NS, "features")
+	h := c.host.Load()
+	switch {
+	case c.state == wantBind:
+		f.Add(xmlstream.El(stream.NSBind, "bind"),
+			// RFC 6121 has done away with it; old clients wait for it. <optional/> lets the others skip it.
+			xmlstream.El(stream.NSSession, "session", xmlstream.El(stream.NSSession, "optional")),
+			h.StreamFeatures(true))
+	default:
+		if !c.t.secure() {
+			tls := xmlstream.El(stream.NSTLS, "starttls")
+			if !c.srv.o.Insecure {
+				tls.Add(xmlstream.El(stream.NSTLS, "required")) // RFC 6120 §5.3.1
+			}
+			f.Add(tls)
+		}
+		f.Add(c.saslFeatures())
+		if c.t.secure() || c.srv.o.Insecure {
+			f.Add(h.StreamFeatures(false))
+		}
+	}
+	if c.t.framed() {
+		return c.write(stream.AppendWS(nil, f))
+	}
+	return c.write(stream.AppendTCP(nil, f, stanza.NSClient))
+}
+
+// element handles a top-level element.
+func (c *clientStream) element(f *xmlstream.Frame) error {
+	if f.Prefixed() && f.Name().Space == stanza.NSClient {
+		return stream.Err(stream.BadNamespacePrefix, "stanzas have no prefix") // RFC 6120 §4.8.5
+	}
+	if c.state == bound {
+		return c.stanza(f)
+	}
+	if c.state == wantBind {
+		return c.beforeBind(f)
+	}
+	switch n := f.Name(); n.Space {
+	case stream.NSTLS:
+		return c.startTLS(n.Local)
+	case stream.NSSASL:
+		return c.sasl(f)
+	case stanza.NSClient:
+		return c.beforeAuth(f)
+	}
+	return unknown(f)
+}
+
+// unknown refuses a top-level element that is neither a stanza nor known (RFC 6120 §4.9.3.7, §4.9.3.24).
+func unknown(f *xmlstream.Frame) *stream.Error {
+	n := f.Name()
+	if n.Space == stream.NS && n.Local == "stream" {
+		return stream.Err(stream.BadFormat, "a stream has one header")
+	}
+	if n.Space == "" || n.Space == stanza.NSServer {
+		return stream.Err(stream.InvalidNamespace, "")
+	}
+	return stream.Err(stream.UnsupportedStanzaType, "")
+}
+
+// stanza hands a stanza of a bound client to the batch, stamped with its sender (RFC 6120 §8.1.2.1).
+func (c *clientStream) stanza(f *xmlstream.Frame) error {
+	s, bad := stanza.FromFrame(f)
+	if s == nil {
+		return unknown(f)
+	}
+	me := c.session.Load()
+	if !s.From.IsZero() && s.From != me.JID() && s.From != me.JID().Bare() {
+		return stream.Err(stream.InvalidFrom, "")
+	}
+	s.From = me.JID()
+	if bad != nil {
+		c.batch.Flush(c.ctx)
+		if r := s.ErrorReply(bad); r != nil {
+			if r.From.IsZero() {
+				r.From = me.JID().Bare()
+			}
+			me.Send(r)
+		}
+		return nil
+	}
+	c.batch.Do(c.ctx, s)
+	return nil
+}
+
+// flush ends the batch of stanzas that one read has brought.
+func (c *clientStream) flush() {
+	if c.batch != nil {
+		c.batch.Flush(c.ctx)
+	}
+}
+
+// touch notes that the client has sent something.
+func (c *clientStream) touch(now time.Time) {
+	c.lastRead.Store(now.UnixNano())
+	if s := c.session.Load(); s != nil {
+		s.Touch(now)
+	}
+}
+
+// ping asks a silent client for a sign of life (XEP-0199#s2c). Its answer goes nowhere: that it came is enough.
+func (c *clientStream) ping() {
+	s := c.session.Load()
+	if s == nil {
+		return
+	}
+	s.Send(stanza.NewIQ(stanza.TypeGet, s.JID().DomainJID(), s.JID(), xmlstream.El("urn:xmpp:ping", "ping")))
+}
+
+// end ends the stream, with an error or without. It does not block on the client, and its second call has no effect.
+// The session is out of the directory and its end has been told when it returns.
+func (c *clientStream) end(e *stream.Error) {
+	c.endOnce.Do(func() {
+		c.ended.Store(true)
+		last := c.lastBytes(e)
+		s := c.session.Load()
+		if s == nil {
+			// Somebody else may be stuck in a write to a client that does not read: do not wait for it.
+			go func() {
+				if err := c.write(last); err != nil {
+					c.t.close()
+				}
+				c.t.finish()
+			}()
+			return
+		}
+		if e != nil {
+			c.srv.o.Log.Debug("stream ended", "jid", s.JID().String(), "condition", string(e.Condition), "text", e.Text)
+		}
+		c.unbind(s)
+		s.Queue.Finish(last)
+	})
+}
+
+// lastBytes are the stream error and the end of our stream (RFC 6120 §4.4, §4.9.1.1).
+func (c *clientStream) lastBytes(e *stream.Error) []byte {
+	var b []byte
+	if e != nil {
+		c.srv.o.Metrics.StreamError(string(e.Condition))
+	}
+	if c.t.framed() {
+		if !c.answered {
+			b = stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en"}.AppendWS(b)
+			c.tryWrite(b)
+			b = nil
+		}
+		if e != nil {
+			c.tryWrite(e.AppendWS(nil))
+		}
+		return stream.AppendCloseWS(b, "")
+	}
+	if !c.answered {
+		b = stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en", ContentNS: stanza.NSClient}.AppendTCP(b)
+	}
+	if e != nil {
+		b = e.AppendTCP(b)
+	}
+	return append(b, stream.CloseTCP...)
+}
+
+// tryWrite sends a frame of its own before the last one, by the queue where there is one.
+func (c *clientStream) tryWrite(b []byte) {
+	if s := c.session.Load(); s != nil {
+		s.Queue.PutRaw(string(b))
+		return
+	}
+	if err := c.write(b); err != nil {
+		c.t.close()
+	}
+}

@@ -1,0 +1,266 @@
+package c2s
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/internal/config"
+	"sabir/internal/conn"
+	"sabir/internal/listen"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// lingerTimeout is how long a peer may take to close after it was told that the stream has ended (RFC 6120 §4.4).
+const lingerTimeout = 3 * time.Second
+
+// tcp carries a stream over TCP, with TLS from the start, by STARTTLS, or without.
+type tcp struct {
+	srv    *Server
+	conn   *conn.Conn
+	dec    *xmlstream.Decoder
+	from   *listen.Conn
+	direct bool
+	want   bool // <proceed/> was sent
+	limits xmlstream.Limits
+	leaf   func() *x509.Certificate
+	rate   bucket
+	stream *clientStream
+
+	finished sync.Once
+	over     atomic.Bool // finish was called
+}
+
+// ServeTCP serves a connection until it ends. With direct it starts with a TLS handshake (XEP-0368).
+func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
+	c, err := conn.New(lc, time.Duration(s.o.Limits.WriteTimeout))
+	if err != nil {
+		s.o.Log.Error("connection not served", "error", err)
+		lc.Close()
+		return
+	}
+	t := &tcp{srv: s, conn: c, from: lc, direct: lc.Purpose == config.C2STLS, limits: s.before}
+	t.rate = newBucket(s.o.Limits.ByteRate, s.o.Limits.ByteBurst)
+	t.stream = s.newStream(ctx, t)
+	if err := c.SetReadDeadline(time.Now().Add(time.Duration(s.o.Limits.AuthTimeout))); err != nil {
+		lc.Close()
+		return
+	}
+	if t.direct && !t.handshake(ctx, "") {
+		return
+	}
+	t.dec = xmlstream.NewDecoder(t.limits)
+	// A handshake needs a deep stack and reading a shallow one: go on where the stack is small.
+	go func() {
+		t.stream.run(t.serve)
+		t.linger()
+	}()
+}
+
+// handshake does the TLS handshake. Where it fails the connection is closed.
+func (t *tcp) handshake(ctx context.Context, domain string) bool {
+	var cfg *tls.Config
+	cfg, t.leaf = t.srv.o.TLS.For(t.from.Purpose, domain)
+	err := t.conn.Handshake(ctx, cfg, time.Duration(t.srv.o.Limits.HandshakeTimeout))
+	if err != nil {
+		t.srv.o.Log.Debug("TLS handshake failed", "address", t.from.Client().Addr().String(), "error", fmt.Sprintf("%.200q", err.Error()))
+		t.close()
+		return false
+	}
+	if err := t.conn.SetReadDeadline(time.Now().Add(time.Duration(t.srv.o.Limits.AuthTimeout))); err != nil {
+		t.close()
+		return false
+	}
+	return true
+}
+
+// serve reads and handles until the stream ends.
+func (t *tcp) serve() error {
+	for {
+		if err := t.conn.Wait(); err != nil {
+			return t.readError(err)
+		}
+		if err := t.drain(); err != nil {
+			return err
+		}
+	}
+}
+
+// readError tells a client that took too long; another error means that the connection is gone.
+func (t *tcp) readError(err error) error {
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() && !t.stream.bound.Load() {
+		return stream.Err(stream.ConnectionTimeout, "the login took too long")
+	}
+	return err
+}
+
+// drain handles all that can be read now, as one batch, with a borrowed buffer.
+func (t *tcp) drain() error {
+	buf := readBuffers.Get().(*[readBuffer]byte)
+	defer readBuffers.Put(buf)
+	defer t.stream.flush()
+	for {
+		n, err := t.conn.Read(buf[:])
+		if n > 0 {
+			now := time.Now()
+			t.stream.touch(now)
+			t.dec.Feed(buf[:n])
+			if err := t.handle(); err != nil {
+				return err
+			}
+			if wait := t.rate.take(n, now); wait > 0 {
+				t.stream.flush()
+				time.Sleep(wait)
+			}
+		}
+		switch {
+		case errors.Is(err, conn.ErrAgain):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+const readBuffer = 16 << 10
+
+var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+
+// handle handles the complete elements that the decoder has.
+func (t *tcp) handle() error {
+	for {
+		if t.stream.ended.Load() {
+			return errEnd
+		}
+		ev, err := t.dec.Next()
+		if errors.Is(err, xmlstream.ErrMore) {
+			return nil
+		}
+		if err != nil {
+			var xe *xmlstream.Error
+			if errors.As(err, &xe) {
+				return stream.FromXML(xe)
+			}
+			return err
+		}
+		switch ev.Kind {
+		case xmlstream.StreamStart:
+			h, bad := stream.ParseTCP(ev.Header, "jabber:client")
+			err = t.stream.header(h, bad)
+		case xmlstream.FrameEvent:
+			err = t.stream.element(ev.Frame)
+		case xmlstream.StreamEnd:
+			err = errEnd
+		}
+		if err != nil {
+			return err
+		}
+		if t.want {
+			if err := t.upgrade(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// upgrade does the handshake that <proceed/> has promised (RFC 6120 §5.4.3).
+func (t *tcp) upgrade() error {
+	t.want = false
+	if t.dec.Buffered() > 0 || t.conn.Pending() {
+		// What came before the handshake could have been put in by anybody (CVE-2011-0411).
+		t.close()
+		return errors.New("data before the TLS handshake")
+	}
+	if !t.handshake(t.stream.ctx, t.stream.host.Load().Domain().Domain()) {
+		return errors.New("the TLS handshake failed")
+	}
+	t.stream.state, t.stream.answered = wantHeader, false
+	t.dec = xmlstream.NewDecoder(t.limits)
+	return nil
+}
+
+// linger waits for the peer's end of the stream, and closes.
+func (t *tcp) linger() {
+	deadline := time.Now().Add(time.Duration(t.srv.o.Limits.WriteTimeout))
+	var b [512]byte
+	for time.Now().Before(deadline) {
+		if err := t.conn.Wait(); err != nil {
+			break
+		}
+		for {
+			if _, err := t.conn.Read(b[:]); err != nil {
+				if !errors.Is(err, conn.ErrAgain) {
+					deadline = time.Time{}
+				}
+				break
+			}
+		}
+	}
+	t.close()
+}
+
+func (t *tcp) name() string {
+	if t.direct {
+		return "tls"
+	}
+	return "tcp"
+}
+
+func (t *tcp) framed() bool { return false }
+
+func (t *tcp) write(b []byte) error {
+	_, err := t.conn.Write(b)
+	return err
+}
+
+func (t *tcp) tls() (*tls.ConnectionState, *x509.Certificate) {
+	s := t.conn.TLS()
+	if s == nil {
+		return nil, nil
+	}
+	return s, t.leaf()
+}
+
+func (t *tcp) secure() bool { return t.leaf != nil || t.from.Secured }
+
+func (t *tcp) addr() netip.Addr { return t.from.Client().Addr() }
+
+func (t *tcp) startTLS() bool {
+	t.want = !t.secure()
+	return t.want
+}
+
+func (t *tcp) restart(l xmlstream.Limits) {
+	t.dec.SetLimits(l)
+	t.dec.Restart()
+	t.stream.answered = false
+}
+
+func (t *tcp) finish() {
+	t.finished.Do(func() {
+		t.over.Store(true)
+		// The peer may be gone already; then the reader has noticed or will at the deadline.
+		if err := t.conn.CloseWrite(); err != nil {
+			t.close()
+			return
+		}
+		if err := t.conn.SetReadDeadline(time.Now().Add(lingerTimeout)); err != nil {
+			t.close()
+		}
+	})
+}
+
+func (t *tcp) close() {
+	if err := t.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.srv.o.Log.Debug("closing a connection", "error", err)
+	}
+}

@@ -1,0 +1,228 @@
+//go:build unix
+
+// Package conn owns a TCP connection, with or without TLS on it, that costs little while it is idle: it waits for data
+// without a buffer, and borrows one only while there is something to read.
+//
+// How: under the tls.Conn sits a net.Conn whose Read never blocks but returns an error of type net.Error whose
+// Temporary() is true. crypto/tls keeps the part of a record that it has read and does not make such an error sticky. Waiting
+// happens in Wait, below TLS.
+package conn
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// bufferSize is that of the buffers that are borrowed for reading: one TLS record.
+const bufferSize = 16 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// errAgain is returned by Read where nothing can be read now. The deprecated Temporary is what crypto/tls asks for.
+type errAgain struct{}
+
+func (errAgain) Error() string   { return "nothing to read yet" }
+func (errAgain) Timeout() bool   { return false }
+func (errAgain) Temporary() bool { return true }
+
+// ErrAgain is returned by Conn.Read where nothing can be read now: call Wait.
+var ErrAgain net.Error = errAgain{}
+
+// Conn is a connection. Read and Wait belong to one goroutine; Write to one at a time; the rest to any.
+type Conn struct {
+	raw *raw
+	tls *tls.Conn // nil before TLS
+	// write bounds one Write.
+	write time.Duration
+}
+
+// New takes a connection over. writeTimeout bounds each Write.
+func New(c net.Conn, writeTimeout time.Duration) (*Conn, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return nil, errors.New("the connection is not a socket")
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	r := &raw{Conn: c, rc: rc}
+	r.try = r.read
+	return &Conn{raw: r, write: writeTimeout}, nil
+}
+
+// Read returns what can be read now, or ErrAgain.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Read(p)
+	}
+	return c.raw.Read(p)
+}
+
+// Wait blocks until something can be read, the connection fails, or the read deadline passes.
+func (c *Conn) Wait() error { return c.raw.wait() }
+
+// Write writes p whole or fails.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.raw.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
+		return 0, err
+	}
+	if c.tls != nil {
+		return c.tls.Write(p)
+	}
+	return c.raw.Write(p)
+}
+
+// SetReadDeadline bounds Wait. A zero time lifts the bound.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.SetReadDeadline(t) }
+
+// Close closes the socket at once.
+func (c *Conn) Close() error { return c.raw.Close() }
+
+// CloseWrite tells the peer that nothing more will be written: a TLS close_notify where there is TLS, then FIN.
+func (c *Conn) CloseWrite() error {
+	if c.tls != nil {
+		// The alert has its own short deadline within crypto/tls; the FIN matters more than its error.
+		if err := c.tls.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	if h, ok := c.raw.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return nil
+}
+
+// RemoteAddr returns the address of the peer.
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// Pending tells whether bytes were read from the socket that nobody has read from the connection: before a STARTTLS
+// handshake there must be none, or they were injected (CVE-2011-0411).
+func (c *Conn) Pending() bool { return c.raw.buf != nil && c.raw.r < c.raw.n }
+
+// Handshake starts TLS as a server and waits until its handshake is done.
+func (c *Conn) Handshake(ctx context.Context, cfg *tls.Config, timeout time.Duration) error {
+	if err := c.raw.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	c.raw.blocking = true
+	t := tls.Server(c.raw, cfg)
+	err := t.HandshakeContext(ctx)
+	c.raw.blocking = false
+	if err != nil {
+		return err
+	}
+	c.tls = t
+	return c.raw.SetDeadline(time.Time{})
+}
+
+// TLS returns the state of the TLS connection, or nil.
+func (c *Conn) TLS() *tls.ConnectionState {
+	if c.tls == nil {
+		return nil
+	}
+	s := c.tls.ConnectionState()
+	return &s
+}
+
+// raw is the socket as crypto/tls sees it.
+type raw struct {
+	net.Conn
+	rc       syscall.RawConn
+	blocking bool // during a handshake
+
+	try  func(fd uintptr) bool // read, kept so that no closure is made for each call
+	buf  *[bufferSize]byte     // what was read from the socket, nil while idle
+	r, n int
+	more bool // the last read filled the buffer: there may be more
+	err  error
+}
+
+// Read hands out what wait has read. It blocks only during a handshake.
+func (r *raw) Read(p []byte) (int, error) {
+	for {
+		if r.buf != nil {
+			n := copy(p, r.buf[r.r:r.n])
+			if r.r += n; r.r == r.n {
+				r.release()
+			}
+			return n, nil
+		}
+		if !r.blocking && !r.more {
+			return 0, ErrAgain
+		}
+		r.more = false
+		if r.blocking {
+			if err := r.wait(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if err := r.now(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *raw) release() {
+	buffers.Put(r.buf)
+	r.buf, r.r, r.n = nil, 0, 0
+}
+
+// wait reads something into a borrowed buffer, and blocks until there is something.
+func (r *raw) wait() error {
+	if r.buf != nil {
+		return nil
+	}
+	if err := r.rc.Read(r.try); err != nil {
+		return err
+	}
+	return r.err
+}
+
+// now reads what is there without waiting.
+func (r *raw) now() error {
+	again := false
+	err := r.rc.Read(func(fd uintptr) bool {
+		again = !r.read(fd)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if again {
+		return ErrAgain
+	}
+	return r.err
+}
+
+// read makes one system call. It returns false where there is nothing to read yet, and holds no buffer then.
+func (r *raw) read(fd uintptr) bool {
+	b := buffers.Get().(*[bufferSize]byte)
+	for {
+		n, err := syscall.Read(int(fd), b[:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			buffers.Put(b)
+			return false
+		case err != nil:
+			r.err = err
+		case n == 0:
+			r.err = io.EOF
+		default:
+			r.buf, r.r, r.n, r.err = b, 0, n, nil
+			r.more = n == len(b)
+			return true
+		}
+		buffers.Put(b)
+		return true
+	}
+}

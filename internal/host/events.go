@@ -1,0 +1,75 @@
+package host
+
+import (
+	"context"
+
+	"sabir/internal/session"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+// each calls f for each extension, and contains its panics.
+func (h *Host) each(f func(e *mod.Hooks)) {
+	for _, e := range h.t.ext {
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					h.recovered(e.name, r)
+				}
+			}()
+			f(e.hooks)
+		}()
+	}
+}
+
+// Bound tells the extensions of a new session.
+func (h *Host) Bound(ctx context.Context, s *session.Session) {
+	h.each(func(e *mod.Hooks) {
+		if e.Bound != nil {
+			e.Bound(ctx, s)
+		}
+	})
+}
+
+// Available tells the extensions that a session broadcast available presence.
+func (h *Host) Available(ctx context.Context, s mod.Session, initial bool) {
+	h.each(func(e *mod.Hooks) {
+		if e.Available != nil {
+			e.Available(ctx, s, initial)
+		}
+	})
+}
+
+// Unbound tells the extensions that a session ended.
+func (h *Host) Unbound(ctx context.Context, s *session.Session, presence *stanza.Stanza) {
+	h.each(func(e *mod.Hooks) {
+		if e.Unbound != nil {
+			e.Unbound(ctx, s, presence)
+		}
+	})
+}
+
+// BeforeAccountRemoved lets the extensions do what an account owes to others.
+func (h *Host) BeforeAccountRemoved(ctx context.Context, account jid.JID) error {
+	for _, e := range h.t.ext {
+		if e.hooks.BeforeAccountRemoved != nil {
+			if err := e.hooks.BeforeAccountRemoved(ctx, account); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// AccountRemoved lets the extensions delete what they keep of an account.
+func (h *Host) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID) error {
+	for _, e := range h.t.ext {
+		if e.hooks.AccountRemoved != nil {
+			if err := e.hooks.AccountRemoved(ctx, tx, account); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package route
+
+import (
+	"context"
+	"runtime/debug"
+
+	"sabir/internal/host"
+	"sabir/internal/session"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+func stack() string { return string(debug.Stack()) }
+
+// journey is a message between Record and delivery.
+type journey struct {
+	out, in         mod.Pass
+	outHost, inHost *host.Host // nil where that side is not local
+	writes          []func(mod.Tx) error
+	inline          [4]mod.Session // room for in.Targets
+	ended           bool
+}
+
+// fate says what becomes of a message that no session gets.
+type fate uint8
+
+const (
+	bounce fate = iota // stored, or answered with service-unavailable
+	ignore             // nothing
+)
+
+// message runs a message through the phases up to Record. Flush does the rest.
+func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
+	b.j = append(b.j, journey{})
+	j := &b.j[len(b.j)-1]
+	defer func() {
+		if j.ended {
+			b.j = b.j[:len(b.j)-1]
+		}
+	}()
+	j.ended = true // until all has gone well
+	if j.outHost = b.r.Host(s.From.DomainJID()); j.outHost != nil {
+		j.out = mod.Pass{Stanza: s, Side: mod.Out, Account: s.From.Bare()}
+		if b.s != nil {
+			j.out.Session = b.s
+		}
+		if !b.admit(ctx, j.outHost, &j.out) || !b.rewrite(ctx, j.outHost, &j.out) {
+			return
+		}
+		s = j.out.Stanza
+	}
+	to := s.To
+	if to.IsZero() { // RFC 6120 §10.3.1
+		to = s.From.Bare()
+	}
+	if j.inHost = b.r.Host(to.DomainJID()); j.inHost != nil {
+		f, ok := b.messageIn(ctx, j, s, to)
+		if !ok {
+			return
+		}
+		if !b.record(ctx, j.inHost, &j.in, j) {
+			return
+		}
+		if len(j.in.Targets) == 0 && !j.in.Stored {
+			b.undeliverable(ctx, j.in.Stanza, f)
+			return
+		}
+	}
+	if j.outHost != nil && !b.record(ctx, j.outHost, &j.out, j) {
+		return
+	}
+	j.ended = false
+}
+
+// messageIn runs Admit and Rewrite of the recipient's side, and finds the sessions that will get the message.
+func (b *Batch) messageIn(ctx context.Context, j *journey, s *stanza.Stanza, to jid.JID) (fate, bool) {
+	j.in = mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}
+	if to.Local() == "" { // the server itself reads no messages
+		f := bounce
+		if s.Type == stanza.TypeHeadline || s.Type == stanza.TypeError {
+			f = ignore
+		}
+		b.undeliverable(ctx, s, f)
+		return 0, false
+	}
+	there := b.r.o.Directory.Sessions(to.Bare())
+	if len(there) == 0 {
+		ok, err := j.inHost.Accounts().Exists(ctx, to.Local())
+		if err != nil {
+			b.fail(ctx, s, "accounts", err)
+			return 0, false
+		}
+		if !ok {
+			// RFC 6121 §8.5.1 allows silence or an error. Silence, so that an address cannot be probed: to somebody
+			// who is offline a message gets no answer either (RFC 6120 §13.11).
+			b.fail(ctx, s, "route", mod.Drop{Why: "no such account"})
+			return 0, false
+		}
+	}
+	if !b.admit(ctx, j.inHost, &j.in) {
+		return 0, false
+	}
+	var f fate
+	j.in.Targets, f = targets(j.inline[:0], s, to, there)
+	return f, b.rewrite(ctx, j.inHost, &j.in)
+}
+
+// targets applies RFC 6121 §8.5.2 and §8.5.3: which of the account's sessions get the message, and where none does,
+// its fate.
+func targets(dst []mod.Session, s *stanza.Stanza, to jid.JID, there []*session.Session) ([]mod.Session, fate) {
+	if to.IsFull() {
+		for _, t := range there {
+			if t.JID() == to { // §8.5.3.1: whatever its type, presence or priority
+				return append(dst, t), bounce
+			}
+		}
+		switch s.Type { // §8.5.3.2.1
+		case stanza.TypeChat: // as if sent to the bare JID
+		case stanza.TypeError:
+			return dst, ignore
+		case stanza.TypeHeadline:
+			return dst, ignore
+		default:
+			return dst, bounce
+		}
+	}
+	switch s.Type {
+	case stanza.TypeGroupchat: // §8.5.2.1.1
+		return dst, bounce
+	case stanza.TypeError:
+		return dst, ignore
+	}
+	for _, t := range there { // §8.5.2.1.1: all with a non-negative priority
+		if ok, prio := t.Available(); ok && prio >= 0 {
+			dst = append(dst, t)
+		}
+	}
+	if s.Type == stanza.TypeHeadline {
+		return dst, ignore
+	}
+	return dst, bounce
+}
+
+// undeliverable ends the way of a message that nobody gets.
+func (b *Batch) undeliverable(ctx context.Context, s *stanza.Stanza, f fate) {
+	if f == ignore || s.Type == stanza.TypeError {
+		b.r.o.Count(s.Kind, mod.Dropped)
+		return
+	}
+	b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
+}
+
+// record collects what the Record hooks want committed.
+func (b *Batch) record(ctx context.Context, h *host.Host, p *mod.Pass, j *journey) bool {
+	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Record {
+		b.ext = k.Extension
+		w, err := k.H.Func(ctx, p)
+		if err != nil {
+			b.fail(ctx, p.Stanza, k.Extension, err)
+			return false
+		}
+		if w != nil {
+			j.writes = append(j.writes, w)
+		}
+	}
+	return true
+}
+
+// Flush commits what the waiting messages must record, in one transaction, and delivers them in order. A message whose
+// write fails is answered with an error and reaches nobody.
+func (b *Batch) Flush(ctx context.Context) {
+	if len(b.j) == 0 {
+		return
+	}
+	js := b.j
+	b.j = nil // a handler below may send more through this batch's router, never through this batch
+	b.commit(ctx, js)
+	for i := range js {
+		if j := &js[i]; !j.ended {
+			b.deliverOne(ctx, j)
+		}
+		js[i] = journey{}
+	}
+	b.j = js[:0]
+}
+
+func (b *Batch) commit(ctx context.Context, js []journey) {
+	n := 0
+	for i := range js {
+		n += len(js[i].writes)
+	}
+	if n == 0 {
+		return
+	}
+	err := b.r.o.DB.Write(ctx, func(tx mod.Tx) error {
+		for i := range js {
+			if err := js[i].write(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	// One bad write shall not take its neighbours with it.
+	for i := range js {
+		j := &js[i]
+		if len(j.writes) == 0 {
+			continue
+		}
+		if len(js) > 1 {
+			err = b.r.o.DB.Write(ctx, j.write)
+		}
+		if err != nil {
+			b.fail(ctx, j.stanza(), "store", err)
+			j.ended = true
+		}
+	}
+}
+
+func (j *journey) write(tx mod.Tx) error {
+	for _, w := range j.writes {
+		if err := w(tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stanza returns the message as it stands.
+func (j *journey) stanza() *stanza.Stanza {
+	if j.inHost != nil {
+		return j.in.Stanza
+	}
+	return j.out.Stanza
+}
+
+// deliverOne delivers a message that was committed.
+func (b *Batch) deliverOne(ctx context.Context, j *journey) {
+	defer func() {
+		if v := recover(); v != nil {
+			b.r.o.Panicked(b.ext)
+			b.r.o.Log.Error("panic while delivering a message", "extension", b.ext, "panic", v, "stack", stack())
+		}
+	}()
+	if j.inHost == nil {
+		b.send(ctx, j.out.Stanza)
+	} else {
+		o := mod.Stored
+		if len(j.in.Targets) > 0 {
+			if o = b.deliver(ctx, j); o == mod.Dropped {
+				return
+			}
+		}
+		b.r.o.Count(stanza.Message, o)
+		b.copies(ctx, j.inHost, &j.in)
+		b.observe(ctx, j.inHost, &j.in, o)
+	}
+	if j.outHost != nil {
+		b.copies(ctx, j.outHost, &j.out)
+		b.observe(ctx, j.outHost, &j.out, mod.Forwarded)
+	}
+}
+
+// deliver queues a message to its targets. Where none of them takes it any more, it is treated as one that arrives
+// now.
+func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
+	taken := false
+	for _, t := range j.in.Targets {
+		if t.(*session.Session).Deliver(j.in.Stanza) {
+			taken = true
+		}
+	}
+	if taken || j.in.Stored {
+		return mod.Delivered
+	}
+	b.r.Redeliver(ctx, j.in.Stanza)
+	return mod.Dropped
+}
+
+func (b *Batch) copies(ctx context.Context, h *host.Host, p *mod.Pass) {
+	for _, k := range h.Phases(p.Side, stanza.Message).Fork {
+		b.ext = k.Extension
+		for _, c := range k.H.Func(ctx, p) {
+			c.To.Send(c.Stanza)
+		}
+	}
+}
+
+// Redeliver finds a new place for a message that was queued to a session which ended before it was written: other
+// sessions, the offline store, or an error to its sender. It has passed Admit and Rewrite already.
+func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza) {
+	if s.Kind != stanza.Message || s.Type == stanza.TypeError {
+		return
+	}
+	to := s.To
+	h := r.Host(to.DomainJID())
+	if h == nil || to.Local() == "" {
+		return
+	}
+	b := &Batch{r: r}
+	there := r.o.Directory.Sessions(to.Bare())
+	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
+	var f fate
+	if j.in.Targets, f = targets(j.inline[:0], s, to, there); len(j.in.Targets) > 0 && to.IsBare() {
+		return // the other sessions have their copy
+	}
+	for _, t := range j.in.Targets {
+		if t.(*session.Session).Deliver(s) {
+			return
+		}
+	}
+	j.in.Targets = nil
+	if !b.record(ctx, h, &j.in, &j) {
+		return
+	}
+	if !j.in.Stored {
+		b.undeliverable(ctx, s, f)
+		return
+	}
+	if err := r.o.DB.Write(ctx, j.write); err != nil {
+		b.fail(ctx, s, "store", err)
+		return
+	}
+	r.o.Count(stanza.Message, mod.Stored)
+}

@@ -1,0 +1,247 @@
+// Package route owns the way of a stanza from a sender to its recipients (RFC 6120 §10, RFC 6121 §8): which host,
+// account and resource an address means, the phases of the extensions on the way, one commit for a batch, and exactly
+// one answer to each request.
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"sabir/internal/host"
+	"sabir/internal/session"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+// Remote carries stanzas to domains that are not hosts of this server.
+type Remote interface {
+	// Send takes s over, or returns the error that its sender is owed.
+	Send(ctx context.Context, s *stanza.Stanza) *stanza.Error
+}
+
+// NoRemote is the Remote of a server that does not federate.
+type NoRemote struct{}
+
+// Send refuses s (RFC 6120 §10.4).
+func (NoRemote) Send(context.Context, *stanza.Stanza) *stanza.Error {
+	return stanza.Err(stanza.RemoteServerNotFound, "this server does not talk to other servers")
+}
+
+// Options say what a Router works with.
+type Options struct {
+	DB        mod.DB
+	Directory *session.Directory
+	Log       *slog.Logger
+	Clock     mod.Clock
+	Remote    Remote
+	// Count is told what became of each stanza.
+	Count func(k stanza.Kind, o mod.Outcome)
+	// Panicked counts a panic in an extension.
+	Panicked func(extension string)
+}
+
+// Router sends stanzas on their way. Its methods may be called from any goroutine.
+type Router struct {
+	o     Options
+	hosts atomic.Pointer[map[jid.JID]*host.Host]
+}
+
+// New returns a router without hosts.
+func New(o Options) *Router {
+	if o.Remote == nil {
+		o.Remote = NoRemote{}
+	}
+	if o.Count == nil {
+		o.Count = func(stanza.Kind, mod.Outcome) {}
+	}
+	if o.Panicked == nil {
+		o.Panicked = func(string) {}
+	}
+	r := &Router{o: o}
+	r.hosts.Store(&map[jid.JID]*host.Host{})
+	return r
+}
+
+// SetHosts replaces the hosts, by domain. The map must not be changed any more.
+func (r *Router) SetHosts(m map[jid.JID]*host.Host) { r.hosts.Store(&m) }
+
+// Host returns the host of a domain, or nil.
+func (r *Router) Host(domain jid.JID) *host.Host { return (*r.hosts.Load())[domain] }
+
+// Hosts returns all hosts by domain. The map must not be changed.
+func (r *Router) Hosts() map[jid.JID]*host.Host { return *r.hosts.Load() }
+
+// Directory returns the sessions.
+func (r *Router) Directory() *session.Directory { return r.o.Directory }
+
+// Route sends one stanza that the server itself made, as from s.From.
+func (r *Router) Route(ctx context.Context, s *stanza.Stanza) {
+	b := Batch{r: r}
+	b.Do(ctx, s)
+	b.Flush(ctx)
+}
+
+// Batch handles the stanzas of one sender in order, and commits together what they must record. It belongs to one
+// goroutine.
+type Batch struct {
+	r   *Router
+	s   *session.Session // nil for the server itself
+	j   []journey
+	ext string // the extension that is running, for recovered
+}
+
+// NewBatch returns a batch for the stanzas of a session.
+func (r *Router) NewBatch(s *session.Session) *Batch { return &Batch{r: r, s: s} }
+
+// Do handles one stanza, whose From is that of the sender. Messages may wait for Flush.
+func (b *Batch) Do(ctx context.Context, s *stanza.Stanza) {
+	defer func() {
+		if v := recover(); v != nil {
+			b.recovered(ctx, s, v)
+		}
+	}()
+	switch s.Kind {
+	case stanza.Message:
+		b.message(ctx, s)
+	case stanza.Presence:
+		b.Flush(ctx)
+		b.presence(ctx, s)
+	default:
+		b.Flush(ctx)
+		b.iq(ctx, s)
+	}
+}
+
+// recovered contains a panic to the stanza that met it.
+func (b *Batch) recovered(ctx context.Context, s *stanza.Stanza, v any) {
+	b.r.o.Panicked(b.ext)
+	b.r.o.Log.Error("panic while handling a stanza", "extension", b.ext, "kind", s.Kind.String(), "id", s.ID, "panic", fmt.Sprint(v), "stack", stack())
+	b.refuse(ctx, s, stanza.Err(stanza.InternalServerError, ""))
+}
+
+// refuse answers s with an error, where an answer is owed.
+func (b *Batch) refuse(ctx context.Context, s *stanza.Stanza, e *stanza.Error) {
+	b.r.o.Count(s.Kind, mod.Refused)
+	if r := s.ErrorReply(e); r != nil {
+		if s.To.IsZero() {
+			r.From = s.From.Bare() // RFC 6120 §8.1.2.1: who was not named is the sender's own account
+		}
+		b.answer(ctx, r)
+	}
+}
+
+// fail ends the way of s with the error of a hook or handler.
+func (b *Batch) fail(ctx context.Context, s *stanza.Stanza, extension string, err error) {
+	var drop mod.Drop
+	if errors.As(err, &drop) {
+		b.r.o.Count(s.Kind, mod.Dropped)
+		b.r.o.Log.Debug("stanza dropped", "extension", extension, "kind", s.Kind.String(), "why", drop.Why)
+		return
+	}
+	b.refuse(ctx, s, b.r.stanzaError(extension, err))
+}
+
+// stanzaError gives the error that the sender is owed for err.
+func (r *Router) stanzaError(extension string, err error) *stanza.Error {
+	var se *stanza.Error
+	switch {
+	case errors.As(err, &se):
+		return se
+	case errors.Is(err, mod.ErrFull):
+		r.o.Log.Error("the store is full", "extension", extension, "error", err)
+		return stanza.Err(stanza.ResourceConstraint, "the server has no room left; try again later").As(stanza.Wait)
+	case errors.Is(err, mod.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		r.o.Log.Error("the store is unavailable", "extension", extension, "error", err)
+		return stanza.Err(stanza.InternalServerError, "the server cannot store this now; try again later").As(stanza.Wait)
+	}
+	r.o.Log.Error("an extension failed", "extension", extension, "error", err)
+	return stanza.Err(stanza.InternalServerError, "")
+}
+
+// answer sends a reply back: to the session of the batch, or wherever its address leads. Replies pass no phases: they
+// belong to a stanza that has passed them.
+func (b *Batch) answer(ctx context.Context, s *stanza.Stanza) {
+	if b.s != nil && s.To == b.s.JID() {
+		b.s.Send(s)
+		return
+	}
+	if s.To.IsZero() {
+		return
+	}
+	h := b.r.Host(s.To.DomainJID())
+	switch {
+	case h == nil:
+		// Its sender is gone or beyond reach. There is no answer to an answer.
+		if e := b.r.o.Remote.Send(ctx, s); e != nil {
+			b.r.o.Log.Debug("answer not sent", "to_domain", s.To.Domain(), "error", e)
+		}
+	case s.To.IsFull():
+		if t := b.r.o.Directory.Find(s.To); t != nil {
+			t.Send(s)
+		}
+	case s.Kind == stanza.IQ:
+		h.Answer(s)
+	case s.Kind == stanza.Presence:
+		b.presenceIn(ctx, h, s)
+	}
+}
+
+// admit asks the Admit hooks. It returns false where the stanza's way ends.
+func (b *Batch) admit(ctx context.Context, h *host.Host, p *mod.Pass) bool {
+	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Admit {
+		b.ext = k.Extension
+		if err := k.H.Func(ctx, p); err != nil {
+			b.fail(ctx, p.Stanza, k.Extension, err)
+			return false
+		}
+	}
+	return true
+}
+
+func (b *Batch) rewrite(ctx context.Context, h *host.Host, p *mod.Pass) bool {
+	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Rewrite {
+		b.ext = k.Extension
+		if err := k.H.Func(ctx, p); err != nil {
+			b.fail(ctx, p.Stanza, k.Extension, err)
+			return false
+		}
+	}
+	return true
+}
+
+func (b *Batch) observe(ctx context.Context, h *host.Host, p *mod.Pass, o mod.Outcome) {
+	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Observe {
+		b.ext = k.Extension
+		k.H.Func(ctx, p, o)
+	}
+}
+
+// out runs Admit and Rewrite of the sender's side and returns the stanza as it goes on. Where the sender is not local
+// it goes on as it is.
+func (b *Batch) out(ctx context.Context, s *stanza.Stanza) (*stanza.Stanza, bool) {
+	h := b.r.Host(s.From.DomainJID())
+	if h == nil {
+		return s, true
+	}
+	p := &mod.Pass{Stanza: s, Side: mod.Out, Account: s.From.Bare()}
+	if b.s != nil {
+		p.Session = b.s
+	}
+	if !b.admit(ctx, h, p) || !b.rewrite(ctx, h, p) {
+		return nil, false
+	}
+	return p.Stanza, true
+}
+
+// send hands a stanza to another server.
+func (b *Batch) send(ctx context.Context, s *stanza.Stanza) {
+	if e := b.r.o.Remote.Send(ctx, s); e != nil {
+		b.refuse(ctx, s, e)
+		return
+	}
+	b.r.o.Count(s.Kind, mod.Forwarded)
+}

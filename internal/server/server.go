@@ -1,0 +1,388 @@
+// Package server is the composition root: it builds the server out of a configuration, starts it, puts a changed
+// configuration in force, drains it and stops it.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"sabir/internal/auth"
+	"sabir/internal/c2s"
+	"sabir/internal/config"
+	"sabir/internal/db"
+	"sabir/internal/host"
+	"sabir/internal/listen"
+	"sabir/internal/observe"
+	"sabir/internal/route"
+	"sabir/internal/session"
+	"sabir/internal/web"
+	"sabir/mod"
+	"sabir/mod/all"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+// Options are what a configuration does not say. The zero value is good for production.
+type Options struct {
+	// Log gets what an operator should know; nil discards it.
+	Log *slog.Logger
+	// Level, where it is not nil, is set when the configuration changes the level of the log.
+	Level *slog.LevelVar
+	// Extensions are those that may be enabled; nil for all.
+	Extensions []mod.Info
+	// Clock is the time; nil for the real one.
+	Clock mod.Clock
+	// Shuffle reorders hooks within a phase. See host.Options.
+	Shuffle func(n int, swap func(i, j int))
+	// CrashPoint is called at named points. See db.Options.
+	CrashPoint func(name string)
+	// Admin serves the admin listener beside metrics and health; nil for none.
+	Admin func(s *Server) http.Handler
+}
+
+// Server is a server that was built. Its methods may be called from any goroutine.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	metrics *observe.Metrics
+	health  *observe.Health
+	db      db.DB
+	auth    *auth.Auth
+	dir     *session.Directory
+	router  *route.Router
+	certs   *listen.Certificates
+	limiter *listen.Limiter
+	c2s     *c2s.Server
+	web     *web.Server
+
+	mu        sync.Mutex // guards cfg and reloading
+	cfg       *config.Config
+	listeners []*listen.Listener
+	http      []*http.Server
+}
+
+// Sections describes the settings of extensions to the configuration; nil stands for all extensions.
+func Sections(extensions []mod.Info) []config.Section {
+	if extensions == nil {
+		extensions = all.Extensions
+	}
+	out := make([]config.Section, len(extensions))
+	for i, e := range extensions {
+		out[i] = config.Section{Name: e.Name, Doc: e.Doc, Off: e.Off, New: e.Config}
+	}
+	return out
+}
+
+type realClock struct{}
+
+func (realClock) Now() time.Time { return time.Now() }
+
+// New opens the store, brings its tables up to date, builds the hosts and opens the sockets. After New the addresses
+// are known; connections are served by Serve.
+func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = realClock{}
+	}
+	if o.Extensions == nil {
+		o.Extensions = all.Extensions
+	}
+	s := &Server{o: o, log: o.Log, cfg: cfg, metrics: observe.NewMetrics(), health: new(observe.Health), dir: session.NewDirectory()}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if s.auth, err = auth.New(ctx, s.db, auth.Options{Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics}); err != nil {
+		return nil, err
+	}
+	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic})
+	hosts := make(map[jid.JID]*host.Host)
+	for i := range cfg.Hosts {
+		h, err := s.buildHost(cfg, &cfg.Hosts[i])
+		if err != nil {
+			return nil, err
+		}
+		hosts[h.Domain()] = h
+	}
+	s.router.SetHosts(hosts)
+	for _, h := range hosts {
+		if err := h.Start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.certs = listen.NewCertificates(s.log, cfg.Auth.ClientCA != "")
+	if err := s.certs.Set(pairs(cfg)); err != nil {
+		return nil, err
+	}
+	s.limiter = listen.NewLimiter(cfg.Limits.ConnectionsPerAddress, cfg.Limits.Connections)
+	s.c2s = c2s.New(c2s.Options{
+		Router: s.router, Log: s.log, Clock: o.Clock, Limits: cfg.Limits, Attempts: cfg.Auth.Attempts,
+		Auth: func(domain jid.JID) c2s.Authenticator { return s.accounts(domain) },
+		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
+	})
+	s.metrics.QueueFunc(s.c2s.QueuedBytes)
+	s.web = web.New(web.Options{
+		Socket: s.c2s.WebSocket(c2s.WebSocketOptions{Origins: cfg.Web.Origins, Leaf: s.certs.Leaf}),
+		Client: cfg.Web.Client, Domains: domains(cfg), Log: s.log,
+	})
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openStore opens the database and migrates the tables of the accounts and of every extension, enabled or not, so that
+// enabling one later needs no more than a reload.
+func (s *Server) openStore(ctx context.Context) error {
+	var err error
+	s.db, err = db.Open(ctx, s.cfg.Database.URL.Reveal(), db.Options{Observer: s.metrics, Log: s.log, CrashPoint: s.o.CrashPoint})
+	if err != nil {
+		return err
+	}
+	if err := db.Migrate(ctx, s.db, "auth", auth.Schema); err != nil {
+		return err
+	}
+	for _, e := range s.o.Extensions {
+		if e.Schema == nil {
+			continue
+		}
+		if err := db.Migrate(ctx, s.db, e.Name, e.Schema); err != nil {
+			return err
+		}
+	}
+	s.health.Check("store", func(ctx context.Context) error {
+		var one int
+		return s.db.QueryRow(ctx, `SELECT 1`).Scan(&one)
+	})
+	return nil
+}
+
+func (s *Server) accounts(domain jid.JID) *auth.Host {
+	s.mu.Lock()
+	cfg := s.cfg
+	s.mu.Unlock()
+	anonymous := cfg.Auth.Anonymous
+	if h := cfg.Host(domain.Domain()); h != nil && h.Anonymous != nil {
+		anonymous = *h.Anonymous
+	}
+	return s.auth.Host(domain, anonymous)
+}
+
+// buildHost builds a virtual host with the extensions that the configuration enables on it.
+func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, error) {
+	var enabled []host.Enabled
+	for _, e := range s.o.Extensions {
+		if c.Enables(e.Name, e.Off) {
+			enabled = append(enabled, host.Enabled{Info: e, Config: cfg.Mod(c.JID().Domain(), e.Name)})
+		}
+	}
+	acc := &hostAccounts{s: s, domain: c.JID()}
+	return host.New(host.Options{
+		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
+		Extensions: enabled, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
+	})
+}
+
+func pairs(cfg *config.Config) []listen.Pair {
+	var out []listen.Pair
+	for i := range cfg.Hosts {
+		h := &cfg.Hosts[i]
+		out = append(out, listen.Pair{Domain: h.JID().Domain(), Certificate: h.Certificate, Key: h.Key})
+	}
+	return out
+}
+
+func domains(cfg *config.Config) []string {
+	var out []string
+	for i := range cfg.Hosts {
+		out = append(out, cfg.Hosts[i].JID().Domain())
+	}
+	return out
+}
+
+// open opens the sockets.
+func (s *Server) open(ctx context.Context) error {
+	for _, l := range s.cfg.Listen {
+		if l.Purpose == config.S2S || l.Purpose == config.S2STLS {
+			continue // there is no federation yet, so nobody listens for it
+		}
+		ln, err := listen.Open(ctx, l, listen.Options{Log: s.log, Metrics: s.metrics, Limiter: s.limiter})
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, ln)
+	}
+	return nil
+}
+
+// Serve serves until ctx ends; then it drains: no new connections, streams end with system-shutdown, what waits is
+// written or kept.
+func (s *Server) Serve(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	failed := make(chan error, len(s.listeners))
+	var background sync.WaitGroup
+	background.Go(func() { s.c2s.Sweep(work) })
+	background.Go(func() { s.certs.Watch(work, time.Minute) })
+	for _, l := range s.listeners {
+		background.Go(func() {
+			if err := s.serve(work, l); err != nil {
+				failed <- err
+			}
+		})
+	}
+	s.health.SetReady(true, "")
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		s.log.Error("a socket failed", "error", err)
+	case <-s.db.Failed():
+		err = fmt.Errorf("the database failed and is not to be trusted until it was opened again: %w", s.db.Err())
+		s.log.Error("the database failed", "error", s.db.Err())
+	}
+	s.drain(stop)
+	background.Wait()
+	s.release()
+	return err
+}
+
+// serve serves one socket until it is closed.
+func (s *Server) serve(ctx context.Context, l *listen.Listener) error {
+	switch l.Purpose() {
+	case config.C2S, config.C2STLS:
+		return l.Serve(func(c *listen.Conn) { s.c2s.ServeTCP(ctx, c) })
+	case config.HTTPS:
+		return s.serveHTTP(&http.Server{
+			Handler: s.web, TLSConfig: s.certs.Config(config.HTTPS),
+		}, l, true)
+	case config.Admin:
+		return s.serveHTTP(&http.Server{Handler: s.adminHandler()}, l, false)
+	}
+	return nil
+}
+
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	drainTimeout  = 10 * time.Second
+	maxHeader     = 32 << 10
+)
+
+func (s *Server) serveHTTP(h *http.Server, l net.Listener, secure bool) error {
+	h.ReadHeaderTimeout, h.IdleTimeout, h.MaxHeaderBytes = headerTimeout, idleTimeout, maxHeader
+	h.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+	s.mu.Lock()
+	s.http = append(s.http, h)
+	s.mu.Unlock()
+	var err error
+	if secure {
+		err = h.ServeTLS(l, "", "")
+	} else {
+		err = h.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// adminHandler serves metrics and health, and the commands where there are some.
+func (s *Server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.HandleFunc("GET /healthz", s.health.Live)
+	mux.HandleFunc("GET /readyz", s.health.Ready)
+	if s.o.Admin != nil {
+		mux.Handle("/", s.o.Admin(s))
+	}
+	return mux
+}
+
+// drain ends all streams.
+func (s *Server) drain(stop func()) {
+	s.health.SetReady(false, "draining")
+	for _, l := range s.listeners {
+		s.closed("a socket", l.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	s.c2s.Shutdown(ctx)
+	s.mu.Lock()
+	servers := s.http
+	s.mu.Unlock()
+	for _, h := range servers {
+		s.closed("HTTP", h.Shutdown(ctx))
+	}
+	stop()
+}
+
+func (s *Server) closed(what string, err error) {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		s.log.Warn("closing failed", "what", what, "error", err)
+	}
+}
+
+// release stops the hosts and closes what New has opened.
+func (s *Server) release() {
+	for _, l := range s.listeners {
+		s.closed("a socket", l.Close())
+	}
+	if s.router != nil {
+		for _, h := range s.router.Hosts() {
+			h.Stop()
+		}
+	}
+	if s.db != nil {
+		s.closed("the database", s.db.Close())
+	}
+}
+
+// Addr returns the actual address of the first socket of a purpose, or "".
+func (s *Server) Addr(p config.Purpose) string {
+	for _, l := range s.listeners {
+		if l.Purpose() == p {
+			return l.Addr().String()
+		}
+	}
+	return ""
+}
+
+// Accounts returns the accounts of a host, or nil where it is none of this server.
+func (s *Server) Accounts(domain jid.JID) mod.Accounts {
+	if h := s.router.Host(domain); h != nil {
+		return h.Accounts()
+	}
+	return nil
+}
+
+// Auth returns the credentials of all hosts.
+func (s *Server) Auth() *auth.Auth { return s.auth }
+
+// Sessions returns the bound resources of all accounts.
+func (s *Server) Sessions() []*session.Session { return s.dir.All() }
+
+// Config returns the configuration in force.
+func (s *Server) Config() *config.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg
+}
+
+// Health returns what tells whether the server is ready.
+func (s *Server) Health() *observe.Health { return s.health }
+
+// Route sends a stanza on its way, as from an address of one of the hosts.
+func (s *Server) Route(ctx context.Context, st *stanza.Stanza) { s.router.Route(ctx, st) }

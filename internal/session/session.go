@@ -1,0 +1,165 @@
+// Package session owns bound resources (RFC 6120 §7): their state, their bounded out-queue, and the Directory in which
+// routing finds them.
+package session
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+// maxDirected bounds the addresses that a session remembers to have sent directed presence to. Whoever needs more is no
+// person.
+const maxDirected = 1000
+
+// Session is a bound resource. Its methods may be called from any goroutine.
+type Session struct {
+	jid  jid.JID
+	full string
+	// Queue is where stanzas for the client wait; the stream that carries the session writes it out.
+	Queue *Queue
+	// Secure, Addr and Since describe the stream, for people and policies.
+	Secure bool
+	Addr   string
+	Since  time.Time
+
+	close func(condition, text string)
+	last  atomic.Int64 // unix nanoseconds of the last stanza
+
+	mu       sync.Mutex
+	presence *stanza.Stanza
+	flags    []flag
+	directed []jid.JID
+	prio     int8
+
+	// view is what routing reads at each message, without the lock.
+	view atomic.Uint32
+
+	worker worker
+}
+
+type flag struct{ key, value string }
+
+var _ mod.Session = (*Session)(nil)
+
+// New returns a session for a stream. closeFn ends the stream and must not block.
+func New(full jid.JID, q *Queue, now time.Time, closeFn func(condition, text string)) *Session {
+	s := &Session{jid: full, full: full.String(), Queue: q, Since: now, close: closeFn}
+	s.last.Store(now.UnixNano())
+	return s
+}
+
+// JID returns the full JID.
+func (s *Session) JID() jid.JID { return s.jid }
+
+// Send queues a stanza. See mod.Session.
+func (s *Session) Send(st *stanza.Stanza) { s.Deliver(st) }
+
+// Deliver is Send, and tells whether the session took the stanza: not after it ended, nor where its queue is full.
+func (s *Session) Deliver(st *stanza.Stanza) bool {
+	to := s.full
+	if !st.To.IsZero() {
+		to = st.To.String()
+	}
+	return s.Queue.Put(st, to)
+}
+
+// availability in view: bit 8 available, bits 0-7 the priority.
+const viewAvailable = 1 << 8
+
+// Presence returns the last available presence, or nil.
+func (s *Session) Presence() *stanza.Stanza {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.presence
+}
+
+// SetPresence keeps the last presence. See mod.Session.
+func (s *Session) SetPresence(p *stanza.Stanza, priority int8) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.presence, s.prio = p, priority
+	var v uint32
+	if p != nil {
+		v = viewAvailable | uint32(uint8(priority))
+	}
+	s.view.Store(v)
+}
+
+// Priority returns the priority of the last presence.
+func (s *Session) Priority() int8 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.prio
+}
+
+// Available tells whether the session sent available presence, and its priority.
+func (s *Session) Available() (bool, int8) {
+	v := s.view.Load()
+	return v&viewAvailable != 0, int8(uint8(v))
+}
+
+// Flag returns a value kept with the session. See mod.Session.
+func (s *Session) Flag(key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.flags {
+		if f.key == key {
+			return f.value
+		}
+	}
+	return ""
+}
+
+// SetFlag keeps a value with the session. See mod.Session.
+func (s *Session) SetFlag(key, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.flags, func(f flag) bool { return f.key == key })
+	switch {
+	case i >= 0 && value == "":
+		s.flags = slices.Delete(s.flags, i, i+1)
+	case i >= 0:
+		s.flags[i].value = value
+	case value != "":
+		s.flags = append(s.flags, flag{key, value})
+	}
+}
+
+// Directed returns the addresses that know of the session by directed presence.
+func (s *Session) Directed() []jid.JID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.directed)
+}
+
+// Direct notes directed presence. See mod.Session.
+func (s *Session) Direct(to jid.JID, available bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.directed, to)
+	switch {
+	case !available && i >= 0:
+		s.directed = slices.Delete(s.directed, i, i+1)
+	case available && i < 0:
+		if len(s.directed) >= maxDirected {
+			return false
+		}
+		s.directed = append(s.directed, to)
+	}
+	return true
+}
+
+// Close ends the stream. See mod.Session.
+func (s *Session) Close(condition, text string) { s.close(condition, text) }
+
+// LastActive returns when the client sent its last stanza.
+func (s *Session) LastActive() time.Time { return time.Unix(0, s.last.Load()) }
+
+// Touch notes that the client sent a stanza.
+func (s *Session) Touch(now time.Time) { s.last.Store(now.UnixNano()) }
