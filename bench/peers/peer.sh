@@ -1,0 +1,347 @@
+#!/bin/bash
+# peer.sh: another XMPP server on loopback, to measure against.
+#
+#   peer.sh install                     Debian's packages, no service started
+#   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive]
+#                                       prints one JSON object and returns once it accepts
+#   peer.sh stop --dir D                ends what was started with D, by its pid
+#
+# NAME is ejabberd, prosody (with its generational collector, four times cheaper
+# than as shipped) or prosody-shipped. Fair settings: the modules that Debian's
+# package enables, limits and shapers lifted, log level warning, one listener
+# for clients with STARTTLS required and a self-signed P-256 certificate,
+# accounts u0 ... uN-1 with SCRAM-SHA-1 keys of 4096 iterations. --archive stores
+# every message in both archives, with the server's default store.
+#
+# All state lives in D. Started by root, each server runs as its Debian user;
+# otherwise as whoever calls.
+set -eu
+
+usage() {
+	sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+}
+
+die() {
+	echo "peer.sh: $*" >&2
+	exit 1
+}
+
+install_peers() {
+	[ "$(id -u)" = 0 ] || die "install needs root"
+	export DEBIAN_FRONTEND=noninteractive
+	# Debian starts a service as soon as it is unpacked, unless this file says no.
+	local policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' >$policy
+		chmod +x $policy
+		trap "rm -f $policy" EXIT
+	fi
+	apt-get update -q
+	apt-get install -q -y --no-install-recommends ejabberd prosody lua-dbi-sqlite3 lua-event openssl
+}
+
+# run_as USER COMMAND...: as USER when we are root.
+run_as() {
+	local user=$1
+	shift
+	if [ "$(id -u)" = 0 ]; then
+		exec setpriv --reuid "$user" --regid "$user" --init-groups -- "$@"
+	fi
+	exec "$@"
+}
+
+# Every account gets the same salt and password and so the same keys (RFC 5802 §3):
+# one derivation instead of thousands, on both sides.
+salt=sabir-bench-salt
+iterations=4096
+
+hmac_hex() { # KEYHEX TEXT
+	printf %s "$2" | openssl mac -digest SHA1 -macopt "hexkey:$1" HMAC | tr 'A-F' 'a-f'
+}
+
+derive_keys() { # PASSWORD; sets stored_key and server_key, in hex
+	local salted client
+	salted=$(openssl kdf -keylen 20 -kdfopt digest:SHA1 -kdfopt "pass:$1" -kdfopt "salt:$salt" \
+		-kdfopt "iter:$iterations" PBKDF2 | tr -d ':\n')
+	client=$(hmac_hex "$salted" 'Client Key')
+	stored_key=$(unhex "$client" | openssl dgst -sha1 -r | cut -c1-40)
+	server_key=$(hmac_hex "$salted" 'Server Key')
+}
+
+# unhex HEX: the octets that HEX names.
+unhex() {
+	local escaped
+	escaped=$(printf %s "$1" | sed 's/../\\x&/g')
+	printf %b "$escaped"
+}
+
+# b64 HEX: HEX as base64.
+b64() {
+	unhex "$1" | openssl base64 -A
+}
+
+make_cert() {
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+		-subj /CN=localhost -addext subjectAltName=DNS:localhost,DNS:conference.localhost \
+		-keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
+	cat "$dir/cert.pem" "$dir/key.pem" >"$dir/both.pem"
+}
+
+start_ejabberd() {
+	# Each list element of the listener and of modules: only what Debian enables, without what listens
+	# elsewhere (STUN, MQTT, federation, HTTP) and without fail2ban, which is a limit.
+	cat >"$dir/ejabberd.yml" <<-EOF
+		loglevel: warning
+		hosts:
+		  - localhost
+		certfiles:
+		  - "$dir/both.pem"
+		listen:
+		  -
+		    port: $port
+		    ip: "127.0.0.1"
+		    module: ejabberd_c2s
+		    max_stanza_size: 262144
+		    backlog: 1024
+		    access: all
+		    starttls_required: true
+		    protocol_options: [no_sslv3, no_tlsv1, no_tlsv1_1, cipher_server_preference, no_compression]
+		$(if [ -n "$http_port" ]; then printf '  -\n    port: %s\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    request_handlers:\n      /ws: ejabberd_http_ws\n' "$http_port"; fi)
+		disable_sasl_mechanisms: [digest-md5, X-OAUTH2]
+		auth_password_format: scram
+		auth_scram_hash: sha
+		access_rules:
+		  muc_create:
+		    allow: all
+		  pubsub_createnode:
+		    allow: all
+		shaper_rules:
+		  max_user_sessions: 100000
+		  max_user_offline_messages: 100000
+		modules:
+		  mod_adhoc: {}
+		  mod_admin_extra: {}
+		  mod_announce: {}
+		  mod_avatar: {}
+		  mod_blocking: {}
+		  mod_caps: {}
+		  mod_carboncopy: {}
+		  mod_client_state: {}
+		  mod_configure: {}
+		  mod_disco: {}
+		  mod_last: {}
+		  mod_muc:
+		    access: all
+		    access_create: muc_create
+		    max_users: 5000
+		    min_message_interval: 0
+		    min_presence_interval: 0
+		    history_size: 20
+		  mod_offline:
+		    access_max_user_messages: max_user_offline_messages
+		  mod_ping: {}
+		  mod_privacy: {}
+		  mod_private: {}
+		  mod_pubsub:
+		    access_createnode: pubsub_createnode
+		    plugins: [flat, pep]
+		  mod_push: {}
+		  mod_push_keepalive: {}
+		  mod_roster:
+		    versioning: true
+		  mod_shared_roster: {}
+		  mod_stream_mgmt:
+		    resend_on_timeout: if_offline
+		  mod_vcard:
+		    search: false
+		  mod_vcard_xupdate: {}
+		  mod_version: {}
+	EOF
+	if [ -n "$archive" ]; then
+		printf '  mod_mam:\n    default: always\n    db_type: mnesia\n' >>"$dir/ejabberd.yml"
+	fi
+	# The node has no name: no distribution, so no epmd, which would outlive it. The accounts are written
+	# from inside, in the form that ejabberd_auth_mnesia keeps them in.
+	local accounts_erl="
+		P = {scram, <<\"$(b64 "$stored_key")\">>, <<\"$(b64 "$server_key")\">>,
+			<<\"$(printf %s "$salt" | openssl base64 -A)\">>, sha, $iterations},
+		{atomic, ok} = mnesia:transaction(fun() ->
+			lists:foreach(fun(I) ->
+				mnesia:write({passwd, {<<\"u\", (integer_to_binary(I))/binary>>, <<\"localhost\">>}, P})
+			end, lists:seq(0, $accounts - 1)) end),
+		ok = file:write_file(\"$dir/ready\", <<\"ok\">>)."
+	local libs
+	libs=$(ls -d /usr/lib/*/ejabberd-*/ebin/ejabberd.beam 2>/dev/null | head -n 1)
+	[ -n "$libs" ] || die "ejabberd is not installed: peer.sh install"
+	libs=${libs%/*/ebin/*}
+	mkdir -p "$dir/spool" "$dir/home"
+	own ejabberd
+	(
+		cd "$dir/spool"
+		export HOME="$dir/home" EJABBERD_CONFIG_PATH="$dir/ejabberd.yml" EJABBERD_LOG_PATH="$dir/ejabberd.log" \
+			ERL_LIBS="$libs" ERL_MAX_PORTS=65536 ERL_MAX_ETS_TABLES=1400 ERL_CRASH_DUMP_BYTES=0
+		run_as ejabberd erl -noinput +K true +P 250000 -mnesia dir "\"$dir/spool\"" \
+			-s ejabberd -eval "$accounts_erl" >"$dir/out.log" 2>&1 </dev/null &
+		echo $! >"$dir/pid"
+	)
+}
+
+start_prosody() {
+	command -v prosody >/dev/null || die "prosody is not installed: peer.sh install"
+	local gc='{ mode = "generational" }'
+	[ "$name" = prosody ] || gc='nil' # as shipped
+	cat >"$dir/prosody.cfg.lua" <<-EOF
+		data_path = "$dir/data"
+		gc = $gc
+		modules_enabled = {
+			"disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "pep"; "private"; "smacks";
+			"vcard4"; "vcard_legacy"; "csi_simple"; "ping"; "register"; "time"; "uptime"; "version";
+			"admin_adhoc"; $(if [ -n "$archive" ]; then echo '"mam";'; fi)
+		}
+		modules_disabled = { "s2s" }
+		allow_registration = false
+		authentication = "internal_hashed"
+		default_archive_policy = true
+		archive_expires_after = "never"
+		c2s_require_encryption = true
+		interfaces = { "127.0.0.1" }
+		c2s_ports = { $port }
+		c2s_direct_tls_ports = { }
+		s2s_ports = { }
+		http_ports = { }
+		https_ports = { }
+		ssl = { certificate = "$dir/cert.pem"; key = "$dir/key.pem" }
+		network_settings = { tcp_backlog = 1024 }
+		log = { warn = "$dir/prosody.log" }
+		VirtualHost "localhost"
+		Component "conference.localhost" "muc"
+			max_history_messages = 20
+			restrict_room_creation = false
+			muc_room_default_public = true
+	EOF
+	# Prosody's store is one file per account; sed writes them faster than its own shell would.
+	mkdir -p "$dir/data/localhost/accounts" "$dir/certs"
+	local i record
+	record="return {
+	[\"iteration_count\"] = $iterations;
+	[\"salt\"] = \"$salt\";
+	[\"server_key\"] = \"$server_key\";
+	[\"stored_key\"] = \"$stored_key\";
+};"
+	for ((i = 0; i < accounts; i++)); do
+		printf '%s\n' "$record" >"$dir/data/localhost/accounts/u$i.dat"
+	done
+	own prosody
+	(
+		cd "$dir"
+		run_as prosody prosody --config "$dir/prosody.cfg.lua" -F >"$dir/out.log" 2>&1 </dev/null &
+		echo $! >"$dir/pid"
+	)
+	: >"$dir/ready"
+}
+
+# own USER: gives D to the user that the server runs as.
+own() {
+	if [ "$(id -u)" = 0 ]; then
+		chown -R "$1:$1" "$dir"
+	fi
+}
+
+# tree PID: it and all that descend from it.
+tree() {
+	local child
+	echo "$1"
+	for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+		tree "$child"
+	done
+}
+
+alive() {
+	[ -e "/proc/$1" ] && ! grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+}
+
+start() {
+	case $name in ejabberd | prosody | prosody-shipped) ;; *) usage ;; esac
+	[ -n "$dir" ] && [ -n "$port" ] || usage
+	command -v openssl >/dev/null || die "openssl is not installed"
+	mkdir -p "$dir"
+	dir=$(cd "$dir" && pwd)
+	chmod 755 "$dir"
+	if [ -e "$dir/pid" ] && alive "$(cat "$dir/pid")"; then
+		die "$dir already runs one, pid $(cat "$dir/pid")"
+	fi
+	rm -f "$dir/ready" "$dir/pid"
+	ulimit -n "$(ulimit -H -n)"
+	make_cert
+	derive_keys "$password"
+	start_"${name%-shipped}"
+	local pid tries
+	pid=$(cat "$dir/pid")
+	# At most a minute, in tenths of a second.
+	for ((tries = 0; tries < 600; tries++)); do
+		alive "$pid" || { tail -n 20 "$dir"/*.log >&2; die "$name ended while starting"; }
+		if [ -e "$dir/ready" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+			printf '{"name":"%s","c2s":"127.0.0.1:%s","domain":"localhost","pids":[%s],"account_prefix":"u","first_account":0,"accounts":%s}\n' \
+				"$name" "$port" "$(tree "$pid" | paste -sd,)" "$accounts"
+			return
+		fi
+		sleep 0.1
+	done
+	tail -n 20 "$dir"/*.log >&2
+	stop
+	die "$name did not accept connections within a minute"
+}
+
+stop() {
+	[ -n "$dir" ] || usage
+	[ -e "$dir/pid" ] || die "$dir: nothing was started here"
+	local pids pid tries
+	# The whole tree, read before its root is gone.
+	pids=$(tree "$(cat "$dir/pid")")
+	for pid in $pids; do
+		kill -TERM "$pid" 2>/dev/null || true
+	done
+	for ((tries = 0; tries < 100; tries++)); do
+		local left=
+		for pid in $pids; do
+			if alive "$pid"; then left="$left $pid"; fi
+		done
+		[ -n "$left" ] || break
+		[ "$tries" = 50 ] && kill -KILL $left 2>/dev/null
+		sleep 0.1
+	done
+	rm -f "$dir/pid" "$dir/ready"
+}
+
+[ $# -ge 1 ] || usage
+command=$1
+shift
+name= dir= port= http_port= accounts=0 password=secret archive=
+if [ "$command" = start ]; then
+	[ $# -ge 1 ] || usage
+	name=$1
+	shift
+fi
+while [ $# -gt 0 ]; do
+	case $1 in
+	--dir) dir=$2 ;;
+	--port) port=$2 ;;
+	--http-port) http_port=$2 ;;
+	--accounts) accounts=$2 ;;
+	--password) password=$2 ;;
+	--archive)
+		archive=yes
+		shift
+		continue
+		;;
+	*) usage ;;
+	esac
+	shift 2
+done
+case $command in
+install) install_peers ;;
+start) start ;;
+stop) stop ;;
+*) usage ;;
+esac
