@@ -368,8 +368,8 @@ func (c *chatter) listen(epoch time.Time, took func(time.Duration)) error {
 			if err != nil {
 				return err
 			}
-			c.received.Add(1)
 			took(now - time.Duration(sent))
+			c.received.Add(1) // after the note: who sees the count may read it
 			rest = append(rest[:0], rest[end+len("</message>"):]...)
 		}
 		if err != nil {
