@@ -18,11 +18,11 @@ import (
 
 // Config is a whole configuration, validated. It does not change after Load returned it.
 type Config struct {
-	DataDir  string   `toml:"data_dir" doc:"Folder for what the server keeps itself: the SQLite database and the token of the admin listener. It is made with mode 0700."`
-	Insecure bool     `toml:"insecure" doc:"For test suites and old tools: TLS becomes optional and PLAIN may be offered without it. Refused unless every listener is on a loopback address."`
+	DataDir  string   `toml:"data_dir" reload:"restart" doc:"Folder for what the server keeps itself: the SQLite database and the token of the admin listener. It is made with mode 0700."`
+	Insecure bool     `toml:"insecure" reload:"restart" doc:"For test suites and old tools: TLS becomes optional and PLAIN may be offered without it. Refused unless every listener is on a loopback address."`
 	Hosts    []Host   `toml:"host" doc:"One block for each domain that is served."`
-	Database Database `toml:"database" doc:"Where accounts, rosters and messages are kept."`
-	Listen   []Listen `toml:"listen" doc:"One block for each socket. Without any, the default ports are opened on all addresses, the admin port on loopback."`
+	Database Database `toml:"database" reload:"restart" doc:"Where accounts, rosters and messages are kept."`
+	Listen   []Listen `toml:"listen" reload:"restart" doc:"One block for each socket. Without any, the default ports are opened on all addresses, the admin port on loopback."`
 	Limits   Limits   `toml:"limits" doc:"Bounds on what clients may use up."`
 	Auth     Auth     `toml:"auth" doc:"How users log in."`
 	Web      Web      `toml:"web" doc:"What the HTTPS listener serves."`
@@ -35,12 +35,12 @@ type Config struct {
 
 // Host is one virtual domain.
 type Host struct {
-	Domain      string   `toml:"domain" doc:"The domain part of the addresses of its users."`
-	Certificate string   `toml:"certificate" doc:"File with the certificate chain in PEM, the host's own certificate first."`
-	Key         string   `toml:"key" doc:"File with the private key in PEM."`
+	Domain      string   `toml:"domain" example:"example.org" doc:"The domain part of the addresses of its users."`
+	Certificate string   `toml:"certificate" example:"example.org.crt" doc:"File with the certificate chain in PEM, the host's own certificate first."`
+	Key         string   `toml:"key" example:"example.org.key" doc:"File with the private key in PEM."`
 	Admins      []string `toml:"admins" doc:"Bare addresses, or local parts of this domain, of those who may administer it."`
-	Enabled     []string `toml:"enabled" doc:"Extensions to enable besides those that are on by default."`
-	Disabled    []string `toml:"disabled" doc:"Extensions to leave out."`
+	Enabled     []string `toml:"enabled" reload:"restart" doc:"Extensions to enable besides those that are on by default."`
+	Disabled    []string `toml:"disabled" reload:"restart" doc:"Extensions to leave out."`
 	Anonymous   *bool    `toml:"anonymous" doc:"Overrides auth.anonymous for this domain."`
 
 	jid    jid.JID
@@ -63,7 +63,7 @@ func (h *Host) Enables(name string, off bool) bool {
 
 // Database says where the data is.
 type Database struct {
-	URL     observe.Secret `toml:"url" doc:"sqlite:PATH for the embedded database, or postgres://user:password@host/name for PostgreSQL 14 or newer."`
+	URL     observe.Secret `toml:"url" doc:"sqlite:PATH (by default sabir.db in data_dir) for the embedded database, or postgres://user:password@host/name for PostgreSQL 14 or newer."`
 	URLFile string         `toml:"url_file" doc:"File that holds the URL instead, so that a password need not stand here."`
 }
 
@@ -108,7 +108,7 @@ func (p Purpose) TLS() bool { return p == C2STLS || p == HTTPS || p == S2STLS }
 // Listen is one socket.
 type Listen struct {
 	Address   string   `toml:"address" doc:"Address and port, such as \"[::]:5222\" or \"127.0.0.1:5222\"; port 0 takes any free one."`
-	Purpose   Purpose  `toml:"purpose" doc:"What is spoken there: c2s (clients, STARTTLS), c2s_tls (clients, direct TLS), https, s2s, s2s_tls (other servers) or admin (loopback only)."`
+	Purpose   Purpose  `toml:"purpose" enum:"c2s,c2s_tls,https,s2s,s2s_tls,admin" doc:"What is spoken there: c2s (clients, STARTTLS), c2s_tls (clients, direct TLS), https, s2s, s2s_tls (other servers) or admin (loopback only)."`
 	Proxy     bool     `toml:"proxy" doc:"A proxy stands before this socket and sends the PROXY protocol, version 1 or 2. Connections without it are refused."`
 	ProxyFrom []string `toml:"proxy_from" doc:"Addresses or networks (CIDR) of the proxies that are believed; without any, whoever reaches the socket."`
 }
@@ -117,26 +117,26 @@ type Listen struct {
 type Limits struct {
 	BeforeAuth            StreamLimits `toml:"before_auth" doc:"Of a stream before its user has logged in."`
 	AfterAuth             StreamLimits `toml:"after_auth" doc:"Of a stream after that."`
-	AuthTimeout           mod.Duration `toml:"auth_timeout" doc:"Time from the connection to the login, after which the connection is closed."`
-	HandshakeTimeout      mod.Duration `toml:"handshake_timeout" doc:"Time for a TLS handshake."`
-	PingAfter             mod.Duration `toml:"ping_after" doc:"Silence after which a client is asked whether it is still there (XEP-0199); 0 never asks."`
-	PingTimeout           mod.Duration `toml:"ping_timeout" doc:"Time for any sign of life after that; then the stream is closed."`
-	WriteTimeout          mod.Duration `toml:"write_timeout" doc:"Time in which a client must take what is sent to it; then the stream is closed."`
-	Resources             int          `toml:"resources" doc:"Bound resources of one account at a time."`
+	AuthTimeout           mod.Duration `toml:"auth_timeout" min:"1s" doc:"Time from the connection to the login, after which the connection is closed."`
+	HandshakeTimeout      mod.Duration `toml:"handshake_timeout" min:"1s" doc:"Time for a TLS handshake."`
+	PingAfter             mod.Duration `toml:"ping_after" min:"10s" zero:"" doc:"Silence after which a client is asked whether it is still there (XEP-0199); 0 never asks."`
+	PingTimeout           mod.Duration `toml:"ping_timeout" min:"1s" doc:"Time for any sign of life after that; then the stream is closed."`
+	WriteTimeout          mod.Duration `toml:"write_timeout" min:"1s" doc:"Time in which a client must take what is sent to it; then the stream is closed."`
+	Resources             int          `toml:"resources" min:"1" max:"1000" doc:"Bound resources of one account at a time."`
 	ConnectionsPerAddress int          `toml:"connections_per_address" doc:"Connections at a time from one IPv4 address or one IPv6 /64 network; 0 for no limit."`
 	Connections           int          `toml:"connections" doc:"Connections at a time in all; 0 for no limit but that of the operating system."`
-	QueueBytes            int          `toml:"queue_bytes" doc:"Bytes that may wait for one session that does not read; beyond, it is disconnected."`
+	QueueBytes            int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read; beyond, it is disconnected."`
 	ByteRate              int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
 	ByteBurst             int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
 }
 
 // StreamLimits bound the XML that is read from a stream.
 type StreamLimits struct {
-	Bytes      int `toml:"bytes" doc:"Bytes of one stanza."`
-	Depth      int `toml:"depth" doc:"Nesting of elements; the stanza itself counts 1."`
-	Attributes int `toml:"attributes" doc:"Attributes of one element, namespace declarations included."`
-	Elements   int `toml:"elements" doc:"Elements within one stanza."`
-	Name       int `toml:"name" doc:"Bytes of the name of an element or attribute, prefix included."`
+	Bytes      int `toml:"bytes" min:"10000" max:"16777216" doc:"Bytes of one stanza."`
+	Depth      int `toml:"depth" min:"4" max:"1000" doc:"Nesting of elements; the stanza itself counts 1."`
+	Attributes int `toml:"attributes" min:"10" max:"1000" doc:"Attributes of one element, namespace declarations included."`
+	Elements   int `toml:"elements" min:"16" max:"1000000" doc:"Elements within one stanza."`
+	Name       int `toml:"name" min:"64" max:"4096" doc:"Bytes of the name of an element or attribute, prefix included."`
 }
 
 // Auth says how users log in.
@@ -146,11 +146,11 @@ type Auth struct {
 	Plain         bool         `toml:"plain" doc:"Offer PLAIN. It shows the password to the server, and is offered under TLS only."`
 	Anonymous     bool         `toml:"anonymous" doc:"Offer ANONYMOUS: anybody may come in under a random temporary address."`
 	ClientCA      string       `toml:"client_ca" doc:"File with the certificates, in PEM, of the authorities whose client certificates are accepted for EXTERNAL (XEP-0178)."`
-	Iterations    int          `toml:"iterations" doc:"Iterations of PBKDF2 for passwords that are set from now on; at least 4096."`
-	MinPassword   int          `toml:"min_password" doc:"Least number of characters of a new password."`
-	Attempts      int          `toml:"attempts" doc:"Failed logins after which a stream is closed."`
+	Iterations    int          `toml:"iterations" min:"4096" max:"10000000" doc:"Iterations of PBKDF2 for passwords that are set from now on; at least 4096."`
+	MinPassword   int          `toml:"min_password" min:"1" max:"128" doc:"Least number of characters of a new password."`
+	Attempts      int          `toml:"attempts" min:"1" max:"100" doc:"Failed logins after which a stream is closed."`
 	Failures      int          `toml:"failures" doc:"Failed logins of one account from one address within failure_window, after which further ones are refused for a while; 0 for no limit."`
-	FailureWindow mod.Duration `toml:"failure_window" doc:"The time in which failures count."`
+	FailureWindow mod.Duration `toml:"failure_window" min:"1s" doc:"The time in which failures count."`
 }
 
 // Web says what the HTTPS listener serves.
@@ -161,8 +161,8 @@ type Web struct {
 
 // Log says what is logged.
 type Log struct {
-	Level  string `toml:"level" doc:"debug, info, warn or error."`
-	Format string `toml:"format" doc:"text or json."`
+	Level  string `toml:"level" enum:"debug,info,warn,error" doc:"debug, info, warn or error."`
+	Format string `toml:"format" enum:"text,json" doc:"text or json."`
 }
 
 // Path returns the file from which the configuration was read, or "".
@@ -203,9 +203,6 @@ type Section struct {
 func Default() *Config {
 	return &Config{
 		DataDir: "data",
-		Database: Database{
-			URL: "sqlite:data/sabir.db",
-		},
 		Limits: Limits{
 			BeforeAuth:            StreamLimits{Bytes: 16 << 10, Depth: 16, Attributes: 50, Elements: 64, Name: 256},
 			AfterAuth:             StreamLimits{Bytes: 256 << 10, Depth: 100, Attributes: 50, Elements: 10000, Name: 256},

@@ -74,7 +74,6 @@ type Listener struct {
 	accept  sync.Once
 	queue   chan *Conn
 	failed  chan error
-	conns   sync.WaitGroup
 }
 
 var _ net.Listener = (*Listener)(nil)
