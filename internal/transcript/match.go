@@ -173,10 +173,12 @@ func (m *matcher) anyOrder(ws, gs []*xmlstream.Element, used []bool, path string
 		return nil
 	}
 	nearest := &differs{path, label(ws[0]) + " is missing", 3}
+	candidates := 0
 	for i, g := range gs {
 		if used[i] || g.Name != ws[0].Name {
 			continue
 		}
+		candidates++
 		mark := len(m.v.trail)
 		d := m.element(ws[0], g, path+"/"+label(ws[0]), from)
 		if d == nil {
@@ -190,6 +192,9 @@ func (m *matcher) anyOrder(ws, gs []*xmlstream.Element, used []bool, path string
 		if d.deep += 3; d.deep > nearest.deep {
 			nearest = d
 		}
+	}
+	if candidates > 1 && nearest.deep <= 4 { // none comes close, so the difference to one of them says nothing
+		nearest.path, nearest.what = path, fmt.Sprintf("none of the %d %s is the expected one: %s", candidates, label(ws[0]), ws[0])
 	}
 	return nearest
 }

@@ -172,3 +172,14 @@ func (v *scope) sortRenames() {
 
 // errScript marks mistakes that show only when a script runs.
 var errScript = errors.New("mistake in the script")
+
+// Config returns the settings of the server that the script asks for by tags such as "config: auth.plain = true".
+func (s *Script) Config() []string {
+	var c []string
+	for _, tag := range s.Tags {
+		if line, ok := strings.CutPrefix(tag, "config:"); ok {
+			c = append(c, strings.TrimSpace(line))
+		}
+	}
+	return c
+}
