@@ -1,0 +1,215 @@
+package offline
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"math"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+//go:embed schema
+var schema embed.FS
+
+// Info describes the extension.
+var Info = mod.Info{
+	Name:   "offline",
+	Specs:  []string{"XEP-0160 1.0.1", "XEP-0203 2.0", "XEP-0334 1.0.0", "RFC 6121 §8.5.2.2"},
+	Doc:    "Keeps messages for users who are offline and delivers them when they return.",
+	Config: func() any { return &Config{Messages: 1000, Bytes: 8 << 20, Keep: mod.Duration(90 * 24 * time.Hour)} },
+	Schema: schema,
+	New:    newOffline,
+}
+
+// Config is the section [mod.offline].
+type Config struct {
+	Messages int          `toml:"messages" doc:"Messages kept for one account; further ones are refused."`
+	Bytes    int          `toml:"bytes" doc:"Bytes of messages kept for one account; further ones are refused."`
+	Keep     mod.Duration `toml:"keep" doc:"How long a message is kept; 0s for ever."`
+}
+
+// Validate checks that the limits are positive.
+func (c *Config) Validate() error {
+	if c.Messages < 1 || c.Bytes < 1 || c.Keep < 0 {
+		return fmt.Errorf("messages and bytes are at least 1, and keep is not negative")
+	}
+	return nil
+}
+
+// caughtUp is the flag of a session to which everything was delivered since it became available with a non-negative
+// priority.
+const caughtUp = "offline.caughtup"
+
+const (
+	// pageMessages and pageBytes bound what a session gets at once, well below what may wait for it.
+	pageMessages = 500
+	pageBytes    = 512 << 10
+	// sweep is how often messages are looked for that are too old.
+	sweep = time.Hour
+)
+
+type offline struct {
+	h     mod.Host
+	c     *Config
+	store store
+	turns turns
+}
+
+func newOffline(h mod.Host, cfg any) (*mod.Hooks, error) {
+	o := &offline{h: h, c: cfg.(*Config), store: store{h.DB()}}
+	return &mod.Hooks{
+		Rewrite: []mod.RewriteHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages | mod.Presences}, Func: o.stripDelay}},
+		Record:  []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: o.record}},
+		Observe: []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: o.observe}},
+
+		Features:  []mod.Feature{{At: mod.AtHost, Var: "msgoffline"}}, // XEP-0160#disco
+		Available: o.available,
+		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
+			return o.store.remove(ctx, tx, account)
+		},
+		Start: func(context.Context) error { h.Go("expire", o.expireLoop); return nil },
+	}, nil
+}
+
+// stripDelay removes notations of delay that somebody else made in the name of this host or of the recipient's account
+// (XEP-0203#security).
+func (o *offline) stripDelay(_ context.Context, p *mod.Pass) error {
+	s := p.Stanza
+	if !s.Has(delay.NS, "delay") || s.From == o.h.Domain() || s.From == p.Account {
+		return nil
+	}
+	s = s.Clone()
+	if s.RemoveFunc(func(x *xmlstream.Element) bool {
+		return delay.Claims(x, o.h.Domain()) || delay.Claims(x, p.Account)
+	}) > 0 {
+		p.Stanza = s
+	}
+	return nil
+}
+
+// record stores a message that no session gets.
+func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, error) {
+	if len(p.Targets) > 0 || p.Stored || !storable(p.Stanza) {
+		return nil, nil
+	}
+	messages, bytes, err := o.store.usage(ctx, p.Account)
+	if err != nil {
+		return nil, err
+	}
+	now := o.h.Clock().Now()
+	s := p.Stanza
+	if _, ok := delay.Of(s, jid.JID{}); !ok { // XEP-0203#protocol: one and only one
+		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
+	}
+	wire := string(s.Append(nil, stanza.NSClient))
+	if messages >= o.c.Messages || bytes+len(wire) > o.c.Bytes {
+		return nil, stanza.Err(stanza.ServiceUnavailable, "the recipient is offline and has no room for more messages") // XEP-0160#flow
+	}
+	p.Stored = true
+	return func(tx mod.Tx) error { return o.store.add(ctx, tx, p.Account, o.expires(now), wire) }, nil
+}
+
+// observe delivers at once a message whose recipient became available while it was being stored.
+func (o *offline) observe(ctx context.Context, p *mod.Pass, out mod.Outcome) {
+	if out != mod.Stored {
+		return
+	}
+	for _, s := range o.h.Sessions(p.Account) {
+		if s.Presence() != nil && s.Priority() >= 0 {
+			o.deliver(ctx, s)
+			return
+		}
+	}
+}
+
+// available delivers when a session becomes available with a non-negative priority, or raises it there (XEP-0160#flow).
+func (o *offline) available(ctx context.Context, s mod.Session, initial bool) {
+	if s.Priority() < 0 {
+		s.SetFlag(caughtUp, "")
+		return
+	}
+	if initial || s.Flag(caughtUp) == "" {
+		s.SetFlag(caughtUp, "1")
+		o.deliver(ctx, s)
+	}
+}
+
+// deliver hands the first page of stored messages to a session. Where there are more, it asks the client for a sign of
+// life before the next, so that the client's speed decides and not ours.
+func (o *offline) deliver(ctx context.Context, s mod.Session) {
+	more, err := o.page(ctx, s)
+	if err != nil {
+		o.h.Log().Error("stored messages not delivered", "error", err)
+	}
+	if !more {
+		return
+	}
+	ping := stanza.NewIQ(stanza.TypeGet, o.h.Domain(), s.JID(), xmlstream.El("urn:xmpp:ping", "ping"))
+	o.h.Ask(ctx, ping, func(answer *stanza.Stanza) {
+		if answer != nil && o.h.Session(s.JID()) == s {
+			o.deliver(o.turns.context(ctx), s)
+		}
+	})
+}
+
+// page hands stored messages to a session and deletes those that it took. It tells whether there are more.
+func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error) {
+	account := s.JID().Bare()
+	defer o.turns.take(account)() // two sessions that come at once must not both get a message
+	list, more, err := o.store.page(ctx, account, o.h.Clock().Now(), pageMessages, pageBytes)
+	if err != nil || len(list) == 0 {
+		return false, err
+	}
+	last := int64(0)
+	for _, m := range list {
+		st, err := m.parse()
+		if err != nil {
+			o.h.Log().Error("a stored message cannot be read and is dropped", "id", m.id, "error", err)
+		} else if !s.Deliver(st) {
+			more = false
+			break
+		}
+		last = m.id
+	}
+	if last == 0 {
+		return false, nil
+	}
+	return more, o.h.DB().Write(ctx, func(tx mod.Tx) error { return o.store.deleteUpTo(ctx, tx, account, last) })
+}
+
+// never is the expiry of a message that is kept for ever.
+var never = time.UnixMicro(math.MaxInt64)
+
+// expires is when a message expires that is stored now.
+func (o *offline) expires(now time.Time) time.Time {
+	if o.c.Keep == 0 {
+		return never
+	}
+	return now.Add(time.Duration(o.c.Keep))
+}
+
+// expireLoop deletes what is too old, until the host stops.
+func (o *offline) expireLoop(ctx context.Context) {
+	tick := time.NewTicker(sweep)
+	defer tick.Stop()
+	for {
+		if err := o.expire(ctx); err != nil && ctx.Err() == nil {
+			o.h.Log().Error("old messages not deleted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (o *offline) expire(ctx context.Context) error {
+	return o.h.DB().Write(ctx, func(tx mod.Tx) error { return o.store.expire(ctx, tx, o.h.Clock().Now()) })
+}
