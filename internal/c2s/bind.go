@@ -45,7 +45,7 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 		return c.writeStanza(s.ErrorReply(stanza.Errf(stanza.BadRequest, "resource: %v", err))) // RFC 6120 §7.7.2.1
 	}
 	me := c.newSession(full)
-	replaced, ok := c.srv.o.Router.Directory().Add(me, c.srv.o.Limits.Resources)
+	replaced, ok := c.srv.o.Router.Directory().Add(me, c.srv.limits().Resources)
 	if !ok {
 		me.Queue.Finish(nil)
 		// RFC 6120 §7.6.2.1
@@ -65,7 +65,7 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 		me.Queue.Finish(c.lastBytes(stream.Err(stream.SystemShutdown, "")))
 		return errEnd
 	}
-	c.host.Load().Bound(c.ctx, me)
+	c.hostNow().Bound(c.ctx, me)
 	c.srv.o.Log.Info("session opened", "jid", full.String(), "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
 	return nil
 }
@@ -87,7 +87,7 @@ func (c *clientStream) fullJID(want string) (jid.JID, error) {
 func (c *clientStream) newSession(full jid.JID) *session.Session {
 	o := session.QueueOptions{
 		Write: c.t.write,
-		Limit: c.srv.o.Limits.QueueBytes,
+		Limit: c.srv.limits().QueueBytes,
 		Gauge: &c.srv.queued,
 		Full: func() {
 			// The client does not read. Its connection is of no use any more, and nothing can be said on it.
@@ -117,7 +117,7 @@ func (c *clientStream) unbind(s *session.Session) {
 	defer cancel()
 	c.srv.o.Router.Directory().Remove(s)
 	c.srv.o.Metrics.Session(c.t.name(), -1)
-	c.host.Load().Unbound(ctx, s, s.Presence())
+	c.hostNow().Unbound(ctx, s, s.Presence())
 	c.srv.o.Log.Info("session closed", "jid", s.JID().String())
 }
 
@@ -153,7 +153,7 @@ func (c *clientStream) beforeAuth(f *xmlstream.Frame) error {
 			}
 			return nil
 		}
-		if r, ok := c.srv.o.Router.Stream(c.ctx, c.host.Load(), s, c.t.secure(), c.t.addr().String()); ok {
+		if r, ok := c.srv.o.Router.Stream(c.ctx, c.hostNow(), s, c.t.secure(), c.t.addr().String()); ok {
 			return c.writeStanza(r)
 		}
 	}

@@ -44,9 +44,8 @@ type Options struct {
 	Router *route.Router
 	Log    *slog.Logger
 	Clock  mod.Clock
-	Limits config.Limits
-	// Attempts is how many failed logins end a stream; at least 2 (RFC 6120 §6.4.5).
-	Attempts int
+	// Settings are those at the start. See Configure.
+	Settings Settings
 	// Auth returns the authenticator of a host.
 	Auth func(domain jid.JID) Authenticator
 	// TLS gives the settings of a handshake and the certificate that was shown in it.
@@ -58,11 +57,18 @@ type Options struct {
 	Metrics  Metrics
 }
 
+// Settings are what may change while the server runs. A change holds for connections that come after it, and for the
+// pings of all.
+type Settings struct {
+	Limits config.Limits
+	// Attempts is how many failed logins end a stream; at least 2 (RFC 6120 §6.4.5).
+	Attempts int
+}
+
 // Server serves the streams of clients.
 type Server struct {
 	o      Options
-	before xmlstream.Limits
-	after  xmlstream.Limits
+	set    atomic.Pointer[Settings]
 	queued atomic.Int64
 
 	mu      sync.Mutex
@@ -73,15 +79,17 @@ type Server struct {
 
 // New returns a server without streams.
 func New(o Options) *Server {
-	return &Server{
-		o:       o,
-		before:  limits(o.Limits.BeforeAuth),
-		after:   limits(o.Limits.AfterAuth),
-		streams: make(map[*clientStream]struct{}),
-	}
+	s := &Server{o: o, streams: make(map[*clientStream]struct{})}
+	s.Configure(o.Settings)
+	return s
 }
 
-func limits(l config.StreamLimits) xmlstream.Limits {
+// Configure puts settings in force.
+func (s *Server) Configure(set Settings) { s.set.Store(&set) }
+
+func (s *Server) limits() *config.Limits { return &s.set.Load().Limits }
+
+func xmlLimits(l config.StreamLimits) xmlstream.Limits {
 	return xmlstream.Limits{Bytes: l.Bytes, Depth: l.Depth, Attrs: l.Attributes, Children: l.Elements, Name: l.Name}
 }
 
@@ -175,9 +183,6 @@ const sweepEvery = 5 * time.Second
 // Sweep pings clients that have been silent and ends streams whose client does not answer (XEP-0199#c2s, RFC 6120 §4.6),
 // until ctx ends. One goroutine does so for all, so that a session needs no timer.
 func (s *Server) Sweep(ctx context.Context) {
-	if s.o.Limits.PingAfter <= 0 {
-		return
-	}
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
 	for {
@@ -185,7 +190,9 @@ func (s *Server) Sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.sweep(s.o.Clock.Now(), time.Duration(s.o.Limits.PingAfter), time.Duration(s.o.Limits.PingTimeout))
+			if l := s.limits(); l.PingAfter > 0 {
+				s.sweep(s.o.Clock.Now(), time.Duration(l.PingAfter), time.Duration(l.PingTimeout))
+			}
 		}
 	}
 }

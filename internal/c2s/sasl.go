@@ -103,7 +103,7 @@ func (c *clientStream) saslStep(response []byte) error {
 		return err
 	}
 	c.state = wantHeader // RFC 6120 §6.4.6
-	c.t.restart(c.srv.after)
+	c.t.restart(xmlLimits(c.srv.limits().AfterAuth))
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (c *clientStream) saslFailure(err error) error {
 	if err := c.writeElement(x); err != nil {
 		return err
 	}
-	if c.failures++; c.failures >= max(c.srv.o.Attempts, 2) {
+	if c.failures++; c.failures >= max(c.srv.set.Load().Attempts, 2) {
 		return stream.Err(stream.PolicyViolation, "too many failed logins")
 	}
 	return nil

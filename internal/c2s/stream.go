@@ -80,6 +80,15 @@ func (c *clientStream) run(serve func() error) {
 	c.end(se)
 }
 
+// hostNow returns the host of the stream, as the newest configuration has it: a reload may have built another.
+func (c *clientStream) hostNow() *host.Host {
+	was := c.host.Load()
+	if h := c.srv.o.Router.Host(was.Domain()); h != nil {
+		return h
+	}
+	return was
+}
+
 // write sends bytes that are no stanza before there is a queue.
 func (c *clientStream) write(b []byte) error {
 	c.writeMu.Lock()
@@ -123,7 +132,7 @@ func (c *clientStream) checkHeader(h stream.Header, to *host.Host) *stream.Error
 		return stream.Err(stream.ImproperAddressing, "a stream header names its host in `to`")
 	case to == nil:
 		return stream.Err(stream.HostUnknown, "")
-	case c.principal != nil && to != c.host.Load():
+	case c.principal != nil && to.Domain() != c.host.Load().Domain():
 		// Who has logged in on one host is nobody on another (CVE-2018-10847).
 		return stream.Err(stream.NotAuthorized, "the host of a stream does not change after authentication")
 	}
@@ -151,7 +160,7 @@ func (c *clientStream) answerHeader(h stream.Header, to *host.Host) error {
 // features sends what can be negotiated now (RFC 6120 §4.3.2).
 func (c *clientStream) features() error {
 	f := xmlstream.El(stream.NS, "features")
-	h := c.host.Load()
+	h := c.hostNow()
 	switch {
 	case c.state == wantBind:
 		f.Add(xmlstream.El(stream.NSBind, "bind"),

@@ -41,16 +41,16 @@ type tcp struct {
 
 // ServeTCP serves a connection until it ends. With direct it starts with a TLS handshake (XEP-0368).
 func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
-	c, err := conn.New(lc, time.Duration(s.o.Limits.WriteTimeout))
+	c, err := conn.New(lc, time.Duration(s.limits().WriteTimeout))
 	if err != nil {
 		s.o.Log.Error("connection not served", "error", err)
 		lc.Close()
 		return
 	}
-	t := &tcp{srv: s, conn: c, from: lc, direct: lc.Purpose == config.C2STLS, limits: s.before}
-	t.rate = newBucket(s.o.Limits.ByteRate, s.o.Limits.ByteBurst)
+	t := &tcp{srv: s, conn: c, from: lc, direct: lc.Purpose == config.C2STLS, limits: xmlLimits(s.limits().BeforeAuth)}
+	t.rate = newBucket(s.limits().ByteRate, s.limits().ByteBurst)
 	t.stream = s.newStream(ctx, t)
-	if err := c.SetReadDeadline(time.Now().Add(time.Duration(s.o.Limits.AuthTimeout))); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(time.Duration(s.limits().AuthTimeout))); err != nil {
 		lc.Close()
 		return
 	}
@@ -69,13 +69,13 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 func (t *tcp) handshake(ctx context.Context, domain string) bool {
 	var cfg *tls.Config
 	cfg, t.leaf = t.srv.o.TLS.For(t.from.Purpose, domain)
-	err := t.conn.Handshake(ctx, cfg, time.Duration(t.srv.o.Limits.HandshakeTimeout))
+	err := t.conn.Handshake(ctx, cfg, time.Duration(t.srv.limits().HandshakeTimeout))
 	if err != nil {
 		t.srv.o.Log.Debug("TLS handshake failed", "address", t.from.Client().Addr().String(), "error", fmt.Sprintf("%.200q", err.Error()))
 		t.close()
 		return false
 	}
-	if err := t.conn.SetReadDeadline(time.Now().Add(time.Duration(t.srv.o.Limits.AuthTimeout))); err != nil {
+	if err := t.conn.SetReadDeadline(time.Now().Add(time.Duration(t.srv.limits().AuthTimeout))); err != nil {
 		t.close()
 		return false
 	}
@@ -190,7 +190,7 @@ func (t *tcp) upgrade() error {
 
 // linger waits for the peer's end of the stream, and closes.
 func (t *tcp) linger() {
-	deadline := time.Now().Add(time.Duration(t.srv.o.Limits.WriteTimeout))
+	deadline := time.Now().Add(time.Duration(t.srv.limits().WriteTimeout))
 	var b [512]byte
 	for time.Now().Before(deadline) {
 		if err := t.conn.Wait(); err != nil {

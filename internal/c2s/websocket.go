@@ -59,7 +59,7 @@ func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 			return
 		}
 		t := &webSocket{srv: s, ws: ws, state: r.TLS}
-		t.rate = newBucket(s.o.Limits.ByteRate, s.o.Limits.ByteBurst)
+		t.rate = newBucket(s.limits().ByteRate, s.limits().ByteBurst)
 		if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 			t.remote = ap.Addr().Unmap()
 		}
@@ -69,7 +69,7 @@ func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 		// The request's context ends with the handler; a hijacked connection lives on within it.
 		t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(r.Context()))
 		defer t.cancel()
-		t.setLimits(s.before)
+		t.setLimits(xmlLimits(s.limits().BeforeAuth))
 		t.stream = s.newStream(t.ctx, t)
 		t.stream.run(t.serve)
 		t.linger()
@@ -82,7 +82,7 @@ func (t *webSocket) setLimits(l xmlstream.Limits) {
 }
 
 func (t *webSocket) serve() error {
-	deadline := time.Now().Add(time.Duration(t.srv.o.Limits.AuthTimeout))
+	deadline := time.Now().Add(time.Duration(t.srv.limits().AuthTimeout))
 	for {
 		b, err := t.read(deadline)
 		if err != nil {
@@ -179,7 +179,7 @@ func (t *webSocket) name() string { return "websocket" }
 func (t *webSocket) framed() bool { return true }
 
 func (t *webSocket) write(b []byte) error {
-	ctx, cancel := context.WithTimeout(t.ctx, time.Duration(t.srv.o.Limits.WriteTimeout))
+	ctx, cancel := context.WithTimeout(t.ctx, time.Duration(t.srv.limits().WriteTimeout))
 	defer cancel()
 	return t.ws.Write(ctx, websocket.MessageText, b)
 }

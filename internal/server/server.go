@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sabir/internal/auth"
@@ -61,9 +62,10 @@ type Server struct {
 	c2s     *c2s.Server
 	web     *web.Server
 
-	mu        sync.Mutex // guards cfg and reloading
-	cfg       *config.Config
+	cfg       atomic.Pointer[config.Config]
+	reloading sync.Mutex
 	listeners []*listen.Listener
+	mu        sync.Mutex // guards http
 	http      []*http.Server
 }
 
@@ -95,7 +97,8 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if o.Extensions == nil {
 		o.Extensions = all.Extensions
 	}
-	s := &Server{o: o, log: o.Log, cfg: cfg, metrics: observe.NewMetrics(), health: new(observe.Health), dir: session.NewDirectory()}
+	s := &Server{o: o, log: o.Log, metrics: observe.NewMetrics(), health: new(observe.Health), dir: session.NewDirectory()}
+	s.cfg.Store(cfg)
 	defer func() {
 		if err != nil {
 			s.release()
@@ -128,15 +131,12 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	}
 	s.limiter = listen.NewLimiter(cfg.Limits.ConnectionsPerAddress, cfg.Limits.Connections)
 	s.c2s = c2s.New(c2s.Options{
-		Router: s.router, Log: s.log, Clock: o.Clock, Limits: cfg.Limits, Attempts: cfg.Auth.Attempts,
+		Router: s.router, Log: s.log, Clock: o.Clock, Settings: c2s.Settings{Limits: cfg.Limits, Attempts: cfg.Auth.Attempts},
 		Auth: func(domain jid.JID) c2s.Authenticator { return s.accounts(domain) },
 		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
 	})
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
-	s.web = web.New(web.Options{
-		Socket: s.c2s.WebSocket(c2s.WebSocketOptions{Origins: cfg.Web.Origins, Leaf: s.certs.Leaf}),
-		Client: cfg.Web.Client, Domains: domains(cfg), Log: s.log,
-	})
+	s.web = web.New(s.webOptions(cfg))
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 // enabling one later needs no more than a reload.
 func (s *Server) openStore(ctx context.Context) error {
 	var err error
-	s.db, err = db.Open(ctx, s.cfg.Database.URL.Reveal(), db.Options{Observer: s.metrics, Log: s.log, CrashPoint: s.o.CrashPoint})
+	s.db, err = db.Open(ctx, s.cfg.Load().Database.URL.Reveal(), db.Options{Observer: s.metrics, Log: s.log, CrashPoint: s.o.CrashPoint})
 	if err != nil {
 		return err
 	}
@@ -170,9 +170,7 @@ func (s *Server) openStore(ctx context.Context) error {
 }
 
 func (s *Server) accounts(domain jid.JID) *auth.Host {
-	s.mu.Lock()
-	cfg := s.cfg
-	s.mu.Unlock()
+	cfg := s.cfg.Load()
 	anonymous := cfg.Auth.Anonymous
 	if h := cfg.Host(domain.Domain()); h != nil && h.Anonymous != nil {
 		anonymous = *h.Anonymous
@@ -204,6 +202,13 @@ func pairs(cfg *config.Config) []listen.Pair {
 	return out
 }
 
+func (s *Server) webOptions(cfg *config.Config) web.Options {
+	return web.Options{
+		Socket: s.c2s.WebSocket(c2s.WebSocketOptions{Origins: cfg.Web.Origins, Leaf: s.certs.Leaf}),
+		Client: cfg.Web.Client, Domains: domains(cfg), Log: s.log,
+	}
+}
+
 func domains(cfg *config.Config) []string {
 	var out []string
 	for i := range cfg.Hosts {
@@ -214,7 +219,7 @@ func domains(cfg *config.Config) []string {
 
 // open opens the sockets.
 func (s *Server) open(ctx context.Context) error {
-	for _, l := range s.cfg.Listen {
+	for _, l := range s.cfg.Load().Listen {
 		if l.Purpose == config.S2S || l.Purpose == config.S2STLS {
 			continue // there is no federation yet, so nobody listens for it
 		}
@@ -375,11 +380,7 @@ func (s *Server) Auth() *auth.Auth { return s.auth }
 func (s *Server) Sessions() []*session.Session { return s.dir.All() }
 
 // Config returns the configuration in force.
-func (s *Server) Config() *config.Config {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cfg
-}
+func (s *Server) Config() *config.Config { return s.cfg.Load() }
 
 // Health returns what tells whether the server is ready.
 func (s *Server) Health() *observe.Health { return s.health }

@@ -24,9 +24,12 @@ type Options struct {
 }
 
 // Server is the handler of the HTTPS listener.
-type Server struct {
+type Server struct{ now atomic.Pointer[site] }
+
+// site is what is served by one configuration.
+type site struct {
+	o   Options
 	mux *http.ServeMux
-	o   atomic.Pointer[Options]
 }
 
 // socketPath is where the WebSocket is.
@@ -34,18 +37,25 @@ const socketPath = "/xmpp-websocket"
 
 // New returns the handler.
 func New(o Options) *Server {
-	s := &Server{mux: http.NewServeMux()}
-	s.o.Store(&o)
-	s.mux.Handle("GET "+socketPath, o.Socket)
-	s.mux.HandleFunc("GET /.well-known/host-meta", s.hostMeta)
-	s.mux.HandleFunc("GET /.well-known/host-meta.json", s.hostMetaJSON)
-	if o.Client {
-		s.mux.Handle("/", web.Handler(web.ClientConfig{Domains: o.Domains, Websocket: socketPath}))
-	}
+	s := new(Server)
+	s.Configure(o)
 	return s
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// Configure puts other options in force.
+func (s *Server) Configure(o Options) {
+	n := &site{o: o, mux: http.NewServeMux()}
+	n.mux.Handle("GET "+socketPath, o.Socket)
+	n.mux.HandleFunc("GET /.well-known/host-meta", n.hostMeta)
+	n.mux.HandleFunc("GET /.well-known/host-meta.json", n.hostMetaJSON)
+	if o.Client {
+		n.mux.Handle("/", web.Handler(web.ClientConfig{Domains: o.Domains, Websocket: socketPath}))
+	}
+	s.now.Store(n)
+}
+
+// ServeHTTP serves a request by the options in force.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.now.Load().mux.ServeHTTP(w, r) }
 
 // relSocket is the link relation of the WebSocket (XEP-0156#httplookup).
 const relSocket = "urn:xmpp:alt-connections:websocket"
@@ -61,24 +71,24 @@ type xrd struct {
 }
 
 // socket returns the address of the WebSocket as the client that asks can reach it.
-func (s *Server) socket(r *http.Request) []link {
+func (s *site) socket(r *http.Request) []link {
 	return []link{{relSocket, "wss://" + r.Host + socketPath}}
 }
 
 // hostMeta serves XRD for clients that look for ways to connect (XEP-0156#httplookup).
-func (s *Server) hostMeta(w http.ResponseWriter, r *http.Request) {
+func (s *site) hostMeta(w http.ResponseWriter, r *http.Request) {
 	b, err := xml.Marshal(xrd{Links: s.socket(r)})
 	s.write(w, "application/xrd+xml", append([]byte(xml.Header), b...), err)
 }
 
-func (s *Server) hostMetaJSON(w http.ResponseWriter, r *http.Request) {
+func (s *site) hostMetaJSON(w http.ResponseWriter, r *http.Request) {
 	b, err := json.Marshal(map[string]any{"links": s.socket(r)})
 	s.write(w, "application/json", b, err)
 }
 
-func (s *Server) write(w http.ResponseWriter, contentType string, b []byte, err error) {
+func (s *site) write(w http.ResponseWriter, contentType string, b []byte, err error) {
 	if err != nil {
-		s.o.Load().Log.Error("encoding an answer", "error", err)
+		s.o.Log.Error("encoding an answer", "error", err)
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
@@ -86,6 +96,6 @@ func (s *Server) write(w http.ResponseWriter, contentType string, b []byte, err 
 	w.Header().Set("Access-Control-Allow-Origin", "*") // XEP-0156#httplookup: any web client may ask
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if _, err := w.Write(b); err != nil {
-		s.o.Load().Log.Debug("an answer was not taken", "error", err)
+		s.o.Log.Debug("an answer was not taken", "error", err)
 	}
 }
