@@ -46,6 +46,15 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
+// Eight bytes at a time: ones*b is b in each of them, highs their highest bits.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// zeroes has the highest bit set in the first byte of w that is zero. In later bytes it may be set as well.
+func zeroes(w uint64) uint64 { return (w - ones) &^ w }
+
 func isSpace(b byte) bool { return class[b]&clSpace != 0 }
 
 // isChar tells whether XML 1.0 §2.2 allows the character.

@@ -2,6 +2,7 @@ package xmlstream
 
 import (
 	"bytes"
+	"slices"
 	"unsafe"
 )
 
@@ -19,7 +20,7 @@ type Frame struct {
 	ns       string
 	attrs    []Attr
 	kids     []kid
-	strs     []string // namespaces of kids that do not stand in raw; nil where they are all ns
+	strs     *[]string // namespaces of kids that do not stand in raw; nil where they are all ns
 	inner    uint32
 	innerEnd uint32
 	prefixed bool
@@ -27,27 +28,35 @@ type Frame struct {
 	hasDecls bool
 }
 
-// newFrame returns a frame with room for attributes and children, in one allocation where they are few.
+// newFrame returns a frame with so many attributes and children, in one allocation where they are few.
 func newFrame(attrs, kids int) *Frame {
 	switch {
-	case attrs <= 4 && kids <= 3:
+	case attrs <= 2 && kids <= 2:
+		f := new(struct {
+			Frame
+			a [2]Attr
+			k [2]kid
+		})
+		f.attrs, f.kids = f.a[:attrs:attrs], f.k[:kids]
+		return &f.Frame
+	case attrs <= 4 && kids <= 4:
 		f := new(struct {
 			Frame
 			a [4]Attr
-			k [3]kid
+			k [4]kid
 		})
-		f.attrs, f.kids = f.a[:0:4], f.k[:0:3]
+		f.attrs, f.kids = f.a[:attrs:attrs], f.k[:kids]
 		return &f.Frame
-	case attrs <= 5 && kids <= 8:
+	case attrs <= 6 && kids <= 8:
 		f := new(struct {
 			Frame
-			a [5]Attr
+			a [6]Attr
 			k [8]kid
 		})
-		f.attrs, f.kids = f.a[:0:5], f.k[:0:8]
+		f.attrs, f.kids = f.a[:attrs:attrs], f.k[:kids]
 		return &f.Frame
 	}
-	return &Frame{attrs: make([]Attr, 0, attrs), kids: make([]kid, 0, kids)}
+	return &Frame{attrs: make([]Attr, attrs), kids: make([]kid, kids)}
 }
 
 // ParseFrame reads data, one XML document of XMPP's subset, as a frame: a WebSocket message (RFC 7395 §3.3.3), a stored
@@ -59,7 +68,7 @@ func ParseFrame[T []byte | string](data T, l Limits) (*Frame, error) {
 		return nil, faultBytes.at(int64(l.Bytes))
 	}
 	raw := string(data)
-	s, start, end, err := document(raw, l, nil)
+	s, start, end, err := document(raw, l, false)
 	if err != nil {
 		return nil, err
 	}
@@ -98,37 +107,28 @@ func (s *scanner) finish(data []byte, raw string) (*Frame, fault) {
 
 // frame makes a frame that needs no rewriting. raw holds the same bytes as data.
 func (s *scanner) frame(data []byte, raw string) *Frame {
-	plain := s.ntop - s.top.decls
-	f := newFrame(plain, len(s.kids))
+	f := newFrame(s.ntop-s.top.decls, len(s.kids))
 	f.raw = raw
+	f.name = Name{s.str(raw, s.topNS), raw[s.top.local:s.top.nameEnd]}
+	f.ns = s.str(raw, s.topDef)
 	f.inner, f.innerEnd = uint32(s.top.end), uint32(s.innerEnd)
 	f.hasText = s.hasText
-	name, _ := s.lookup(data, s.top.prefix(data))
-	f.name = Name{name.of(raw), raw[s.top.local:s.top.nameEnd]}
 	f.prefixed = s.top.local != s.top.name && f.name.Space != NSStream
-	def, _ := s.lookup(data, nil)
-	f.ns = def.of(raw)
-	attrs := s.attrs[:s.ntop]
+	attrs, n := s.attrs[:s.ntop], 0
 	for i := range attrs {
 		if a := &attrs[i]; a.kind == attrPlain {
-			f.attrs = append(f.attrs, s.attr(raw, data, a))
+			s.attr(raw, data, a, &f.attrs[n])
+			n++
 		} else if a.kind == attrPrefix {
 			f.hasDecls = true
 		}
 	}
-	f.kids = append(f.kids, s.kids...)
-	if len(s.strs) > 1 || len(s.strs) == 1 && s.strs[0] != f.ns {
-		f.strs = append(f.strs, s.strs...)
+	copy(f.kids, s.kids)
+	if s.kidOutside {
+		strs := slices.Clone(s.strs)
+		f.strs = &strs
 	}
 	return f
-}
-
-// of is in for a string.
-func (p span) of(raw string) string {
-	if p.str != "" {
-		return p.str
-	}
-	return raw[p.off:p.end]
 }
 
 // Name returns the expanded name.
@@ -189,7 +189,7 @@ func (f *Frame) Decls() string {
 func (f *Frame) reread() *scanner {
 	s := newScanner(anyLimits, nil)
 	s.own = scope{def: f.ns}
-	s.scope = &s.own
+	s.enter(&s.own)
 	if !f.hasDecls {
 		return s
 	}
@@ -217,10 +217,10 @@ func (f *Frame) NumChildren() int { return len(f.kids) }
 func (f *Frame) ChildName(i int) Name {
 	k := &f.kids[i]
 	n := Name{f.ns, f.raw[k.name:k.nameEnd]}
-	if k.nsEnd != inStrs {
-		n.Space = f.raw[k.ns:k.nsEnd]
+	if k.ns.end != inStrs {
+		n.Space = f.raw[k.ns.off:k.ns.end]
 	} else if f.strs != nil {
-		n.Space = f.strs[k.ns]
+		n.Space = (*f.strs)[k.ns.off]
 	}
 	return n
 }
@@ -230,9 +230,7 @@ func (f *Frame) ChildRaw(i int) string { return f.raw[f.kids[i].start:f.kids[i].
 
 // ChildAt returns a child element as a tree, which is made at each call.
 func (f *Frame) ChildAt(i int) *Element {
-	s := f.reread()
-	defer s.free()
-	return subtree(f.raw, int(f.kids[i].start), s)
+	return f.reread().subtree(f.raw, int(f.kids[i].start), 1)
 }
 
 // Child returns the first child of this name as a tree, which is made at each call, or nil.
@@ -257,16 +255,14 @@ func (f *Frame) index(space, local string) int {
 
 // Element returns the whole as a tree, which is made at each call.
 func (f *Frame) Element() *Element {
-	s := f.reread()
-	defer s.free()
-	return subtree(f.raw, 0, s)
+	return f.reread().subtree(f.raw, 0, 1+len(f.kids))
 }
 
 // rewrite returns data with the declarations it leans on in its start tag and without CDATA sections.
 func (s *scanner) rewrite(data []byte) ([]byte, fault) {
 	out := append(make([]byte, 0, len(data)+128), data[:s.top.nameEnd]...)
-	for _, i := range s.leaned {
-		out = s.scope.decls[i].append(out)
+	for _, l := range s.leaned {
+		out = s.scope.decls[l.decl].append(out)
 	}
 	data = data[s.top.nameEnd:]
 	if !s.hasCDATA {

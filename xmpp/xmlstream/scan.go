@@ -1,38 +1,25 @@
 package xmlstream
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
 	"slices"
 	"sync"
 	"unicode/utf8"
 )
 
-// span is a string that stands either in the scanned bytes or, where it had to be unescaped or comes from elsewhere, in
-// str. Offsets outlive a move of the bytes, which slices of them would not.
-type span struct {
-	off, end uint32
-	str      string
-}
+// span is a string by its place: in the scanned bytes, whose offsets outlive a move of them, or, where end is inStrs, the
+// string strs[off] of the scanner.
+type span struct{ off, end uint32 }
 
-func (p span) in(data []byte) string {
-	if p.str != "" {
-		return p.str
-	}
-	return string(data[p.off:p.end])
-}
+const inStrs = math.MaxUint32
 
-// is compares without making a string.
-func (p span) is(data []byte, q span) bool {
-	switch {
-	case p.str != "" && q.str != "":
-		return p.str == q.str
-	case p.str != "":
-		return p.str == string(data[q.off:q.end])
-	case q.str != "":
-		return q.str == string(data[p.off:p.end])
-	}
-	return string(data[p.off:p.end]) == string(data[q.off:q.end])
-}
+// The strings that each scanner has: the default namespace outside, and the one of xml.
+var (
+	spanOutside = span{0, inStrs}
+	spanXML     = span{1, inStrs}
+)
 
 // binding is a namespace declaration in force. The default namespace has an empty prefix.
 type binding struct {
@@ -54,14 +41,12 @@ type open struct {
 	binds         uint32 // how many bindings were in force outside
 }
 
-// kid is a child element of the top-level element, by offsets. Where nsEnd is inStrs, its namespace is strs[ns].
+// kid is a child element of the top-level element.
 type kid struct {
 	start, end    uint32
 	name, nameEnd uint32 // the local part
-	ns, nsEnd     uint32
+	ns            span
 }
-
-const inStrs = math.MaxUint32
 
 // scanner reads one top-level element. It may be called again with more bytes of it, wherever they now lie, and goes on
 // where it stopped. What it finds does not depend on where the input was cut: a tag is judged when it is complete, the
@@ -70,30 +55,47 @@ type scanner struct {
 	lim   Limits
 	scope *scope // nil for none
 
+	progress
+
+	stack  []open
+	binds  []binding
+	attrs  []rawAttr // of the top-level element first, then of the tag just read
+	kids   []kid
+	strs   []string
+	leaned []lean
+
+	own  scope // space for a scope of the scanner's own
+	tree builder
+	buf  []byte // the decoder keeps an incomplete element here
+}
+
+// progress is how far a scanner came and what it noted.
+type progress struct {
 	kind  tokenKind // used by the decoder
-	pos   int       // what lies before is read
-	probe int       // within an incomplete token at pos: what lies before was looked at; 0 for none
-	valid int       // within an incomplete tag at pos: UTF-8 up to here
 	quote byte      // within an incomplete tag: the quote open at probe
-	cdata int       // where the content of the open CDATA section begins; 0 for none
+
+	hasText    bool // character data other than white space directly within the top-level element
+	hasCDATA   bool // anywhere
+	kidOutside bool // the namespace of a child is a string, and not spanOutside
+	wantTree   bool
+
+	pos   int // what lies before is read
+	probe int // within an incomplete token at pos: what lies before was looked at; 0 for none
+	valid int // within an incomplete tag at pos: UTF-8 up to here
+	cdata int // where the content of the open CDATA section begins; 0 for none
 
 	elements int
-	stack    []open
-	binds    []binding
-	attrs    []rawAttr // of the top-level element first, then of the tag just read
-	ntop     int       // the former's number
-	kids     []kid
-	strs     []string
-	top      rawTag
+	ntop     int // number of attributes of the top-level element
 	innerEnd int
+	top      rawTag
+	topNS    span // of its name
+	topDef   span // the default namespace within it
+}
 
-	hasText  bool  // character data other than white space directly within the top-level element
-	hasCDATA bool  // anywhere
-	leaned   []int // declarations of scope that prefixes lean on
-
-	tree *builder // where a tree is wanted
-	own  scope    // space for a scope of the scanner's own
-	buf  []byte   // the decoder keeps an incomplete element here
+// lean is a declaration of the scope that a prefix leans on, and its place in strs.
+type lean struct {
+	decl int
+	uri  span
 }
 
 var scanners = sync.Pool{New: func() any { return new(scanner) }}
@@ -107,45 +109,74 @@ const (
 
 func newScanner(l Limits, in *scope) *scanner {
 	s := scanners.Get().(*scanner)
-	s.lim, s.scope = l, in
+	s.lim = l
+	s.enter(in)
 	return s
+}
+
+// enter sets what the element inherits.
+func (s *scanner) enter(in *scope) {
+	s.scope = in
+	def := ""
+	if in != nil {
+		def = in.def
+	}
+	s.strs = append(s.strs[:0], def, NSXML)
 }
 
 // free gives s back. No slice of s may be in use.
 func (s *scanner) free() {
 	s.rewind()
+	clear(s.strs)
 	s.scope, s.own = nil, scope{}
-	if cap(s.buf) > keepBytes {
-		s.buf = nil
-	}
-	if cap(s.kids) > keepItems {
-		s.kids = nil
-	}
-	if cap(s.attrs) > keepItems {
-		s.attrs = nil
-	}
-	if cap(s.stack) > keepItems {
-		s.stack = nil
-	}
-	if cap(s.binds) > keepItems {
-		s.binds = nil
-	}
-	if cap(s.strs) > keepItems {
-		s.strs = nil
-	}
-	s.buf = s.buf[:0]
+	s.buf = trim(s.buf, keepBytes)
+	s.stack, s.binds, s.attrs = trim(s.stack, keepItems), trim(s.binds, keepItems), trim(s.attrs, keepItems)
+	s.kids, s.strs, s.leaned = trim(s.kids, keepItems), trim(s.strs, keepItems), trim(s.leaned, keepItems)
 	scanners.Put(s)
+}
+
+// trim empties a slice and drops one that has become large.
+func trim[T any](s []T, keep int) []T {
+	if cap(s) > keep {
+		return nil
+	}
+	return s[:0]
 }
 
 // rewind forgets what was read, but not the bytes kept.
 func (s *scanner) rewind() {
-	s.kind, s.pos, s.probe, s.valid, s.quote, s.cdata = 0, 0, 0, 0, 0, 0
-	s.elements, s.ntop, s.innerEnd = 0, 0, 0
-	s.hasText, s.hasCDATA = false, false
-	clear(s.binds)
-	clear(s.strs)
-	s.stack, s.binds, s.attrs, s.kids, s.strs = s.stack[:0], s.binds[:0], s.attrs[:0], s.kids[:0], s.strs[:0]
-	s.leaned, s.tree = s.leaned[:0], nil
+	if s.wantTree {
+		s.tree.reset()
+	}
+	s.progress = progress{}
+	s.stack, s.binds, s.attrs, s.kids, s.leaned = s.stack[:0], s.binds[:0], s.attrs[:0], s.kids[:0], s.leaned[:0]
+	clear(s.strs[2:])
+	s.strs = s.strs[:2]
+}
+
+// str returns the string of p, in data or in src, which holds the same bytes.
+func (s *scanner) str(src string, p span) string {
+	if p.end == inStrs {
+		return s.strs[p.off]
+	}
+	return src[p.off:p.end]
+}
+
+// same compares without making a string.
+func (s *scanner) same(data []byte, p, q span) bool {
+	if p == q {
+		return true
+	}
+	if p.end == inStrs {
+		p, q = q, p
+	}
+	if p.end == inStrs {
+		return s.strs[p.off] == s.strs[q.off]
+	}
+	if q.end == inStrs {
+		return string(data[p.off:p.end]) == s.strs[q.off]
+	}
+	return string(data[p.off:p.end]) == string(data[q.off:q.end])
 }
 
 // element goes on reading the element and returns where it ends, or short, or what is wrong at s.pos.
@@ -258,7 +289,7 @@ func (s *scanner) bang(data []byte, at int) (int, fault) {
 	}
 	s.cdata = at + len(opening)
 	s.hasCDATA = true
-	if s.tree != nil {
+	if s.wantTree {
 		s.tree.dirty = true
 	}
 	return s.cdata, okay
@@ -284,12 +315,11 @@ func (s *scanner) section(data []byte, i int) (int, fault) {
 			s.hasText = s.hasText || len(s.stack) == 1
 			i++
 		case b >= utf8.RuneSelf:
-			n, f := wide(data[i:])
-			if f != okay {
+			var f fault
+			if i, f = wideRun(data, i); f != okay {
 				return i, f
 			}
 			s.hasText = s.hasText || len(s.stack) == 1
-			i += n
 		default:
 			return i, faultChar
 		}
@@ -330,16 +360,15 @@ func (s *scanner) text(data []byte, i int) (int, fault) {
 			}
 			i++
 		case b == '\r':
-			if s.tree != nil {
+			if s.wantTree {
 				s.tree.dirty = true
 			}
 			i++
 		case b >= utf8.RuneSelf:
-			n, f := wide(data[i:])
-			if f != okay {
+			var f fault
+			if i, f = wideRun(data, i); f != okay {
 				return i, f
 			}
-			i += n
 		default:
 			return i, faultChar
 		}
@@ -349,30 +378,39 @@ func (s *scanner) text(data []byte, i int) (int, fault) {
 // textRef reads a reference in character data. Leading zeros make references of any length, so an incomplete one is
 // looked at once too.
 func (s *scanner) textRef(data []byte, at int) (int, rune, fault) {
-	if s.probe > 0 {
-		i := s.probe
-		for i < len(data) && class[data[i]]&clRef != 0 {
-			i++
-		}
-		if i >= len(data) {
-			s.probe = i
-			return at, 0, short
-		}
+	i := max(s.probe, at+1)
+	for i < len(data) && class[data[i]]&clRef != 0 {
+		i++
+	}
+	if s.probe = i; i >= len(data) {
+		return at, 0, short
 	}
 	r, next, f := reference(data, at)
-	if f == short {
-		s.probe = len(data)
-	} else {
+	if f != short {
 		s.probe = 0
 	}
-	if s.tree != nil {
+	if s.wantTree {
 		s.tree.dirty = true
 	}
 	return next, r, f
 }
 
-// plainText skips what needs no look in character data.
+// plainText skips what needs no look in character data, eight bytes at a time.
 func plainText(data []byte, i int) int {
+	for i+8 <= len(data) {
+		w := binary.LittleEndian.Uint64(data[i:])
+		// < and > differ in one bit. Line ends and tabs stop here too, and are skipped below.
+		stop := w | (w - ones*0x20) | zeroes(w|ones*2^ones*'>') | zeroes(w^ones*'&')
+		if stop &= highs; stop == 0 {
+			i += 8
+			continue
+		}
+		i += bits.TrailingZeros64(stop) >> 3
+		if class[data[i]]&clTextStop != 0 {
+			return i
+		}
+		i++
+	}
 	for i < len(data) && class[data[i]]&clTextStop == 0 {
 		i++
 	}
@@ -408,7 +446,7 @@ func (s *scanner) open(data []byte, at int) (int, fault) {
 		}
 	}
 	var ns span
-	if t.local != t.name || depth < 2 || s.tree != nil {
+	if t.local != t.name || depth < 2 || s.wantTree {
 		var ok bool
 		if ns, ok = s.lookup(data, t.prefix(data)); !ok {
 			return at, faultPrefix
@@ -417,13 +455,14 @@ func (s *scanner) open(data []byte, at int) (int, fault) {
 	switch depth {
 	case 0:
 		s.top, s.ntop = t, len(s.attrs)
-		if s.scope != nil && s.scope.name.Local == string(data[t.local:t.nameEnd]) && s.scope.name.Space == ns.in(data) {
+		s.topNS, s.topDef = ns, s.defaultNS()
+		if s.scope != nil && s.scope.name.Local == string(data[t.local:t.nameEnd]) && s.is(data, ns, s.scope.name.Space) {
 			return at, faultSecond
 		}
 	case 1:
-		s.addKid(data, at, &t, ns)
+		s.addKid(at, &t, ns)
 	}
-	if s.tree != nil {
+	if s.wantTree {
 		s.tree.start(s, data, at, &t, ns)
 	}
 	if !t.empty {
@@ -431,7 +470,7 @@ func (s *scanner) open(data []byte, at int) (int, fault) {
 		return t.end, okay
 	}
 	s.closed(t.end, t.end, outside)
-	if s.tree != nil {
+	if s.wantTree {
 		s.tree.end(t.end)
 	}
 	return t.end, okay
@@ -455,7 +494,7 @@ func (s *scanner) endTag(data []byte, at int) (int, fault) {
 	i++
 	s.stack = s.stack[:len(s.stack)-1]
 	s.closed(at, i, o.binds)
-	if s.tree != nil {
+	if s.wantTree {
 		s.tree.text(data, at)
 		s.tree.end(i)
 	}
@@ -471,24 +510,17 @@ func (s *scanner) closed(inner, end int, outside uint32) {
 	case 1:
 		s.kids[len(s.kids)-1].end = uint32(end)
 	}
-	if int(outside) < len(s.binds) {
-		clear(s.binds[outside:])
-		s.binds = s.binds[:outside]
-	}
+	s.binds = s.binds[:outside]
 }
 
-func (s *scanner) addKid(data []byte, at int, t *rawTag, ns span) {
-	k := kid{start: uint32(at), name: t.local, nameEnd: t.nameEnd, ns: ns.off, nsEnd: ns.end}
-	if ns.str != "" || ns.end == 0 {
-		if n := len(s.strs); n == 0 || s.strs[n-1] != ns.str {
-			s.strs = append(s.strs, ns.str)
-		}
-		k.ns, k.nsEnd = uint32(len(s.strs)-1), inStrs
+func (s *scanner) addKid(at int, t *rawTag, ns span) {
+	if ns.end == inStrs && ns != spanOutside {
+		s.kidOutside = true
 	}
-	if len(s.kids) == cap(s.kids) && len(s.kids) >= keepItems {
-		s.kids = slices.Grow(s.kids, max(1, min(len(s.kids), s.lim.Children-len(s.kids))))
+	if len(s.kids) == cap(s.kids) && len(s.kids) >= keepItems { // where they are many, no more room than the limit asks for
+		s.kids = slices.Grow(s.kids, max(1, min(3*len(s.kids), s.lim.Children-len(s.kids))))
 	}
-	s.kids = append(s.kids, k)
+	s.kids = append(s.kids, kid{start: uint32(at), name: t.local, nameEnd: t.nameEnd, ns: ns})
 }
 
 // declare puts the declarations of a tag in force (Namespaces in XML 1.0 §3).
@@ -498,11 +530,12 @@ func (s *scanner) declare(data []byte, attrs []rawAttr) fault {
 		if a.kind == attrPlain {
 			continue
 		}
-		b := binding{uri: span{off: a.val, end: a.valEnd}}
+		b := binding{uri: span{a.val, a.valEnd}}
 		uri := data[a.val:a.valEnd]
 		if a.esc {
-			b.uri.str = unescapeAttr(uri)
-			uri = []byte(b.uri.str)
+			s.strs = append(s.strs, unescapeAttr(uri))
+			b.uri = span{uint32(len(s.strs) - 1), inStrs}
+			uri = []byte(s.strs[b.uri.off])
 		}
 		xml := string(uri) == NSXML
 		if a.kind == attrPrefix {
@@ -526,33 +559,54 @@ func (s *scanner) declare(data []byte, attrs []rawAttr) fault {
 	return okay
 }
 
+// defaultNS returns the default namespace in force.
+func (s *scanner) defaultNS() span {
+	for i := len(s.binds) - 1; i >= 0; i-- {
+		if b := &s.binds[i]; b.prefix == b.prefixEnd {
+			return b.uri
+		}
+	}
+	return spanOutside
+}
+
 // lookup returns the namespace that a prefix, or nil for the default one, stands for.
 func (s *scanner) lookup(data []byte, prefix []byte) (span, bool) {
+	if len(prefix) == 0 {
+		return s.defaultNS(), true
+	}
 	for i := len(s.binds) - 1; i >= 0; i-- {
 		if b := &s.binds[i]; string(data[b.prefix:b.prefixEnd]) == string(prefix) {
 			return b.uri, true
 		}
 	}
-	if len(prefix) == 0 {
-		if s.scope == nil {
-			return span{}, true
-		}
-		return span{str: s.scope.def}, true
-	}
 	if string(prefix) == "xml" {
-		return span{str: NSXML}, true
+		return spanXML, true
 	}
-	if s.scope != nil {
-		for i := range s.scope.decls {
-			if d := &s.scope.decls[i]; d.Prefix == string(prefix) {
-				if !slices.Contains(s.leaned, i) {
-					s.leaned = append(s.leaned, i)
-				}
-				return span{str: d.URI}, true
-			}
+	if s.scope == nil {
+		return span{}, false
+	}
+	for i := range s.leaned {
+		if s.scope.decls[s.leaned[i].decl].Prefix == string(prefix) {
+			return s.leaned[i].uri, true
+		}
+	}
+	for i := range s.scope.decls {
+		if d := &s.scope.decls[i]; d.Prefix == string(prefix) {
+			s.strs = append(s.strs, d.URI)
+			l := lean{i, span{uint32(len(s.strs) - 1), inStrs}}
+			s.leaned = append(s.leaned, l)
+			return l.uri, true
 		}
 	}
 	return span{}, false
+}
+
+// is compares p with a string.
+func (s *scanner) is(data []byte, p span, str string) bool {
+	if p.end == inStrs {
+		return s.strs[p.off] == str
+	}
+	return string(data[p.off:p.end]) == str
 }
 
 // manyAttrs is where comparing each attribute with each other gets dearer than a map.
@@ -591,7 +645,7 @@ func (s *scanner) checkAttrs(data []byte, attrs []rawAttr, prefixed int) fault {
 			if b.kind != attrPlain || b.local == b.name || string(data[a.local:a.nameEnd]) != string(data[b.local:b.nameEnd]) {
 				continue
 			}
-			if other, _ := s.lookup(data, b.prefix(data)); other.is(data, uri) {
+			if other, _ := s.lookup(data, b.prefix(data)); s.same(data, other, uri) {
 				return faultDup
 			}
 		}
@@ -615,7 +669,11 @@ func (s *scanner) checkMany(data []byte, attrs []rawAttr) fault {
 			if !ok {
 				return faultPrefix
 			}
-			n.Space = uri.in(data)
+			if n.Space = ""; uri.end == inStrs {
+				n.Space = s.strs[uri.off]
+			} else {
+				n.Space = string(data[uri.off:uri.end])
+			}
 		}
 		if _, dup := seen[n]; dup {
 			return faultDup

@@ -68,3 +68,16 @@ func openStream(tb testing.TB, l Limits) *Decoder {
 	}
 	return d
 }
+
+// benchMessage is 330 bytes long, as a chat message is.
+const benchMessage = "<message to='romeo@montague.example' type='chat' id='a1b2c3d4e5f6' xml:lang='en'>" +
+	"<body>Wherefore art thou, Romeo? Deny thy father and refuse thy name; or, if not so.</body>" +
+	"<active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/>" +
+	"<origin-id xmlns='urn:xmpp:sid:0' id='a1b2c3d4e5f6'/></message>"
+
+const benchCyrillic = "<message to='romeo@montague.example' type='chat' id='a1b2c3d4e5f6' xml:lang='ru'>" +
+	"<body>Ромео! Ромео, о зачем же ты Ромео! Покинь отца и отрекись навеки от имени родного</body>" +
+	"<origin-id xmlns='urn:xmpp:sid:0' id='a1b2c3d4e5f6'/></message>"
+
+const benchPresence = "<presence to='romeo@montague.example/orchard'><show>away</show>" +
+	"<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='https://example.org/client' ver='QgayPKawpkPSDYmwT/WM94uAlu0='/></presence>"

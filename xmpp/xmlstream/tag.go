@@ -1,7 +1,10 @@
 package xmlstream
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -48,6 +51,21 @@ func (t *rawTag) prefix(data []byte) []byte {
 // qname scans the qualified name at i. It returns where its local part begins and where it ends, which is the same where
 // no name stands. A second colon ends it, and no caller has use for one there.
 func qname(data []byte, i int) (local, end int) {
+	local = i
+	for i < len(data) && class[data[i]]&clName != 0 {
+		i++
+	}
+	if i < len(data) && (data[i] == ':' || data[i] >= utf8.RuneSelf) {
+		return prefixed(data, local)
+	}
+	if i > local && class[data[local]]&clNameStart == 0 {
+		return local, local
+	}
+	return local, i
+}
+
+// prefixed is qname for names with a colon or beyond ASCII.
+func prefixed(data []byte, i int) (local, end int) {
 	end = ncname(data, i)
 	if end == i || end >= len(data) || data[end] != ':' {
 		return i, end
@@ -85,7 +103,7 @@ func wideName(data []byte, start int) int {
 }
 
 // startTag reads the start tag at data[at] into t and its attributes onto s.attrs. It checks the grammar, not the
-// namespaces. Where it returns a fault the input may merely end within the tag: see tagFault.
+// namespaces. Where it returns a fault the input may merely end within the tag: see tagDone.
 func (s *scanner) startTag(data []byte, at int, t *rawTag) fault {
 	i := at + 1
 	local, end := qname(data, i)
@@ -97,8 +115,7 @@ func (s *scanner) startTag(data []byte, at int, t *rawTag) fault {
 	}
 	*t = rawTag{name: uint32(i), local: uint32(local), nameEnd: uint32(end)}
 	i = end
-	first := len(s.attrs)
-	for {
+	for room := s.lim.Attrs; ; room-- {
 		gap := i
 		for i < len(data) && isSpace(data[i]) {
 			i++
@@ -120,23 +137,24 @@ func (s *scanner) startTag(data []byte, at int, t *rawTag) fault {
 		if i == gap {
 			return faultSyntax
 		}
-		if len(s.attrs)-first >= s.lim.Attrs {
+		if room == 0 {
 			return faultAttrs
 		}
-		var a rawAttr
+		n := len(s.attrs)
+		if n == cap(s.attrs) {
+			s.attrs = slices.Grow(s.attrs, 8)
+		}
+		s.attrs = s.attrs[:n+1]
+		a := &s.attrs[n]
 		var f fault
-		if i, f = s.attribute(data, i, &a); f != okay {
+		if i, f = s.attribute(data, i, a); f != okay {
 			return f
 		}
-		switch a.kind {
-		case attrPlain:
-			if a.local != a.name {
-				t.prefixed++
-			}
-		default:
+		if a.kind != attrPlain {
 			t.decls++
+		} else if a.local != a.name {
+			t.prefixed++
 		}
-		s.attrs = append(s.attrs, a)
 	}
 }
 
@@ -149,7 +167,7 @@ func (s *scanner) attribute(data []byte, i int, a *rawAttr) (int, fault) {
 	if end-i > s.lim.Name {
 		return i, faultName
 	}
-	a.name, a.local, a.nameEnd = uint32(i), uint32(local), uint32(end)
+	*a = rawAttr{name: uint32(i), local: uint32(local), nameEnd: uint32(end)}
 	if data[i] == 'x' { // xmlns or xmlns:p
 		if local == i {
 			if string(data[i:end]) == "xmlns" {
@@ -160,10 +178,8 @@ func (s *scanner) attribute(data []byte, i int, a *rawAttr) (int, fault) {
 		}
 	}
 	i = end
-	if i < len(data) && data[i] != '=' {
-		for i < len(data) && isSpace(data[i]) {
-			i++
-		}
+	for i < len(data) && isSpace(data[i]) {
+		i++
 	}
 	if i >= len(data) || data[i] != '=' {
 		return i, faultSyntax
@@ -178,50 +194,82 @@ func (s *scanner) attribute(data []byte, i int, a *rawAttr) (int, fault) {
 	quote := data[i]
 	i++
 	a.val = uint32(i)
-	i, f := attrValue(data, i, quote, &a.esc)
-	if f != okay {
-		return i, f
-	}
-	a.valEnd = uint32(i)
-	return i + 1, okay
-}
-
-// attrValue scans a value up to its quote and returns where that stands.
-func attrValue(data []byte, i int, quote byte, esc *bool) (int, fault) {
 	for {
-		for i < len(data) && class[data[i]]&clAttrStop == 0 {
-			i++
-		}
+		i = plainValue(data, i)
 		if i >= len(data) {
 			return i, faultSyntax
 		}
+		if data[i] == quote {
+			a.valEnd = uint32(i)
+			return i + 1, okay
+		}
+		next, f := specialValue(data, i, a)
+		if f != okay {
+			return i, f
+		}
+		i = next
+	}
+}
+
+// plainValue skips what needs no look in an attribute value, eight bytes at a time.
+func plainValue(data []byte, i int) int {
+	for i+8 <= len(data) {
+		w := binary.LittleEndian.Uint64(data[i:])
+		// " & ' and # become the same with two bits set.
+		stop := w | (w - ones*0x20) | zeroes(w|ones*5^ones*'\'') | zeroes(w^ones*'<')
+		if stop &= highs; stop == 0 {
+			i += 8
+			continue
+		}
+		i += bits.TrailingZeros64(stop) >> 3
+		if class[data[i]]&clAttrStop != 0 {
+			return i
+		}
+		i++
+	}
+	for i < len(data) && class[data[i]]&clAttrStop == 0 {
+		i++
+	}
+	return i
+}
+
+// specialValue goes past what plainValue stopped at, unless it is the closing quote.
+func specialValue(data []byte, i int, a *rawAttr) (int, fault) {
+	switch b := data[i]; {
+	case b == '\'' || b == '"':
+		return i + 1, okay
+	case b == '\t' || b == '\n' || b == '\r':
+		a.esc = true
+		return i + 1, okay
+	case b == '&':
+		a.esc = true
+		_, next, f := reference(data, i)
+		return next, f
+	case b >= utf8.RuneSelf:
+		return wideRun(data, i)
+	case b == '<':
+		return i, faultSyntax
+	}
+	return i, faultChar
+}
+
+// wideRun goes past characters beyond ASCII. With a fault it returns where that stands.
+func wideRun(data []byte, i int) (int, fault) {
+	for i < len(data) && data[i] >= utf8.RuneSelf {
 		switch b := data[i]; {
-		case b == quote:
-			return i, okay
-		case b == '\'' || b == '"':
-			i++
-		case b == '\t' || b == '\n' || b == '\r':
-			*esc = true
-			i++
-		case b == '&':
-			*esc = true
-			_, next, f := reference(data, i)
-			if f != okay {
-				return i, f
-			}
-			i = next
-		case b >= utf8.RuneSelf:
+		case b >= 0xC2 && b < 0xE0 && i+1 < len(data) && data[i+1]&0xC0 == 0x80:
+			i += 2
+		case b > 0xE0 && b < 0xED && i+2 < len(data) && data[i+1]&0xC0 == 0x80 && data[i+2]&0xC0 == 0x80:
+			i += 3
+		default:
 			n, f := wide(data[i:])
 			if f != okay {
 				return i, f
 			}
 			i += n
-		case b == '<':
-			return i, faultSyntax
-		default:
-			return i, faultChar
 		}
 	}
+	return i, okay
 }
 
 // wide returns the length of the character beyond ASCII that data begins with.

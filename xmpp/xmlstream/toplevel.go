@@ -215,16 +215,18 @@ func isUTF8(s string) bool {
 // header makes a Header of the start tag that s read.
 func (s *scanner) header(data []byte) *Header {
 	raw := string(data)
-	h := &Header{Prefix: string(s.top.prefix(data))}
-	name, _ := s.lookup(data, s.top.prefix(data))
-	h.Name = Name{name.of(raw), raw[s.top.local:s.top.nameEnd]}
-	def, _ := s.lookup(data, nil)
-	h.DefaultNS = def.of(raw)
+	h := &Header{
+		Prefix:    string(s.top.prefix(data)),
+		Name:      Name{s.str(raw, s.topNS), raw[s.top.local:s.top.nameEnd]},
+		DefaultNS: s.str(raw, s.topDef),
+	}
 	for i := range s.attrs {
 		a := &s.attrs[i]
 		switch a.kind {
 		case attrPlain:
-			h.Attrs = append(h.Attrs, s.attr(raw, data, a))
+			var r Attr
+			s.attr(raw, data, a, &r)
+			h.Attrs = append(h.Attrs, r)
 		case attrPrefix:
 			h.Decls = append(h.Decls, s.decl(raw, data, a))
 		}
@@ -236,8 +238,9 @@ func (s *scanner) header(data []byte) *Header {
 func (s *scanner) decl(src string, data []byte, a *rawAttr) Decl {
 	plain := *a
 	plain.name = a.local
-	v := s.attr(src, data, &plain)
-	return Decl{v.Name.Local, v.Value}
+	var r Attr
+	s.attr(src, data, &plain, &r)
+	return Decl{r.Name.Local, r.Value}
 }
 
 // commonScopes are those that nearly all streams have; sharing them keeps idle decoders small.
@@ -265,8 +268,8 @@ func newScope(h *Header) *scope {
 }
 
 // document reads data as one document and returns the scanner that read its root element, which is
-// data[start:end] and whose offsets count from start. tree may be nil.
-func document(data string, l Limits, tree *builder) (s *scanner, start, end int, err *Error) {
+// data[start:end] and whose offsets count from start, with a tree if asked for.
+func document(data string, l Limits, tree bool) (s *scanner, start, end int, err *Error) {
 	l = l.orDefault()
 	if len(data) > l.Bytes {
 		return nil, 0, 0, faultBytes.at(int64(l.Bytes))
@@ -285,11 +288,10 @@ func document(data string, l Limits, tree *builder) (s *scanner, start, end int,
 		rest := bytesOf(data[start:])
 		kind, f := begin(rest, at)
 		if f == okay && kind == header {
-			if tree != nil {
-				tree.src = data[start:]
-				s.tree = tree
-			}
 			kind = element
+			if tree {
+				s.wantTree, s.tree.src = true, data[start:]
+			}
 		}
 		s.kind = kind
 		if f == okay {

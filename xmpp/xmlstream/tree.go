@@ -11,13 +11,12 @@ import (
 // the root element, white space after it, nothing else. Data may have l.Bytes bytes. The error is an *Error. The strings
 // of the tree share memory with data.
 func Parse(data string, l Limits) (*Element, error) {
-	var b builder
-	s, _, _, err := document(data, l, &b)
+	s, _, _, err := document(data, l, true)
 	if err != nil {
 		return nil, err
 	}
-	s.free()
-	return b.root, nil
+	defer s.free()
+	return s.tree.root, nil
 }
 
 // anyLimits is for what was within its limits already.
@@ -28,9 +27,10 @@ type builder struct {
 	src   string
 	root  *Element
 	open  []growing
-	nodes []Node // children of the open elements, the innermost one's last
-	from  int    // where the character data begins that no node holds yet
-	dirty bool   // it is not to be taken as it stands: a reference, a carriage return or CDATA is in it
+	nodes []Node    // children of the open elements, the innermost one's last
+	room  []Element // for the next elements
+	from  int       // where the character data begins that no node holds yet
+	dirty bool      // it is not to be taken as it stands: a reference, a carriage return or CDATA is in it
 }
 
 // growing is an element whose end is awaited, and where its children begin in nodes.
@@ -39,41 +39,54 @@ type growing struct {
 	nodes int
 }
 
-// subtree reads the element that begins at src[at] and is known to be good. It leans on in.
-func subtree(src string, at int, in *scanner) *Element {
-	b := builder{src: src}
-	in.tree = &b
-	in.pos = at
-	if _, f := in.element(bytesOf(src)); f != okay {
-		panic("xmlstream: a frame holds what cannot be read again: " + f.at(int64(in.pos)).Error())
-	}
-	return b.root
+func (b *builder) reset() {
+	clear(b.open)
+	clear(b.nodes)
+	*b = builder{open: trim(b.open, keepItems), nodes: trim(b.nodes, keepItems)}
 }
 
-func (b *builder) span(p span) string {
-	if p.str != "" {
-		return p.str
+// subtree reads the element that begins at src[at] and is known to be good, and frees s. About room elements are in it.
+func (s *scanner) subtree(src string, at, room int) *Element {
+	defer s.free()
+	s.wantTree, s.tree.src = true, src
+	if room > 1 {
+		s.tree.room = make([]Element, 0, room)
 	}
-	return b.src[p.off:p.end]
+	s.pos = at
+	if _, f := s.element(bytesOf(src)); f != okay {
+		panic("xmlstream: a frame holds what cannot be read again: " + f.at(int64(s.pos)).Error())
+	}
+	return s.tree.root
+}
+
+// element returns a new element.
+func (b *builder) element() *Element {
+	n := len(b.room)
+	if n == cap(b.room) {
+		return new(Element)
+	}
+	b.room = b.room[:n+1]
+	return &b.room[n]
 }
 
 func (b *builder) start(s *scanner, data []byte, at int, t *rawTag, ns span) {
-	e := &Element{Name: Name{b.span(ns), b.src[t.local:t.nameEnd]}}
+	e := b.element()
+	e.Name = Name{s.str(b.src, ns), b.src[t.local:t.nameEnd]}
+	attrs := s.attrs
 	if len(b.open) == 0 {
 		b.root = e
 	} else {
 		b.text(data, at)
 		b.nodes = append(b.nodes, Node{El: e})
-	}
-	attrs := s.attrs[s.ntop:]
-	if len(b.open) == 0 {
-		attrs = s.attrs
+		attrs = attrs[s.ntop:]
 	}
 	if n := len(attrs) - t.decls; n > 0 {
-		e.Attrs = make([]Attr, 0, n)
+		e.Attrs = make([]Attr, n)
+		n = 0
 		for i := range attrs {
 			if a := &attrs[i]; a.kind == attrPlain {
-				e.Attrs = append(e.Attrs, s.attr(b.src, data, a))
+				s.attr(b.src, data, a, &e.Attrs[n])
+				n++
 			}
 		}
 	}
@@ -96,28 +109,30 @@ func (b *builder) text(data []byte, at int) {
 }
 
 func (b *builder) end(at int) {
-	g := b.open[len(b.open)-1]
-	b.open = b.open[:len(b.open)-1]
+	last := len(b.open) - 1
+	g := b.open[last]
+	b.open[last] = growing{}
+	b.open = b.open[:last]
 	if kids := b.nodes[g.nodes:]; len(kids) > 0 {
 		g.el.Nodes = append(make([]Node, 0, len(kids)), kids...)
+		clear(kids)
 		b.nodes = b.nodes[:g.nodes]
 	}
 	b.from, b.dirty = at, false
 }
 
-// attr makes an attribute. src holds the same bytes as data.
-func (s *scanner) attr(src string, data []byte, a *rawAttr) Attr {
-	r := Attr{Name: Name{"", src[a.local:a.nameEnd]}, Value: src[a.val:a.valEnd]}
-	if a.esc {
-		r.Value = unescapeAttr(data[a.val:a.valEnd])
-	}
+// attr fills r with an attribute. src holds the same bytes as data.
+func (s *scanner) attr(src string, data []byte, a *rawAttr, r *Attr) {
+	r.Name.Local = src[a.local:a.nameEnd]
 	if a.local != a.name {
 		ns, _ := s.lookup(data, a.prefix(data))
-		if r.Name.Space = ns.str; ns.str == "" {
-			r.Name.Space = src[ns.off:ns.end]
-		}
+		r.Name.Space = s.str(src, ns)
 	}
-	return r
+	if a.esc {
+		r.Value = unescapeAttr(data[a.val:a.valEnd])
+	} else {
+		r.Value = src[a.val:a.valEnd]
+	}
 }
 
 // unescapeAttr returns the value that stands in a start tag as data: references replaced, white space normalised

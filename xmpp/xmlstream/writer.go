@@ -111,7 +111,9 @@ func appendEscaped(dst []byte, s string, mask uint8) []byte {
 	for i := 0; i < len(s); {
 		b := s[i]
 		if class[b]&mask == 0 {
-			i++
+			if i++; mask == clEscText { // the bytes that plainText stops at are the same
+				i = plainText(bytesOf(s), i)
+			}
 			continue
 		}
 		n, by := 1, replacement
