@@ -1,0 +1,180 @@
+package private
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+const ns = "jabber:iq:private"
+
+//go:embed schema
+var schema embed.FS
+
+// Info describes the extension.
+var Info = mod.Info{
+	Name:   "private",
+	Specs:  []string{"XEP-0049 1.2"},
+	Doc:    "Keeps settings and bookmarks that clients store on the server for themselves.",
+	Config: func() any { return &Config{Elements: 200, Bytes: 1 << 20} },
+	Schema: schema,
+	New:    newPrivate,
+}
+
+// Config is the section [mod.private].
+type Config struct {
+	Elements int `toml:"elements" doc:"Elements kept for one account."`
+	Bytes    int `toml:"bytes" doc:"Bytes kept for one account."`
+}
+
+// Validate checks that the limits are positive.
+func (c *Config) Validate() error {
+	if c.Elements < 1 || c.Bytes < 1 {
+		return fmt.Errorf("elements and bytes are at least 1")
+	}
+	return nil
+}
+
+// parse bounds what is read back: it was accepted within the limits of a stream.
+var parse = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 100000, Name: 1 << 16}
+
+// errLimit refuses what would exceed a limit.
+var errLimit = stanza.Err(stanza.ResourceConstraint, "the private storage is full").As(stanza.Cancel)
+
+type private struct {
+	db mod.DB
+	c  *Config
+}
+
+func newPrivate(h mod.Host, cfg any) (*mod.Hooks, error) {
+	x := &private{h.DB(), cfg.(*Config)}
+	return &mod.Hooks{
+		IQ: []mod.IQHandler{
+			{At: mod.AtOwn, Space: ns, Local: "query", Type: stanza.TypeGet, Func: x.get},
+			{At: mod.AtOwn, Space: ns, Local: "query", Type: stanza.TypeSet, Func: x.set},
+			// To somebody else's account the preferred error is forbidden, for any account that might exist (XEP-0049 §2.3).
+			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeGet, Quiet: true, Func: forbid},
+			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeSet, Quiet: true, Func: forbid},
+		},
+		Features: []mod.Feature{{At: mod.AtHost, Var: ns}},
+		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
+			_, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ?`, account.String())
+			return err
+		},
+	}, nil
+}
+
+func forbid(context.Context, *mod.Request) (*xmlstream.Element, error) {
+	return nil, stanza.Err(stanza.Forbidden, "private data is for its owner")
+}
+
+// elements returns the children of a query after checking their namespaces: there is at least one, each has its own, and
+// none is reserved (XEP-0049 §2.3, §3).
+func elements(q *xmlstream.Element) (all []*xmlstream.Element, err error) {
+	for e := range q.Elements() {
+		switch s := e.Name.Space; {
+		case s == "", s == ns:
+			return nil, stanza.Err(stanza.NotAcceptable, "an element is in a namespace of its own")
+		case strings.HasPrefix(s, "jabber:"), strings.HasPrefix(s, "http://jabber.org/"), s == "vcard-temp":
+			return nil, stanza.Errf(stanza.NotAcceptable, "the namespace %.100s is reserved", s)
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// get returns the element of this name, or an empty one (XEP-0049 §2.3).
+func (x *private) get(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	asked, err := elements(r.Payload)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(asked) == 0: // "Bad Format" of XEP-0049 §3: the condition of that code in RFC 6120 is bad-request
+		return nil, stanza.Err(stanza.BadRequest, "name the element to get")
+	case len(asked) > 1:
+		return nil, stanza.Err(stanza.BadRequest, "get one element at a time")
+	}
+	e := asked[0]
+	var content string
+	err = x.db.QueryRow(ctx, `SELECT content FROM private_xml WHERE account = ? AND space = ? AND local = ?`,
+		r.Account.String(), e.Name.Space, e.Name.Local).Scan(&content)
+	if errors.Is(err, mod.ErrNoRows) {
+		return xmlstream.El(ns, "query", xmlstream.El(e.Name.Space, e.Name.Local)), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	kept, err := xmlstream.Parse(content, parse)
+	if err != nil {
+		return nil, fmt.Errorf("private data of %s: %w", e.Name.Space, err)
+	}
+	q := xmlstream.El(ns, "query")
+	for k := range kept.Elements() {
+		q.Add(k)
+	}
+	return q, nil
+}
+
+// row is what a set writes: all elements of one name, wrapped in one element.
+type row struct {
+	name xmlstream.Name
+	xml  string
+}
+
+// rows joins the elements of the same name: a set may hold several (XEP-0049 §2.3).
+func rows(all []*xmlstream.Element) []row {
+	var order []xmlstream.Name
+	by := make(map[xmlstream.Name]*xmlstream.Element)
+	for _, e := range all {
+		if by[e.Name] == nil {
+			by[e.Name] = xmlstream.El("", "private")
+			order = append(order, e.Name)
+		}
+		by[e.Name].Add(e)
+	}
+	out := make([]row, len(order))
+	for i, n := range order {
+		out[i] = row{n, by[n].String()}
+	}
+	return out
+}
+
+// set replaces the elements of these names.
+func (x *private) set(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	all, err := elements(r.Payload)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, stanza.Err(stanza.NotAcceptable, "there is nothing to keep")
+	}
+	list := rows(all)
+	return nil, x.db.Write(ctx, func(tx mod.Tx) error { return x.write(ctx, tx, r.Account, list) })
+}
+
+func (x *private) write(ctx context.Context, tx mod.Tx, account jid.JID, list []row) error {
+	for _, w := range list {
+		_, err := tx.Exec(ctx, `INSERT INTO private_xml (account, space, local, size, content) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (account, space, local) DO UPDATE SET size = excluded.size, content = excluded.content`,
+			account.String(), w.name.Space, w.name.Local, len(w.xml), w.xml)
+		if err != nil {
+			return err
+		}
+	}
+	var n, size int
+	err := tx.QueryRow(ctx, `SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM private_xml WHERE account = ?`, account.String()).Scan(&n, &size)
+	if err != nil {
+		return err
+	}
+	if n > x.c.Elements || size > x.c.Bytes {
+		return errLimit
+	}
+	return nil
+}
