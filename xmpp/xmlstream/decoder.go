@@ -203,7 +203,7 @@ func (d *Decoder) token() (Event, fault) {
 			return ev, okay
 		}
 		if f == short && len(data) < d.lim.Bytes {
-			s.buf = append(s.buf[:0], data...)
+			s.buf = append(room(s.buf[:0], len(data), s.lim.Bytes), data...)
 			d.s = s
 			d.consume(len(data))
 			d.in = nil
@@ -217,7 +217,7 @@ func (d *Decoder) token() (Event, fault) {
 	for len(d.in) > 0 {
 		kept := len(s.buf)
 		take := min(len(d.in), max(kept, minTake), s.lim.Bytes-kept)
-		s.buf = append(s.buf, d.in[:take]...)
+		s.buf = append(room(s.buf, take, s.lim.Bytes), d.in[:take]...)
 		start := d.offset - int64(kept)
 		end, f := s.top1(s.buf, d.place)
 		switch f {

@@ -90,19 +90,15 @@ func (s *scanner) finish(data []byte, raw string) (*Frame, fault) {
 		}
 		return s.frame(data, raw), okay
 	}
-	out, f := s.rewrite(data)
+	out, f := s.rewrite(data) // and read anew
 	if f != okay {
 		return nil, f
 	}
-	t := newScanner(s.lim, s.scope)
-	defer t.free()
-	if len(out) > s.lim.Bytes {
-		return nil, faultBytes
-	}
-	if _, f = t.element(out); f != okay {
+	s.rewind()
+	if _, f = s.element(out); f != okay {
 		return nil, f
 	}
-	return t.frame(out, unsafe.String(unsafe.SliceData(out), len(out))), okay // out is not written to after this line
+	return s.frame(out, unsafe.String(unsafe.SliceData(out), len(out))), okay // out is not written to after this line
 }
 
 // frame makes a frame that needs no rewriting. raw holds the same bytes as data.
@@ -258,60 +254,79 @@ func (f *Frame) Element() *Element {
 	return f.reread().subtree(f.raw, 0, 1+len(f.kids))
 }
 
-// rewrite returns data with the declarations it leans on in its start tag and without CDATA sections.
+// rewrite returns data with the declarations it leans on in its start tag and without CDATA sections. It fails where that
+// is over the limit.
 func (s *scanner) rewrite(data []byte) ([]byte, fault) {
-	out := append(make([]byte, 0, len(data)+128), data[:s.top.nameEnd]...)
+	w := rewriter{out: make([]byte, 0, len(data)+64), most: s.lim.Bytes}
+	w.write(data[:s.top.nameEnd])
 	for _, l := range s.leaned {
-		out = s.scope.decls[l.decl].append(out)
+		w.write(s.scope.decls[l.decl].append(nil))
 	}
 	data = data[s.top.nameEnd:]
 	if !s.hasCDATA {
-		return append(out, data...), okay
+		w.write(data)
+		data = nil
 	}
-	for from := 0; ; from = 1 { // the first tag lacks its '<' already
+	for from := 0; len(data) > 0; from = 1 { // the first tag lacks its '<' already
 		end, _ := tagEnd(data, from, 0)
-		out = append(out, data[:end+1]...)
-		if data = data[end+1:]; len(data) == 0 {
-			return out, okay
-		}
-		for data[0] != '<' || data[1] == '!' {
+		w.write(data[:end+1])
+		data = data[end+1:]
+		for len(data) > 0 && (data[0] != '<' || data[1] == '!') {
 			if data[0] == '<' {
 				var content []byte
 				content, data = cutSection(data)
-				out = appendSection(out, content)
-			} else {
-				n := max(1, bytes.IndexAny(data, "<>"))
-				if data[0] == '>' { // with what was CDATA it could come to be ]]>
-					out = append(out, "&gt;"...)
-				} else {
-					out = append(out, data[:n]...)
-				}
-				data = data[n:]
+				w.section(content)
+				continue
 			}
-			if len(out) > s.lim.Bytes {
-				return nil, faultBytes
-			}
+			n := bytes.IndexByte(data, '<')
+			w.escape(data[:n], ">") // with what was CDATA it could come to be ]]>
+			data = data[n:]
 		}
+	}
+	if w.over {
+		return nil, faultBytes
+	}
+	return w.out, okay
+}
+
+// rewriter collects the rewritten form of an element as long as it is within the limit.
+type rewriter struct {
+	out  []byte
+	most int
+	over bool
+}
+
+func (w *rewriter) write(p []byte) {
+	if w.over = w.over || len(w.out)+len(p) > w.most; !w.over {
+		w.out = append(room(w.out, len(p), w.most), p...)
 	}
 }
 
-// appendSection appends the content of a CDATA section as ordinary character data.
-func appendSection(out, content []byte) []byte {
-	for len(content) > 0 {
-		switch b := content[0]; b {
-		case '\r':
-			out, content = append(out, '\n'), afterCR(content)
-			continue
-		case '&':
-			out = append(out, "&amp;"...)
-		case '<':
-			out = append(out, "&lt;"...)
-		case '>':
-			out = append(out, "&gt;"...)
-		default:
-			out = append(out, b)
+// escape writes p, of whose bytes those in special, out of & < >, are escaped.
+func (w *rewriter) escape(p []byte, special string) {
+	var esc [8]byte
+	for len(p) > 0 && !w.over {
+		n := bytes.IndexAny(p, special)
+		if n < 0 {
+			w.write(p)
+			return
 		}
-		content = content[1:]
+		w.write(p[:n])
+		w.write(AppendText(esc[:0], string(p[n:n+1])))
+		p = p[n+1:]
 	}
-	return out
+}
+
+// section writes the content of a CDATA section as ordinary character data.
+func (w *rewriter) section(p []byte) {
+	for {
+		n := bytes.IndexByte(p, '\r')
+		if n < 0 {
+			w.escape(p, "&<>")
+			return
+		}
+		w.escape(p[:n], "&<>")
+		w.write([]byte{'\n'})
+		p = afterCR(p[n:])
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
-	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -141,6 +140,16 @@ func trim[T any](s []T, keep int) []T {
 		return nil
 	}
 	return s[:0]
+}
+
+// room returns b with room for n bytes more. It grows by doubling, which costs twice the final size at most, and not
+// beyond most unless it must.
+func room(b []byte, n, most int) []byte {
+	need := len(b) + n
+	if need <= cap(b) {
+		return b
+	}
+	return append(make([]byte, 0, max(need, min(2*cap(b), most), 512)), b...)
 }
 
 // rewind forgets what was read, but not the bytes kept.
@@ -517,8 +526,12 @@ func (s *scanner) addKid(at int, t *rawTag, ns span) {
 	if ns.end == inStrs && ns != spanOutside {
 		s.kidOutside = true
 	}
-	if len(s.kids) == cap(s.kids) && len(s.kids) >= keepItems { // where they are many, no more room than the limit asks for
-		s.kids = slices.Grow(s.kids, max(1, min(3*len(s.kids), s.lim.Children-len(s.kids))))
+	if n := len(s.kids); n == cap(s.kids) && n >= keepItems { // few steps, and no more room than the limit asks for
+		most := max(n+1, s.lim.Children)
+		if 8*n < most {
+			most = 4 * n
+		}
+		s.kids = append(make([]kid, 0, most), s.kids...)
 	}
 	s.kids = append(s.kids, kid{start: uint32(at), name: t.local, nameEnd: t.nameEnd, ns: ns})
 }
@@ -609,8 +622,8 @@ func (s *scanner) is(data []byte, p span, str string) bool {
 	return string(data[p.off:p.end]) == str
 }
 
-// manyAttrs is where comparing each attribute with each other gets dearer than a map.
-const manyAttrs = 24
+// manyAttrs is where comparing each attribute with each other gets dearer than a map and its garbage.
+const manyAttrs = 64
 
 // checkAttrs sees that every prefix is declared and no expanded name stands twice (Namespaces in XML 1.0 §6.3).
 func (s *scanner) checkAttrs(data []byte, attrs []rawAttr, prefixed int) fault {

@@ -1,0 +1,325 @@
+package xmlstream
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+func TestHeader(t *testing.T) {
+	d := NewDecoder(Limits{})
+	d.Feed([]byte("\ufeff<?xml version=\"1.0\" encoding='utf-8'?>\r\n<stream:stream to='a.example' version='1.0' xml:lang='de' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' xmlns:db='jabber:server:dialback'>"))
+	ev, err := d.Next()
+	if err != nil || ev.Kind != StreamStart || ev.Frame != nil {
+		t.Fatal(ev, err)
+	}
+	h := ev.Header
+	if h.Name != (Name{NSStream, "stream"}) || h.Prefix != "stream" || h.DefaultNS != "jabber:client" {
+		t.Errorf("%+v", h)
+	}
+	if h.Attr("to") != "a.example" || h.Attr("version") != "1.0" || h.Attr("lang") != "" || len(h.Attrs) != 3 || h.Attrs[2] != (Attr{Name{NSXML, "lang"}, "de"}) {
+		t.Errorf("%q", h.Attrs)
+	}
+	if len(h.Decls) != 2 || h.Decls[1] != (Decl{"db", "jabber:server:dialback"}) {
+		t.Errorf("%q", h.Decls)
+	}
+	f := only(t, d, "<db:result/>")
+	if f.Name() != (Name{"jabber:server:dialback", "result"}) {
+		t.Errorf("%q", f.Name())
+	}
+}
+
+func TestSelfClosedHeader(t *testing.T) {
+	events, err := read(t, NewDecoder(Limits{}), "<stream:stream xmlns:stream='http://etherx.jabber.org/streams'/>", " \n")
+	if err != nil || len(events) != 2 || events[1] != "end" {
+		t.Errorf("%q, %v", events, err)
+	}
+}
+
+func TestAfterEnd(t *testing.T) {
+	for _, s := range []string{"x", "<a/>", "</stream:stream>", "<!-- -->", "<"} {
+		events, err := read(t, openStream(t, Limits{}), "</stream:stream>\n", "\n"+s)
+		if len(events) != 1 || condition(err) != NotWellFormed {
+			t.Errorf("%q: %q, %v", s, events, err)
+		}
+	}
+}
+
+// An error is final, and says where.
+func TestErrorIsFinal(t *testing.T) {
+	d := openStream(t, Limits{})
+	d.Feed([]byte("<a/> <b><c></b>"))
+	if ev, err := d.Next(); err != nil || ev.Frame.Name().Local != "a" {
+		t.Fatal(ev, err)
+	}
+	_, err := d.Next()
+	var e *Error
+	if !errors.As(err, &e) || e.Offset != int64(len(streamHead)+len("<a/> <b><c>")) || !strings.Contains(e.Error(), e.Condition) {
+		t.Fatal(err)
+	}
+	d.Restart()
+	d.Feed([]byte(streamHead))
+	if _, again := d.Next(); again != err {
+		t.Errorf("then %v", again)
+	}
+	if !d.Idle() || d.Buffered() != 0 {
+		t.Error("input is kept")
+	}
+}
+
+// SASL success makes both sides start anew (RFC 6120 §6.4.6). The peer may have ended its last element with a newline.
+func TestRestart(t *testing.T) {
+	for _, pieces := range [][]string{{"\n", streamHead + "<a/>"}, {streamHead, "<a/>"}, {"\r\n <", streamHead[1:] + "<a/>"}} {
+		d := openStream(t, Limits{})
+		d.Feed([]byte("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>" + pieces[0]))
+		if ev, err := d.Next(); err != nil || ev.Kind != FrameEvent {
+			t.Fatal(ev, err)
+		}
+		if d.Buffered() != len(pieces[0]) {
+			t.Errorf("%d bytes are buffered, should be %d", d.Buffered(), len(pieces[0]))
+		}
+		d.Restart()
+		var kinds []EventKind
+		for {
+			ev, err := d.Next()
+			if err == ErrMore {
+				if len(pieces) == 1 {
+					break
+				}
+				pieces = pieces[1:]
+				d.Feed([]byte(pieces[0]))
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			kinds = append(kinds, ev.Kind)
+		}
+		if len(kinds) != 2 || kinds[0] != StreamStart || kinds[1] != FrameEvent {
+			t.Errorf("%v", kinds)
+		}
+	}
+}
+
+// What was kept as an incomplete element of the old stream is read as the beginning of the new one.
+func TestRestartRereads(t *testing.T) {
+	d := openStream(t, Limits{})
+	if _, err := read(t, d, "<stream:strea"); err != nil {
+		t.Fatal(err)
+	}
+	d.Restart()
+	if _, err := d.Next(); err != ErrMore {
+		t.Fatal(err)
+	}
+	events, err := read(t, d, "m xmlns:stream='"+NSStream+"' xmlns='jabber:server'>", "<a/>")
+	if err != nil || len(events) != 2 || !strings.Contains(events[1], `ns "jabber:server"`) {
+		t.Errorf("%q, %v", events, err)
+	}
+	d.Restart()
+	if events, err = read(t, d, "<a/>"); err != nil || len(events) != 2 {
+		t.Errorf("%q, %v", events, err)
+	}
+}
+
+// STARTTLS: what came in plaintext behind it must be seen, and can be thrown away (RFC 6120 §5.4.3.3).
+func TestDiscard(t *testing.T) {
+	for _, more := range []string{"<iq/>", "<iq><x", " "} {
+		d := openStream(t, Limits{})
+		d.Feed([]byte("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>" + more))
+		if _, err := d.Next(); err != nil {
+			t.Fatal(err)
+		}
+		if d.Buffered() != len(more) || d.Idle() {
+			t.Errorf("%d bytes are buffered, idle %t", d.Buffered(), d.Idle())
+		}
+		if strings.HasSuffix(more, "x") { // once more with the beginning of an element
+			if _, err := d.Next(); err != ErrMore || d.Buffered() != len(more) || d.Idle() {
+				t.Errorf("%v, %d bytes are buffered, idle %t", err, d.Buffered(), d.Idle())
+			}
+		}
+		d.Discard()
+		d.Restart()
+		if d.Buffered() != 0 || !d.Idle() {
+			t.Error("input is kept")
+		}
+		events, err := read(t, d, streamHead+"<a/>")
+		if err != nil || len(events) != 2 {
+			t.Errorf("%q, %v", events, err)
+		}
+	}
+}
+
+func TestFeedTwice(t *testing.T) {
+	d := NewDecoder(Limits{})
+	d.Feed([]byte("<a>"))
+	defer func() {
+		if recover() == nil {
+			t.Error("Feed does not panic though input is left")
+		}
+	}()
+	d.Feed([]byte("<b>"))
+}
+
+// New limits hold from the next element on.
+func TestSetLimits(t *testing.T) {
+	d := openStream(t, Limits{Bytes: 200})
+	big := "<a>" + strings.Repeat("x", 300) + "</a>"
+	if _, err := read(t, d, "<a>"); err != nil {
+		t.Fatal(err)
+	}
+	d.SetLimits(Limits{Bytes: 400})
+	events, err := read(t, d, "</a>", big)
+	if err != nil || len(events) != 2 {
+		t.Fatalf("%q, %v", events, err)
+	}
+	d = openStream(t, Limits{Bytes: 200})
+	if _, err := read(t, d, "<a>"); err != nil {
+		t.Fatal(err)
+	}
+	d.SetLimits(Limits{Bytes: 400})
+	if _, err := read(t, d, big[3:]); condition(err) != PolicyViolation {
+		t.Errorf("%v", err)
+	}
+}
+
+// Each limit holds to the unit: what is at it passes, what is over it is a policy violation.
+func TestLimits(t *testing.T) {
+	l := Limits{Bytes: 120, Depth: 4, Attrs: 3, Children: 5, Name: 8}
+	for _, c := range []struct{ at, over string }{
+		{"<a>" + strings.Repeat("x", 113) + "</a>", "<a>" + strings.Repeat("x", 114) + "</a>"},
+		{"<a b='" + strings.Repeat("x", 111) + "'/>", "<a b='" + strings.Repeat("x", 112) + "'/>"},
+		{"<a><![CDATA[" + strings.Repeat("x", 101) + "]]></a>", "<a><![CDATA[" + strings.Repeat("x", 102) + "]]></a>"},
+		{"<a><a><a><a/></a></a></a>", "<a><a><a><a><a/></a></a></a></a>"},
+		{"<a b='' c='' xmlns='u'/>", "<a b='' c='' d='' xmlns='u'/>"},
+		{"<a><b c='' d='' e=''/></a>", "<a><b c='' d='' e='' f=''/></a>"},
+		{"<a><b/><b><b/></b><b><b/></b></a>", "<a><b/><b><b/></b><b><b/></b><b/></a>"},
+		{"<abcdefgh/>", "<abcdefghi/>"},
+		{"<a abcdefgh=''/>", "<a abcdefghi=''/>"},
+		{"<xml:abcd/>", "<xml:abcde/>"},
+	} {
+		d := openStream(t, DefaultLimits)
+		d.SetLimits(l)
+		if events, err := read(t, d, c.at); err != nil || len(events) != 1 {
+			t.Errorf("%s: %q, %v", c.at, events, err)
+		}
+		if _, err := read(t, d, c.over); condition(err) != PolicyViolation {
+			t.Errorf("%s: %v", c.over, err)
+		}
+	}
+	header := "<a xmlns='" + strings.Repeat("u", 108) + "'>"
+	if events, err := read(t, NewDecoder(l), header); err != nil || len(events) != 1 {
+		t.Errorf("%q, %v", events, err)
+	}
+	if _, err := read(t, NewDecoder(l), " "+header[:12]+"u"+header[12:]); condition(err) != PolicyViolation {
+		t.Errorf("%v", err)
+	}
+}
+
+// A condition comes as soon as it is decided, not when the tag or element is complete.
+func TestEarly(t *testing.T) {
+	for in, want := range map[string]string{
+		"<?":                       RestrictedXML,
+		"<!-":                      RestrictedXML,
+		"<!D":                      RestrictedXML,
+		"<a><?":                    RestrictedXML,
+		"<a><!-":                   RestrictedXML,
+		"<a><!D":                   RestrictedXML,
+		"<a><!E":                   NotWellFormed,
+		"<![":                      BadFormat,
+		"x":                        BadFormat,
+		"\u20ac":                   BadFormat,
+		"\xff":                     UnsupportedEncoding,
+		"\xe2\x28":                 UnsupportedEncoding,
+		"<a>\xff":                  UnsupportedEncoding,
+		"<a>\xe2\x28":              UnsupportedEncoding,
+		"<a\xff":                   UnsupportedEncoding,
+		"<a b='\xed\xa0":           UnsupportedEncoding,
+		"<a b='\xc3<":              UnsupportedEncoding,
+		"<a>&\xc0":                 UnsupportedEncoding,
+		"<a><![CDATA[\xf5":         UnsupportedEncoding,
+		"<a <":                     NotWellFormed,
+		"<a b='<":                  NotWellFormed,
+		"<a></a<":                  NotWellFormed,
+		"<a>\x00":                  NotWellFormed,
+		"<a>\uffff":                NotWellFormed,
+		"<a>& ":                    NotWellFormed,
+		"<a>]]>":                   NotWellFormed,
+		"<a>&nbsp;":                RestrictedXML,
+		"<a></b>":                  NotWellFormed,
+		"</x>":                     NotWellFormed,
+		"<stream:stream xmlns=''>": UnsupportedStanzaType,
+	} {
+		for _, pieces := range [][]string{{in}, bytewise(in)} {
+			if _, err := read(t, openStream(t, Limits{}), pieces...); condition(err) != want {
+				t.Errorf("%q: %v, should be %s", in, err, want)
+			}
+		}
+	}
+}
+
+// An element that comes byte by byte costs what it costs in one piece, times a constant: eight times the bytes must not
+// cost much more than eight times the time, whatever token they make.
+func TestDripIsLinear(t *testing.T) {
+	for name, c := range map[string]struct{ start, unit string }{
+		"text":       {"<a>", "x"},
+		"wide":       {"<a>", "\u20ac"},
+		"attribute":  {"<a b='", "x"},
+		"wide value": {"<a b='", "\u20ac"},
+		"tag":        {"<a ", "x"},
+		"white":      {"<a", " "},
+		"end tag":    {"<a></a", " "},
+		"reference":  {"<a>&#", "0"},
+		"entity":     {"<a>&", "a"},
+		"CDATA":      {"<a><![CDATA[", "x"},
+		"brackets":   {"<a><![CDATA[", "]"},
+		"references": {"<a>", "&lt;"},
+		"children":   {"<a>", "<b/>"},
+	} {
+		drip := func(n int) time.Duration {
+			d := openStream(t, Limits{Bytes: 1 << 20, Name: 1 << 20, Children: 1 << 20})
+			whole := []byte(c.start + strings.Repeat(c.unit, n/len(c.unit)))
+			start := time.Now()
+			for i := range whole {
+				d.Feed(whole[i : i+1])
+				if ev, err := d.Next(); err != ErrMore {
+					t.Fatalf("%s: %v, %v", name, ev, err)
+				}
+			}
+			return time.Since(start)
+		}
+		best := func(n int) time.Duration {
+			least := time.Hour
+			for range 3 {
+				least = min(least, drip(n))
+			}
+			return least
+		}
+		small, large := best(8<<10), best(64<<10)
+		if large > 40*small+10*time.Millisecond { // quadratic would be 64 times
+			t.Errorf("%s: %v for 8 KiB, %v for 64 KiB", name, small, large)
+		}
+	}
+}
+
+// An idle connection holds next to nothing.
+func TestIdle(t *testing.T) {
+	if size := unsafe.Sizeof(Decoder{}); size > 144 {
+		t.Errorf("a decoder has %d bytes", size)
+	}
+	d := openStream(t, Limits{})
+	if !d.Idle() || d.in != nil || d.s != nil || d.scope != commonScopes[0] {
+		t.Error("an idle decoder keeps something")
+	}
+	for _, s := range []string{"<a>", "<", "\xe2"} {
+		d := openStream(t, Limits{})
+		if _, err := read(t, d, s); err != nil || d.Idle() || d.Buffered() != len(s) {
+			t.Errorf("%q: %v, idle %t, %d bytes", s, err, d.Idle(), d.Buffered())
+		}
+	}
+	if _, err := d.Next(); err != ErrMore || errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+}
