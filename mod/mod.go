@@ -86,6 +86,16 @@ type Host interface {
 	Roster() Roster
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
+	// Limits returns the limits of clients' streams that are in force now.
+	Limits() Limits
+}
+
+// Limits bound what a client may send on a stream.
+type Limits struct {
+	// BeforeAuth and AfterAuth are the bytes of a top-level element, before and after authentication.
+	BeforeAuth, AfterAuth int
+	// Idle is the silence after which a client is asked for a sign of life; 0 for never.
+	Idle time.Duration
 }
 
 // Session is a bound resource of a local account (RFC 6120 §7).
@@ -129,8 +139,8 @@ type Accounts interface {
 	// SetPassword replaces the password.
 	SetPassword(ctx context.Context, local, password string) error
 	// Delete removes the account and, by Hooks.AccountRemoved, all that extensions keep of it, in one transaction; then it
-	// ends the account's sessions.
-	Delete(ctx context.Context, local string) error
+	// calls done, and then it ends the account's sessions.
+	Delete(ctx context.Context, local string, done ...func()) error
 }
 
 // Subscription is the state of a roster item: who sees whose presence (RFC 6121 §2.1.2.5).

@@ -39,6 +39,8 @@ type Options struct {
 	Extensions []Enabled
 	// Items are the services of this domain, for service discovery.
 	Items []mod.DiscoItem
+	// Limits returns the limits of clients' streams. It may be nil.
+	Limits func() mod.Limits
 	// Panicked counts a panic of an extension. It may be nil.
 	Panicked func(extension string)
 	// Shuffle, where it is not nil, reorders hooks within a phase. Tests use it to show that the order does not matter.
@@ -63,6 +65,9 @@ func New(o Options) (*Host, error) {
 	h.asks.init(h)
 	if o.Panicked == nil {
 		h.o.Panicked = func(string) {}
+	}
+	if o.Limits == nil {
+		h.o.Limits = func() mod.Limits { return mod.Limits{} }
 	}
 	for _, e := range o.Extensions {
 		hooks, err := e.Info.New(&view{h, e.Info.Name}, e.Config)
@@ -152,8 +157,9 @@ type view struct {
 
 var _ mod.Host = (*view)(nil)
 
-func (v *view) DB() mod.DB       { return v.o.DB }
-func (v *view) Clock() mod.Clock { return v.o.Clock }
+func (v *view) DB() mod.DB         { return v.o.DB }
+func (v *view) Clock() mod.Clock   { return v.o.Clock }
+func (v *view) Limits() mod.Limits { return v.o.Limits() }
 
 func (v *view) Log() *slog.Logger {
 	return v.o.Log.With("host", v.o.Domain.String(), "extension", v.name)

@@ -29,7 +29,7 @@ func (a *hostAccounts) SetPassword(ctx context.Context, local, password string) 
 }
 
 // Delete removes an account. See mod.Accounts.
-func (a *hostAccounts) Delete(ctx context.Context, local string) error {
+func (a *hostAccounts) Delete(ctx context.Context, local string, done ...func()) error {
 	account, err := jid.New(local, a.domain.Domain(), "")
 	if err != nil {
 		return err
@@ -48,6 +48,9 @@ func (a *hostAccounts) Delete(ctx context.Context, local string) error {
 	})
 	if err != nil {
 		return err
+	}
+	for _, f := range done {
+		f()
 	}
 	for _, t := range a.s.dir.Sessions(account) {
 		t.Close(string(stream.NotAuthorized), "the account was removed")

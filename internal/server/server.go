@@ -189,8 +189,14 @@ func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, erro
 	acc := &hostAccounts{s: s, domain: c.JID()}
 	return host.New(host.Options{
 		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
-		Extensions: enabled, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
+		Extensions: enabled, Limits: s.limits, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
 	})
+}
+
+// limits are those that extensions tell clients.
+func (s *Server) limits() mod.Limits {
+	l := s.cfg.Load().Limits
+	return mod.Limits{BeforeAuth: l.BeforeAuth.Bytes, AfterAuth: l.AfterAuth.Bytes, Idle: time.Duration(l.PingAfter)}
 }
 
 func pairs(cfg *config.Config) []listen.Pair {

@@ -285,6 +285,11 @@ func (h *Host) SetContact(owner, contact string, sub mod.Subscription, groups ..
 	h.contacts[owner] = append(items, c)
 }
 
+// Limits returns fixed limits: 10000 and 20000 bytes, and 5 minutes.
+func (h *Host) Limits() mod.Limits {
+	return mod.Limits{BeforeAuth: 10000, AfterAuth: 20000, Idle: 5 * time.Minute}
+}
+
 // Roster returns the extension's own roster, or else the fake one.
 func (h *Host) Roster() mod.Roster {
 	if h.Hooks != nil && h.Hooks.Roster != nil {
@@ -355,8 +360,8 @@ func (a accounts) SetPassword(_ context.Context, local, password string) error {
 	return nil
 }
 
-// Delete runs the hooks as mod.Accounts promises: before, in the transaction, then the sessions.
-func (a accounts) Delete(ctx context.Context, local string) error {
+// Delete runs the hooks as mod.Accounts promises: before, in the transaction, then done, then the sessions.
+func (a accounts) Delete(ctx context.Context, local string, done ...func()) error {
 	h := a.h
 	bare, err := jid.New(local, h.domain.Domain(), "")
 	if err != nil {
@@ -375,6 +380,9 @@ func (a accounts) Delete(ctx context.Context, local string) error {
 	h.mu.Lock()
 	delete(h.passwords, local)
 	h.mu.Unlock()
+	for _, f := range done {
+		f()
+	}
 	for _, s := range h.Sessions(bare) {
 		s.Close("not-authorized", "the account was removed")
 	}
