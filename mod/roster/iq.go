@@ -239,25 +239,37 @@ func (x *extension) groups(e *xmlstream.Element) ([]string, *stanza.Error) {
 // remove takes an item out of the roster and ends the subscriptions in both directions (RFC 6121 §2.5.2). A request
 // that waits in either direction ends, too.
 func (x *extension) remove(ctx context.Context, q *mod.Request, contact jid.JID) error {
-	unlock := x.locks.lock(q.Account)
-	it, err := x.removeItem(ctx, q, contact)
-	unlock()
+	l, err := x.items(ctx, q.Account)
 	if err != nil {
 		return err
 	}
+	it, _ := l.find(contact)
+	if !it.listed {
+		return stanza.Err(stanza.ItemNotFound, "") // RFC 6121 §2.5.3
+	}
+	// The other side is told first, so that the result says that both sides are done. Should we end in between, the
+	// item is still there to be removed.
 	x.end(ctx, q.Account, it)
+	last, err := x.removeItem(ctx, q, contact)
+	if err != nil {
+		return err
+	}
+	if last.state != it.state { // it changed meanwhile
+		x.end(ctx, q.Account, last)
+	}
 	return mod.ErrAnswered
 }
 
-// removeItem is the part of remove that is done under the lock. It returns the item that was removed.
+// removeItem removes an item and returns it as it was.
 func (x *extension) removeItem(ctx context.Context, q *mod.Request, contact jid.JID) (item, error) {
+	defer x.locks.lock(q.Account)()
 	l, err := x.load(ctx, q.Account)
 	if err != nil {
 		return item{}, err
 	}
 	it, _ := l.find(contact)
 	if !it.listed {
-		return item{}, stanza.Err(stanza.ItemNotFound, "") // RFC 6121 §2.5.3
+		return item{}, stanza.Err(stanza.ItemNotFound, "")
 	}
 	if l, err = x.commit(ctx, q.Account, l, edit{item: it, gone: true, push: true}); err != nil {
 		return item{}, err
