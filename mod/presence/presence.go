@@ -6,6 +6,8 @@ package presence
 import (
 	"context"
 	"embed"
+	"hash/maphash"
+	"sync"
 	"time"
 
 	"sabir/mod"
@@ -28,10 +30,22 @@ var Info = mod.Info{
 type extension struct {
 	h    mod.Host
 	last last
+	seed maphash.Seed
+	// turns are held while the presence of an account changes and is told, so that who hears of two changes hears of
+	// the last one last. An account has the one that its address picks. Under a turn only available and unavailable
+	// presence is routed, whose recipients take none.
+	turns [64]sync.Mutex
 }
 
 func newExtension(h mod.Host) *extension {
-	return &extension{h: h, last: last{db: h.DB(), at: map[jid.JID]time.Time{}}}
+	return &extension{h: h, last: last{db: h.DB(), at: map[jid.JID]time.Time{}}, seed: maphash.MakeSeed()}
+}
+
+// turn takes the turn of an account, which the caller unlocks.
+func (x *extension) turn(account jid.JID) *sync.Mutex {
+	m := &x.turns[maphash.String(x.seed, account.String())%uint64(len(x.turns))]
+	m.Lock()
+	return m
 }
 
 func (x *extension) hooks() *mod.Hooks {
@@ -67,22 +81,36 @@ func (x *extension) available(ctx context.Context, p *mod.Pass) error {
 	if !ok {
 		return stanza.Err(stanza.BadRequest, "a priority is an integer from -128 to 127") // RFC 6121 §4.7.2.3
 	}
+	contacts, initial, err := x.announce(ctx, p, priority)
+	if err == nil && initial {
+		x.probe(ctx, p.Session, contacts)
+	}
+	return err
+}
+
+// announce sets and tells a presence. It returns the contacts, and whether the resource was not available before.
+func (x *extension) announce(ctx context.Context, p *mod.Pass, priority int8) (contacts []mod.Contact, initial bool, err error) {
+	defer x.turn(p.Account).Unlock()
 	s, was, before := p.Session, p.Session.Presence(), p.Session.Priority()
 	// The presence is set before the roster is read, and the roster extension reads the presence after it changed the
 	// roster: whoever becomes a subscriber meanwhile is told by one of the two.
 	s.SetPresence(p.Stanza, priority)
-	contacts, err := x.h.Roster().Contacts(ctx, p.Account)
-	if err != nil {
+	if contacts, err = x.h.Roster().Contacts(ctx, p.Account); err != nil {
 		s.SetPresence(was, before)
-		return err
+		return nil, false, err
 	}
 	p.Stanza.Wire() // one encoding for all
 	x.broadcast(ctx, p.Stanza, contacts)
 	x.toOwn(p.Account, p.Stanza)
-	if was == nil {
-		x.initial(ctx, s, contacts)
+	if was != nil {
+		return contacts, false, nil
 	}
-	return nil
+	for _, t := range x.h.Sessions(p.Account) { // RFC 6121 §4.2.2
+		if other := t.Presence(); other != nil && t.JID() != s.JID() {
+			s.Send(other)
+		}
+	}
+	return contacts, true, nil
 }
 
 // broadcast sends a presence to the contacts that are subscribed to it.
@@ -104,14 +132,8 @@ func (x *extension) toOwn(account jid.JID, st *stanza.Stanza) {
 	}
 }
 
-// initial tells a new available resource of the account's others, and asks for the presence of the contacts
-// (RFC 6121 §4.2.2, §4.3.1).
-func (x *extension) initial(ctx context.Context, s mod.Session, contacts []mod.Contact) {
-	for _, t := range x.h.Sessions(s.JID().Bare()) {
-		if p := t.Presence(); p != nil && t.JID() != s.JID() {
-			s.Send(p)
-		}
-	}
+// probe asks for the presence of the contacts that the account sees (RFC 6121 §4.3.1).
+func (x *extension) probe(ctx context.Context, s mod.Session, contacts []mod.Contact) {
 	var probe *stanza.Stanza
 	for i := range contacts {
 		if contacts[i].Subscription&mod.SubTo == 0 {
@@ -130,11 +152,11 @@ func (x *extension) initial(ctx context.Context, s mod.Session, contacts []mod.C
 func (x *extension) unavailable(ctx context.Context, p *mod.Pass) error {
 	s := p.Session
 	was := s.Presence() != nil
-	s.SetPresence(nil, 0)
+	s.SetPresence(nil, 0) // before the roster is read, as in announce
 	if was {
 		s.Send(p.Stanza) // the resource itself is told as well
 	}
-	x.gone(ctx, s, p.Stanza, was)
+	x.leave(ctx, s, p.Stanza, was)
 	return nil
 }
 
@@ -142,16 +164,26 @@ func (x *extension) unavailable(ctx context.Context, p *mod.Pass) error {
 func (x *extension) unbound(ctx context.Context, s mod.Session, presence *stanza.Stanza) {
 	st := stanza.New(stanza.Presence, stanza.TypeUnavailable)
 	st.From = s.JID()
-	x.gone(ctx, s, st, presence != nil)
+	x.leave(ctx, s, st, presence != nil)
 }
 
-// gone tells all who know that a resource was available, by broadcast if it was so at large, that it is not so any more.
-func (x *extension) gone(ctx context.Context, s mod.Session, st *stanza.Stanza, was bool) {
+// leave ends the availability of a resource, which was available at large or not.
+func (x *extension) leave(ctx context.Context, s mod.Session, st *stanza.Stanza, was bool) {
 	directed := s.Directed()
 	if !was && len(directed) == 0 {
 		return
 	}
 	account := s.JID().Bare()
+	x.gone(ctx, s, st, was, directed)
+	if was {
+		x.remember(ctx, account)
+	}
+}
+
+// gone tells all who know that a resource was available, by broadcast if it was so at large, that it is not so any more.
+func (x *extension) gone(ctx context.Context, s mod.Session, st *stanza.Stanza, was bool, directed []jid.JID) {
+	account := s.JID().Bare()
+	defer x.turn(account).Unlock()
 	st.Wire() // one encoding for all
 	if was {
 		contacts, err := x.h.Roster().Contacts(ctx, account)
@@ -168,9 +200,6 @@ func (x *extension) gone(ctx context.Context, s mod.Session, st *stanza.Stanza, 
 		if !was || !x.subscribed(ctx, account, to.Bare()) {
 			x.h.Route(ctx, st.WithTo(to))
 		}
-	}
-	if was {
-		x.remember(ctx, account)
 	}
 }
 

@@ -43,17 +43,23 @@ func (x *extension) probed(ctx context.Context, p *mod.Pass) error {
 			return nil
 		}
 	}
-	found := false
-	for _, t := range x.h.Sessions(account) {
-		if last := t.Presence(); last != nil && (p.Stanza.To.IsBare() || t.JID() == p.Stanza.To) {
+	if x.present(ctx, p.Stanza.To, asker) {
+		return nil
+	}
+	return x.absent(ctx, p.Stanza.To, asker)
+}
+
+// present answers the probe with the presence of each available resource that was asked for, and tells whether there was
+// one.
+func (x *extension) present(ctx context.Context, probed, asker jid.JID) (found bool) {
+	defer x.turn(probed.Bare()).Unlock()
+	for _, t := range x.h.Sessions(probed.Bare()) {
+		if last := t.Presence(); last != nil && (probed.IsBare() || t.JID() == probed) {
 			found = true
 			x.h.Route(ctx, last.WithTo(asker))
 		}
 	}
-	if found {
-		return nil
-	}
-	return x.absent(ctx, p.Stanza.To, asker)
+	return found
 }
 
 // absent answers the probe of an account without available resources, or of a resource that is not available.
