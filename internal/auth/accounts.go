@@ -100,6 +100,11 @@ func (h *Host) checkPassword(ctx context.Context, s *settings, local, password s
 	return v.Verify(password) && ok, nil
 }
 
+// CheckPassword tells whether an account exists and has this password. It is costly.
+func (h *Host) CheckPassword(ctx context.Context, local, password string) (bool, error) {
+	return h.checkPassword(ctx, h.a.settings.Load(), local, password)
+}
+
 // PreparePassword checks whether a password may be set, and returns its prepared form (RFC 8265 §4.2). least is the least number of
 // characters. The error is a *stanza.Error with the condition not-acceptable.
 func PreparePassword(password string, least int) (string, error) {

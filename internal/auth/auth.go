@@ -127,6 +127,13 @@ func (a *Auth) Configure(c config.Auth, insecure bool) error {
 // Host returns the accounts of one host, of a prepared domain. anonymous says whether ANONYMOUS is offered there; a second call for
 // the same domain changes that and returns the same Host.
 func (a *Auth) Host(domain jid.JID, anonymous bool) *Host {
+	h := a.Accounts(domain)
+	h.anonymous.Store(anonymous)
+	return h
+}
+
+// Accounts is Host without a say about ANONYMOUS, which is off as long as Host was not called.
+func (a *Auth) Accounts(domain jid.JID) *Host {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	h := a.hosts[domain.Domain()]
@@ -134,7 +141,6 @@ func (a *Auth) Host(domain jid.JID, anonymous bool) *Host {
 		h = &Host{a: a, domain: domain.Domain(), known: newExistence(a.clock)}
 		a.hosts[domain.Domain()] = h
 	}
-	h.anonymous.Store(anonymous)
 	return h
 }
 

@@ -26,6 +26,9 @@ type ImportOptions struct {
 	Replace bool
 	// Iterations overrides those of the configuration, for test accounts by the thousand; 0 does not.
 	Iterations int
+	// Share gives accounts of the same password the same salts too, so that keys are derived once for all of them. That is for test
+	// accounts, which the password tells apart from real ones anyway.
+	Share bool
 }
 
 // ImportResult tells what an import did.
@@ -56,7 +59,7 @@ func (a *Auth) Import(ctx context.Context, r io.Reader, o ImportOptions) (Import
 	if o.Iterations == 0 {
 		o.Iterations = s.Iterations
 	}
-	im := &importer{a: a, o: o, sha1: s.SCRAMSHA1}
+	im := &importer{a: a, o: o, sha1: s.SCRAMSHA1, shared: make(map[string]secrets)}
 	read := make(chan *record)
 	derived := make(chan *record, importBatch)
 	var readErr error
@@ -91,6 +94,7 @@ type importer struct {
 
 	mu     sync.Mutex
 	result ImportResult
+	shared map[string]secrets // by password, with Share
 }
 
 func (im *importer) fail(line int, format string, args ...any) {
@@ -168,7 +172,7 @@ func (im *importer) parse(f []string) (rec *record, why string) {
 func (im *importer) derive(ctx context.Context, in <-chan *record, out chan<- *record) {
 	for rec := range in {
 		var err error
-		if rec.secrets, err = deriveSecrets(rec.password, im.o.Iterations, im.sha1); err != nil {
+		if rec.secrets, err = im.secrets(rec.password); err != nil {
 			im.fail(rec.line, "%v", err)
 			continue
 		}
@@ -179,6 +183,22 @@ func (im *importer) derive(ctx context.Context, in <-chan *record, out chan<- *r
 			return
 		}
 	}
+}
+
+func (im *importer) secrets(password string) (secrets, error) {
+	if !im.o.Share {
+		return deriveSecrets(password, im.o.Iterations, im.sha1)
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if s, ok := im.shared[password]; ok {
+		return s, nil
+	}
+	s, err := deriveSecrets(password, im.o.Iterations, im.sha1)
+	if err == nil {
+		im.shared[password] = s
+	}
+	return s, err
 }
 
 // write stores records as they come, many at a time.

@@ -39,8 +39,8 @@ type Host struct {
 	Certificate string   `toml:"certificate" example:"example.org.crt" doc:"File with the certificate chain in PEM, the host's own certificate first."`
 	Key         string   `toml:"key" example:"example.org.key" doc:"File with the private key in PEM."`
 	Admins      []string `toml:"admins" doc:"Bare addresses, or local parts of this domain, of those who may administer it."`
-	Enabled     []string `toml:"enabled" reload:"restart" doc:"Extensions to enable besides those that are on by default."`
-	Disabled    []string `toml:"disabled" reload:"restart" doc:"Extensions to leave out."`
+	Enabled     []string `toml:"enabled" doc:"Extensions to enable besides those that are on by default."`
+	Disabled    []string `toml:"disabled" doc:"Extensions to leave out."`
 	Anonymous   *bool    `toml:"anonymous" doc:"Overrides auth.anonymous for this domain."`
 
 	jid    jid.JID

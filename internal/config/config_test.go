@@ -248,7 +248,7 @@ func TestDescribe(t *testing.T) {
 	if s := by["listen[].address"]; s.Type != "text" || !s.Restart {
 		t.Errorf("listen[].address is %+v", s)
 	}
-	if s := by["mod.ping.every"]; s.Type != "duration" || s.Default != `"1m0s"` || !s.Restart {
+	if s := by["mod.ping.every"]; s.Type != "duration" || s.Default != `"1m0s"` || s.Restart {
 		t.Errorf("mod.ping.every is %+v", s)
 	}
 }
@@ -281,11 +281,11 @@ purpose = "c2s"
 		`database.url: [secret] → [secret] (needs a restart)`,
 		`limits.resources: 16 → 4`,
 		`host[example.org].certificate: "/etc/sabir/c.pem" → "/etc/sabir/d.pem"`,
-		`host[example.net]: not served → served (needs a restart)`,
+		`host[example.net]: not served → served`,
 		`listen[[::]:5223]: c2s_tls →  (needs a restart)`,
 		`listen[[::]:5443]: https →  (needs a restart)`,
 		`listen[127.0.0.1:5280]: admin →  (needs a restart)`,
-		`mod.ping.tries: 3 → 9 (needs a restart)`,
+		`mod.ping.tries: 3 → 9`,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -239,7 +239,7 @@ func Describe(sections []Section) []Setting {
 	list := describe(nil, "", reflect.ValueOf(Default()).Elem(), false)
 	for _, s := range sections {
 		if s.New != nil {
-			list = describe(list, "mod."+s.Name, reflect.ValueOf(s.New()).Elem(), true)
+			list = describe(list, "mod."+s.Name, reflect.ValueOf(s.New()).Elem(), false)
 		}
 	}
 	return list

@@ -36,12 +36,12 @@ func Diff(before, now *Config) []Change {
 		if n := now.Host(h.jid.Domain()); n != nil {
 			d.compare("host["+h.jid.Domain()+"]", reflect.ValueOf(h).Elem(), reflect.ValueOf(n).Elem(), false)
 		} else {
-			d.add("host["+h.jid.Domain()+"]", "served", "not served", true)
+			d.add("host["+h.jid.Domain()+"]", "served", "not served", false)
 		}
 	}
 	for i := range now.Hosts {
 		if domain := now.Hosts[i].jid.Domain(); before.Host(domain) == nil {
-			d.add("host["+domain+"]", "not served", "served", true)
+			d.add("host["+domain+"]", "not served", "served", false)
 		}
 	}
 	d.sockets(before.Listen, now.Listen)
@@ -101,7 +101,7 @@ func (d *differ) sockets(before, now []Listen) {
 	}
 }
 
-// mods compares the settings of extensions. They are read once, when a host starts.
+// mods compares the settings of extensions.
 func (d *differ) mods(before, now *Config) {
 	keys := make(map[[2]string]bool)
 	for _, c := range []*Config{before, now} {
@@ -127,6 +127,6 @@ func (d *differ) mods(before, now *Config) {
 		if k[0] != "" {
 			key = "host[" + k[0] + "]." + key
 		}
-		d.compare(key, reflect.ValueOf(b).Elem(), reflect.ValueOf(n).Elem(), true)
+		d.compare(key, reflect.ValueOf(b).Elem(), reflect.ValueOf(n).Elem(), false)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 )
 
 // redacted stands in for a secret wherever it would be shown.
@@ -53,3 +54,9 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, *slog.LevelVar,
 	}
 	return nil, nil, fmt.Errorf("log format %q: use text or json", format)
 }
+
+// SystemClock is the time of the machine.
+type SystemClock struct{}
+
+// Now returns the time.
+func (SystemClock) Now() time.Time { return time.Now() }
