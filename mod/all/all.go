@@ -5,11 +5,16 @@ import (
 	"sabir/mod"
 	"sabir/mod/blocking"
 	"sabir/mod/disco"
+	"sabir/mod/last"
+	"sabir/mod/limits"
 	"sabir/mod/offline"
 	"sabir/mod/ping"
 	"sabir/mod/presence"
+	"sabir/mod/private"
+	"sabir/mod/register"
 	"sabir/mod/roster"
 	entitytime "sabir/mod/time"
+	"sabir/mod/vcard"
 	"sabir/mod/version"
 )
 
@@ -17,10 +22,15 @@ import (
 var Extensions = []mod.Info{
 	blocking.Info,
 	disco.Info,
+	last.Info,
+	limits.Info,
 	offline.Info,
 	ping.Info,
 	presence.Info,
+	private.Info,
+	register.Info,
 	roster.Info,
 	entitytime.Info,
+	vcard.Info,
 	version.Info,
 }
