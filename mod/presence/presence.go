@@ -185,7 +185,9 @@ func (x *extension) gone(ctx context.Context, s mod.Session, st *stanza.Stanza, 
 	account := s.JID().Bare()
 	defer x.turn(account).Unlock()
 	st.Wire() // one encoding for all
-	if was {
+	// A client that reconnects may be available again by the time its old stream is found dead.
+	again := x.h.Session(s.JID())
+	if was && (again == nil || again.Presence() == nil) {
 		contacts, err := x.h.Roster().Contacts(ctx, account)
 		if err != nil {
 			x.h.Log().Error("contacts not told of an unavailable resource", "error", err)

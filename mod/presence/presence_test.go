@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -322,6 +324,74 @@ func TestClientProbe(t *testing.T) {
 		t.Errorf("an error to nobody gives %v", err)
 	}
 	modtest.ExpectAll(t, h.Routed())
+}
+
+// Probes beside changes: who is subscribed hears of the last state last.
+func TestOrderOfChangesAndProbes(t *testing.T) {
+	h := host(t)
+	h.SetContact(romeo, "friend@b.c", mod.SubFrom)
+	s := online(t, h, romeo+"/a")
+	const changes = 300
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range changes {
+			mustSend(t, h, s, fmt.Sprintf("<presence id='%d'/>", i+1))
+		}
+	})
+	for range 2 {
+		wg.Go(func() {
+			for range changes {
+				if err := arrive(t, h, "<presence type='probe' from='friend@b.c/r' to='romeo@localhost'/>"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	last, n := 0, 0
+	for _, p := range h.Routed() {
+		if p.ID == "" {
+			continue // the presence before the first change
+		}
+		n++
+		id, err := strconv.Atoi(p.ID)
+		if err != nil || id < last {
+			t.Fatalf("presence %s after %d", p.ID, last)
+		}
+		last = id
+	}
+	if last != changes || n < changes {
+		t.Errorf("%d stanzas, the last is %d", n, last)
+	}
+}
+
+// Two resources that come online at once hear of each other once.
+func TestResourcesOnlineAtOnce(t *testing.T) {
+	h := host(t)
+	for range 50 {
+		a, b := h.Login(romeo+"/a"), h.Login(romeo+"/b")
+		var wg sync.WaitGroup
+		wg.Go(func() { mustSend(t, h, a, "<presence/>") })
+		wg.Go(func() { mustSend(t, h, b, "<presence/>") })
+		wg.Wait()
+		if x, y := len(a.Take()), len(b.Take()); x != 2 || y != 2 {
+			t.Fatalf("one got %d stanzas, the other %d, want their own and the other's each", x, y)
+		}
+		h.Logout(a)
+		h.Logout(b)
+	}
+}
+
+// The old stream of a client that reconnected under the same address ends after the new one is available.
+func TestReplaced(t *testing.T) {
+	h := host(t)
+	family(h)
+	old := online(t, h, romeo+"/a")
+	mustSend(t, h, old, "<presence to='room@muc.b.c/Romeo'/>")
+	h.Routed()
+	online(t, h, romeo+"/a")
+	h.Hooks.Unbound(h.Context(), old, old.Presence())
+	modtest.ExpectAll(t, h.Routed(), "<presence type='unavailable' from='romeo@localhost/a' to='room@muc.b.c/Romeo'/>")
 }
 
 // deaf is a host whose roster cannot be read.
