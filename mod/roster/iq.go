@@ -49,9 +49,10 @@ func (x *extension) get(ctx context.Context, q *mod.Request) (*xmlstream.Element
 	if versioned {
 		query.Add(xmlstream.A("ver", strconv.FormatInt(l.ver, 10)))
 	}
+	query.Nodes = make([]xmlstream.Node, 0, l.listed)
 	for i := range l.all {
 		if l.all[i].listed {
-			query.Add(l.all[i].element())
+			query.Nodes = append(query.Nodes, xmlstream.Node{El: l.all[i].element()})
 		}
 	}
 	q.Session.Send(q.Result(query))
@@ -118,20 +119,25 @@ func (x *extension) push(account jid.JID, p push) {
 	}
 }
 
-// element returns the item as clients see it (RFC 6121 §2.1.2).
+// element returns the item as clients see it (RFC 6121 §2.1.2). It is built by hand: a login asks for all of them.
 func (it *item) element() *xmlstream.Element {
-	e := xmlstream.El(ns, "item", xmlstream.A("jid", it.jid.String()), xmlstream.A("subscription", it.state.subscription().String()))
+	e := &xmlstream.Element{Name: xmlstream.Name{Space: ns, Local: "item"}, Attrs: make([]xmlstream.Attr, 2, 4)}
+	e.Attrs[0] = xmlstream.A("jid", it.jid.String())
+	e.Attrs[1] = xmlstream.A("subscription", it.state.subscription().String())
 	if it.name != "" {
-		e.Add(xmlstream.A("name", it.name))
+		e.Attrs = append(e.Attrs, xmlstream.A("name", it.name))
 	}
 	if it.state&bitOut != 0 {
-		e.Add(xmlstream.A("ask", "subscribe"))
+		e.Attrs = append(e.Attrs, xmlstream.A("ask", "subscribe"))
 	}
 	if it.approved {
-		e.Add(xmlstream.A("approved", "true"))
+		e.Attrs = append(e.Attrs, xmlstream.A("approved", "true"))
 	}
-	for _, g := range it.groups {
-		e.Add(xmlstream.El(ns, "group", g))
+	if len(it.groups) > 0 {
+		e.Nodes = make([]xmlstream.Node, len(it.groups))
+		for i, g := range it.groups {
+			e.Nodes[i].El = &xmlstream.Element{Name: xmlstream.Name{Space: ns, Local: "group"}, Nodes: []xmlstream.Node{{Text: g}}}
+		}
 	}
 	return e
 }
