@@ -157,6 +157,9 @@ type IQHandler struct {
 	Type string
 	// Quiet keeps Space out of the features that service discovery shows at At.
 	Quiet bool
+	// Unknown calls Func at AtAccount for accounts that do not exist, too, because its errors or results must not tell
+	// them from others. Otherwise service-unavailable answers for those (RFC 6121 §8.5.1).
+	Unknown bool
 	// Slow runs Func on the worker of the session instead of its reader, so that the stanzas behind need not wait.
 	// Their order against the answer is then open.
 	Slow bool

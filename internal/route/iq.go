@@ -59,15 +59,18 @@ func (b *Batch) iqToAccount(ctx context.Context, h *host.Host, s *stanza.Stanza,
 	if !b.admit(ctx, h, p) || !b.rewrite(ctx, h, p) {
 		return
 	}
-	ok, err := h.Accounts().Exists(ctx, to.Local())
-	switch {
-	case err != nil:
-		b.fail(ctx, s, "accounts", err)
-	case !ok: // RFC 6121 §8.5.1
-		b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
-	default:
-		b.request(ctx, h, p.Stanza, mod.AtAccount, to)
+	if q, ok := h.IQ(mod.AtAccount, s.Type, s.PayloadName()); ok && !q.Unknown {
+		ok, err := h.Accounts().Exists(ctx, to.Local())
+		if err != nil {
+			b.fail(ctx, s, "accounts", err)
+			return
+		}
+		if !ok { // RFC 6121 §8.5.1
+			b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
+			return
+		}
 	}
+	b.request(ctx, h, p.Stanza, mod.AtAccount, to)
 }
 
 // iqToSession delivers an iq to a resource (RFC 6121 §8.5.3).

@@ -57,8 +57,8 @@ func newDisco(h mod.Host, cfg any) (*mod.Hooks, error) {
 	d := &disco{h, cfg.(*Config)}
 	return &mod.Hooks{
 		IQ: []mod.IQHandler{
-			{At: mod.AtHost | mod.AtAccount, Space: wire.NSInfo, Local: "query", Type: stanza.TypeGet, Func: d.info},
-			{At: mod.AtHost | mod.AtAccount, Space: wire.NSItems, Local: "query", Type: stanza.TypeGet, Func: d.items},
+			{At: mod.AtHost | mod.AtAccount, Space: wire.NSInfo, Local: "query", Type: stanza.TypeGet, Unknown: true, Func: d.info},
+			{At: mod.AtHost | mod.AtAccount, Space: wire.NSItems, Local: "query", Type: stanza.TypeGet, Unknown: true, Func: d.items},
 		},
 		Identities: []mod.IdentityAt{
 			{At: mod.AtHost, Identity: mod.Identity{Category: "server", Type: "im", Name: d.c.Name}},

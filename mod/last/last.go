@@ -43,7 +43,7 @@ func newLast(h mod.Host, _ any) (*mod.Hooks, error) {
 	return &mod.Hooks{
 		IQ: []mod.IQHandler{
 			{At: mod.AtHost, Space: ns, Local: "query", Type: stanza.TypeGet, Func: l.uptime},
-			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeGet, Func: l.account},
+			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeGet, Unknown: true, Func: l.account},
 		},
 		Admit: []mod.AdmitHook{
 			{When: mod.When{Side: mod.In, Kinds: mod.IQs}, Func: l.admit},

@@ -25,8 +25,8 @@ func (h *Host) Set(from, to, payload string) *stanza.Stanza {
 }
 
 // IQ runs a request through the handler that the extension registered for it, and returns the answer: the result, or the
-// error that the handler returned. Without a handler that is service-unavailable (RFC 6120 §8.4). A handler of
-// mod.AtAccount is called for accounts that do not exist, too. Where the handler returned ErrAnswered the answer is what
+// error that the handler returned. Without a handler that is service-unavailable (RFC 6120 §8.4). For an
+// account that does not exist it is, too, unless the handler is Unknown. Where the handler returned ErrAnswered the answer is what
 // it sent to the asking session, or nil if it sent none yet. An empty `to` asks the sender's own account.
 func (h *Host) IQ(typ, from, to, payload string) *stanza.Stanza {
 	h.t.Helper()
@@ -44,6 +44,9 @@ func (h *Host) Do(s *stanza.Stanza) *stanza.Stanza {
 	places := h.places(s, r)
 	q := h.handler(places, s.Type, r.Payload.Name)
 	if q == nil {
+		return s.ErrorReply(stanza.Err(stanza.ServiceUnavailable, ""))
+	}
+	if _, ok := h.Password(r.Account.Local()); !ok && r.Account.Local() != "" && r.Account != s.From.Bare() && !q.Unknown {
 		return s.ErrorReply(stanza.Err(stanza.ServiceUnavailable, ""))
 	}
 	return h.answer(q, r)

@@ -60,8 +60,8 @@ func newPrivate(h mod.Host, cfg any) (*mod.Hooks, error) {
 			{At: mod.AtOwn, Space: ns, Local: "query", Type: stanza.TypeGet, Func: x.get},
 			{At: mod.AtOwn, Space: ns, Local: "query", Type: stanza.TypeSet, Func: x.set},
 			// To somebody else's account the preferred error is forbidden, for any account that might exist (XEP-0049 §2.3).
-			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeGet, Quiet: true, Func: forbid},
-			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeSet, Quiet: true, Func: forbid},
+			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeGet, Quiet: true, Unknown: true, Func: forbid},
+			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeSet, Quiet: true, Unknown: true, Func: forbid},
 		},
 		Features: []mod.Feature{{At: mod.AtHost, Var: ns}},
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {

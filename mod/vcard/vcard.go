@@ -57,7 +57,7 @@ func newVCard(h mod.Host, cfg any) (*mod.Hooks, error) {
 		IQ: []mod.IQHandler{
 			{At: mod.AtAccount, Space: ns, Local: "vCard", Type: stanza.TypeGet, Func: v.get},
 			{At: mod.AtOwn, Space: ns, Local: "vCard", Type: stanza.TypeSet, Func: v.set},
-			{At: mod.AtHost | mod.AtAccount, Space: ns, Local: "vCard", Type: stanza.TypeSet, Quiet: true, Func: forbid},
+			{At: mod.AtHost | mod.AtAccount, Space: ns, Local: "vCard", Type: stanza.TypeSet, Quiet: true, Unknown: true, Func: forbid},
 		},
 		Features: []mod.Feature{{At: mod.AtHost, Var: ns}}, // XEP-0054#support
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
