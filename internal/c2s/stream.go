@@ -54,6 +54,7 @@ type clientStream struct {
 	endOnce sync.Once
 	ended   atomic.Bool
 	writeMu sync.Mutex // before there is a queue
+	hold    []byte     // our header, which goes out with what follows it
 }
 
 func (s *Server) newStream(ctx context.Context, t transport) *clientStream {
@@ -62,14 +63,17 @@ func (s *Server) newStream(ctx context.Context, t transport) *clientStream {
 	return c
 }
 
-// run calls serve, which reads until the stream ends, with the stream in the books.
-func (c *clientStream) run(serve func() error) {
+// begin enters the stream in the books. It returns false, with the connection closed, while the server stops.
+func (c *clientStream) begin() bool {
 	if !c.srv.add(c) {
 		c.t.close()
-		return
+		return false
 	}
-	defer c.srv.remove(c)
-	err := serve()
+	return true
+}
+
+// finish ends the stream after the reader met err.
+func (c *clientStream) finish(err error) {
 	var se *stream.Error
 	if !errors.As(err, &se) {
 		se = nil
@@ -78,6 +82,7 @@ func (c *clientStream) run(serve func() error) {
 		}
 	}
 	c.end(se)
+	c.srv.remove(c)
 }
 
 // hostNow returns the host of the stream, as the newest configuration has it: a reload may have built another.
@@ -93,6 +98,10 @@ func (c *clientStream) hostNow() *host.Host {
 func (c *clientStream) write(b []byte) error {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
+	if c.hold != nil {
+		b = append(c.hold, b...)
+		c.hold = nil
+	}
 	return c.t.write(b)
 }
 
@@ -154,7 +163,10 @@ func (c *clientStream) answerHeader(h stream.Header, to *host.Host) error {
 	if c.t.framed() {
 		return c.write(a.AppendWS(nil))
 	}
-	return c.write(a.AppendTCP(nil))
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	c.hold = a.AppendTCP(nil) // one TLS record and one system call with the features or the error
+	return nil
 }
 
 // features sends what can be negotiated now (RFC 6120 §4.3.2).

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sabir/internal/config"
@@ -34,9 +33,10 @@ type tcp struct {
 	leaf   func() *x509.Certificate
 	rate   bucket
 	stream *clientStream
+	// batches counts those since a resource was bound, as far as serve needs to know.
+	batches int
 
 	finished sync.Once
-	over     atomic.Bool // finish was called
 }
 
 // ServeTCP serves a connection until it ends. With direct it starts with a TLS handshake (XEP-0368).
@@ -58,11 +58,10 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 		return
 	}
 	t.dec = xmlstream.NewDecoder(t.limits)
-	// A handshake needs a deep stack and reading a shallow one: go on where the stack is small.
-	go func() {
-		t.stream.run(t.serve)
-		t.linger()
-	}()
+	if !t.stream.begin() {
+		return
+	}
+	t.serve()
 }
 
 // handshake does the TLS handshake. Where it fails the connection is closed.
@@ -82,14 +81,26 @@ func (t *tcp) handshake(ctx context.Context, domain string) bool {
 	return true
 }
 
-// serve reads and handles until the stream ends.
-func (t *tcp) serve() error {
+// serve reads and handles until the stream ends. Logging in needs a deep stack, for the database, and idling a shallow one:
+// a while after that serve goes on with a new goroutine.
+func (t *tcp) serve() {
 	for {
-		if err := t.conn.Wait(); err != nil {
-			return t.readError(err)
+		err := t.conn.Wait()
+		if err != nil {
+			err = t.readError(err)
+		} else {
+			err = t.drain()
 		}
-		if err := t.drain(); err != nil {
-			return err
+		if err != nil {
+			t.stream.finish(err)
+			t.linger()
+			return
+		}
+		if t.stream.state == bound {
+			if t.batches++; t.batches == 4 || t.batches == 64 {
+				go t.serve()
+				return
+			}
 		}
 	}
 }
@@ -247,7 +258,6 @@ func (t *tcp) restart(l xmlstream.Limits) {
 
 func (t *tcp) finish() {
 	t.finished.Do(func() {
-		t.over.Store(true)
 		// The peer may be gone already; then the reader has noticed or will at the deadline.
 		if err := t.conn.CloseWrite(); err != nil {
 			t.close()

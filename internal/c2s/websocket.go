@@ -71,8 +71,10 @@ func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 		defer t.cancel()
 		t.setLimits(xmlLimits(s.limits().BeforeAuth))
 		t.stream = s.newStream(t.ctx, t)
-		t.stream.run(t.serve)
-		t.linger()
+		if t.stream.begin() {
+			t.stream.finish(t.serve())
+			t.linger()
+		}
 	})
 }
 
