@@ -171,7 +171,7 @@ type Contact struct {
 type Roster interface {
 	// Contact returns an item of the roster of the account owner.
 	Contact(ctx context.Context, owner, contact jid.JID) (Contact, bool, error)
-	// Contacts returns the whole roster.
+	// Contacts returns the whole roster. The slice is shared and must not be changed.
 	Contacts(ctx context.Context, owner jid.JID) ([]Contact, error)
 }
 
