@@ -16,6 +16,9 @@ import (
 // drainTime is how long messages may still be under way after the last was sent.
 const drainTime = 10 * time.Second
 
+// leastPerPair is how many messages of each pair make a measurement of chat.
+const leastPerPair = 20
+
 // tagCounter counts a tag in a stream of bytes that is cut anywhere.
 type tagCounter struct {
 	tag   []byte
@@ -112,19 +115,6 @@ func newSwarm(ctx context.Context, s *Running, o Options) (*swarm, error) {
 	return w, nil
 }
 
-// neverArchive sets the preferences of the account's archive (XEP-0441 §2). A
-// server without them archives nothing that we could turn off.
-func (c *Conn) neverArchive() error {
-	if err := c.c.SetDeadline(time.Now().Add(stepTimeout)); err != nil {
-		return err
-	}
-	_, err := c.request("prefs", "set", "", "<prefs xmlns='urn:xmpp:mam:2' default='never'><always/><never/></prefs>")
-	if err != nil && !strings.Contains(err.Error(), "service-unavailable") {
-		return err
-	}
-	return c.c.SetDeadline(time.Time{})
-}
-
 func (w *swarm) close() {
 	w.stopping.Store(true)
 	conns := make([]*Conn, len(w.chatters))
@@ -206,15 +196,25 @@ func chat(ctx context.Context, s *Running, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := w.wait(ctx, o.Time); err != nil {
-		return Result{}, err
+	// Longer where a server has hardly begun, such as with the files of 400 new archives.
+	for range 5 {
+		if err := w.wait(ctx, o.Time); err != nil {
+			return Result{}, err
+		}
+		if w.received()-span.done >= int64(leastPerPair*o.Pairs) {
+			break
+		}
 	}
 	r, err := span.end(s, w.received(), time.Microsecond)
 	if err != nil {
 		return Result{}, err
 	}
 	w.stopping.Store(true)
-	return r, w.drain(ctx)
+	if err := w.drain(ctx); err != nil {
+		return Result{}, err
+	}
+	first := w.chatters[0]
+	return r, checkArchive(ctx, s, first.sent.Load()+first.received.Load())
 }
 
 // send writes n messages, each in a record of its own as clients do, using buf.

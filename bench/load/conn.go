@@ -245,6 +245,16 @@ func (c *Conn) present() error {
 	}
 }
 
+// errRefused is an iq that was answered with an error; its text follows.
+var errRefused = errors.New("answered with an error")
+
+// unsupported says whether err is a server's way to say that it lacks a protocol
+// (RFC 6120 §8.3.3.3, §8.3.3.19).
+func unsupported(err error) bool {
+	return errors.Is(err, errRefused) &&
+		(strings.Contains(err.Error(), "service-unavailable") || strings.Contains(err.Error(), "feature-not-implemented"))
+}
+
 // request sends an iq and returns the result that answers it. What else comes
 // meanwhile is dropped.
 func (c *Conn) request(id, kind, to, payload string) ([]byte, error) {
@@ -263,7 +273,7 @@ func (c *Conn) request(id, kind, to, payload string) ([]byte, error) {
 			continue
 		}
 		if attribute(el, "type") != "result" {
-			return nil, fmt.Errorf("answered with %.300q", el)
+			return nil, fmt.Errorf("%w: %.300q", errRefused, el)
 		}
 		return el, nil
 	}

@@ -47,6 +47,8 @@ type Running struct {
 	// PIDs are the roots of its processes.
 	PIDs  []int
 	Floor bool
+	// Archive says that every message is to be stored in both archives.
+	Archive bool
 	// NeverArchive has clients turn their archive off themselves (XEP-0313#prefs),
 	// where the server has no switch for it.
 	NeverArchive bool
@@ -114,7 +116,7 @@ func startPeer(ctx context.Context, script, name string, s Setup) (*Running, err
 		return nil, fmt.Errorf("%s printed %q: %w", script, out, err)
 	}
 	return &Running{
-		Name: name, Addr: r.C2S, Domain: r.Domain, Password: s.Password, PIDs: r.PIDs[:1],
+		Name: name, Addr: r.C2S, Domain: r.Domain, Password: s.Password, PIDs: r.PIDs[:1], Archive: s.Archive,
 		prefix: r.Prefix, first: r.First,
 		stop: func() error {
 			out, err := exec.Command(script, "stop", "--dir", s.Dir).CombinedOutput()
@@ -176,7 +178,7 @@ func startSabir(ctx context.Context, command []string, s Setup) (*Running, error
 	}
 	return &Running{
 		Name: "sabir", Addr: addr, Domain: r.Domain, Password: s.Password, PIDs: []int{cmd.Process.Pid},
-		NeverArchive: !s.Archive, prefix: "user", first: 1, stop: func() error { return stopChild(cmd) },
+		Archive: s.Archive, NeverArchive: !s.Archive, prefix: "user", first: 1, stop: func() error { return stopChild(cmd) },
 	}, nil
 }
 
