@@ -216,11 +216,17 @@ func (l *local) config(pair listen.Pair) string {
 	return b.String()
 }
 
-// openRegistration opens in-band registration, where there is such an extension.
+// openRegistration opens in-band registration to everybody on this machine, as far as the extension has these settings.
 func (l *local) openRegistration(p func(format string, args ...any)) {
+	p("[host.mod.register]")
 	for _, s := range config.Describe(sections()) {
-		if s.Key == "mod.register.open" {
-			p("[host.mod.register]\nopen = true")
+		switch s.Key {
+		case "mod.register.open":
+			p("open = true")
+		case "mod.register.insecure":
+			p("insecure = true")
+		case "mod.register.per_hour":
+			p("per_hour = 0")
 		}
 	}
 }

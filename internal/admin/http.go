@@ -50,7 +50,11 @@ func Handler(r *Registry, b Backend, token string, log *slog.Logger) http.Handle
 			answer(w, log, http.StatusBadRequest, problem{"bad-request", "reading the request: " + err.Error()})
 			return
 		}
-		log.Info("command", "name", name)
+		level := slog.LevelInfo
+		if name == "health" { // each start of the command line asks
+			level = slog.LevelDebug
+		}
+		log.Log(q.Context(), level, "command", "name", name)
 		result, err := r.Run(q.Context(), b, name, args)
 		if err != nil {
 			status, p := describe(err)

@@ -113,7 +113,6 @@ func (im *importer) read(ctx context.Context, r io.Reader, out chan<- *record) e
 	c.ReuseRecord = true
 	for first := true; ; first = false {
 		f, err := c.Read()
-		line, _ := c.FieldPos(0)
 		var bad *csv.ParseError
 		switch {
 		case errors.Is(err, io.EOF):
@@ -127,6 +126,7 @@ func (im *importer) read(ctx context.Context, r io.Reader, out chan<- *record) e
 		if first && len(f) == 2 && strings.EqualFold(strings.TrimPrefix(f[0], "\ufeff"), "jid") {
 			continue
 		}
+		line, _ := c.FieldPos(0)
 		rec, why := im.parse(f)
 		if why != "" {
 			im.fail(line, "%s", why)

@@ -20,6 +20,7 @@ func Example(sections []Section) string {
 	v := reflect.ValueOf(d).Elem()
 	for _, f := range fields(v.Type()) {
 		if plain(f.Type) {
+			w.line("")
 			w.setting(f, v.FieldByIndex(f.Index))
 		}
 	}

@@ -9,11 +9,12 @@ import (
 
 // Error is one thing that is wrong with a configuration.
 type Error struct {
-	File         string `json:"file"`
-	Line, Column int    // of the key; 1 and 1 where something is missing altogether
-	Key          string `json:"key"`  // such as "limits.resources" or "host[0].domain"; "" for the syntax
-	Problem      string `json:"text"` // what is wrong
-	Cure         string `json:"cure"` // what to do; may be empty
+	File    string `json:"file"`
+	Line    int    `json:"line"` // of the key; 1 and 1 where something is missing altogether
+	Column  int    `json:"column"`
+	Key     string `json:"key"`     // such as "limits.resources" or "host[0].domain"; "" for the syntax
+	Problem string `json:"problem"` // what is wrong
+	Cure    string `json:"cure"`    // what to do; may be empty
 }
 
 func (e *Error) Error() string {
