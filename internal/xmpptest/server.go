@@ -93,10 +93,12 @@ func NewServer(t testing.TB, o Options) *Server {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx) }()
 	s.stop = sync.OnceFunc(func() {
+		start := time.Now()
 		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("xmpptest: %v", err)
 		}
+		t.Logf("the server stopped within %v", time.Since(start).Round(time.Millisecond))
 	})
 	t.Cleanup(s.stop)
 	return s

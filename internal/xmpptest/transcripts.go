@@ -99,11 +99,12 @@ func runGroup(t *testing.T, o Options, scripts []*transcript.Script) {
 	}
 }
 
-// name is short and tells whose script it is: ping/host for mod/ping/testdata/host.xt.
+// name is short and tells whose script it is: ping/host for mod/ping/testdata/host.xt, core/order for a
+// folder testdata beside the test.
 func name(file string) string {
 	short := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
 	if owner := filepath.Base(filepath.Dir(filepath.Dir(file))); owner != "." {
 		return owner + "/" + short
 	}
-	return short
+	return "core/" + short
 }

@@ -1,0 +1,174 @@
+package transcript
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sabir/xmpp/client"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// Namespaces of what Clean removes.
+const (
+	nsRoster   = "jabber:iq:roster"                        // RFC 6121 §2
+	nsBlocking = "urn:xmpp:blocking"                       // XEP-0191
+	nsPrivate  = "jabber:iq:private"                       // XEP-0049
+	nsVCard    = "vcard-temp"                              // XEP-0054
+	nsItems    = "http://jabber.org/protocol/disco#items"  // XEP-0030
+	nsOwner    = "http://jabber.org/protocol/pubsub#owner" // XEP-0060#owner-delete
+)
+
+// Clean makes accounts that were used before as good as new: blocked addresses, roster items and requests, messages that
+// wait, vCards, the PEP nodes, and the private data that the script touches are removed. What the server does not have is
+// passed over.
+func Clean(ctx context.Context, s *Script, t *Target, accounts []Account) error {
+	var cs []*cleaner
+	defer func() {
+		for _, c := range cs {
+			if err := c.close(ctx); err != nil {
+				t.log().Debug("closing a session", "err", err)
+			}
+		}
+	}()
+	for _, a := range accounts { // all are there before the first is cleaned, so that nothing is kept for them
+		c, err := newCleaner(ctx, t, a)
+		if err != nil {
+			return fmt.Errorf("cleaning %s: %w", a.JID, err)
+		}
+		cs = append(cs, c)
+	}
+	private := s.privateData()
+	for _, c := range cs {
+		if err := c.clean(ctx, private); err != nil {
+			return fmt.Errorf("cleaning %s: %w", c.c.JID().Bare(), err)
+		}
+	}
+	for _, c := range cs { // what the others' cleaning has sent here has come when this is answered
+		if err := c.c.Ping(ctx, jid.JID{}); err != nil {
+			return fmt.Errorf("cleaning %s: %w", c.c.JID().Bare(), err)
+		}
+	}
+	return nil
+}
+
+// privateData returns the names of the private data (XEP-0049) that the script sends.
+func (s *Script) privateData() []xmlstream.Name {
+	var names []xmlstream.Name
+	for i := range s.Steps {
+		for _, x := range s.Steps[i].Elements {
+			if q := x.Child(nsPrivate, "query").First(); q != nil && s.Steps[i].Verb == Sends {
+				names = append(names, q.Name)
+			}
+		}
+	}
+	return names
+}
+
+// cleaner is a session that is available, so that all that waits comes.
+type cleaner struct {
+	c    *client.Client
+	asks chan jid.JID // who asks for a subscription
+}
+
+func newCleaner(ctx context.Context, t *Target, a Account) (*cleaner, error) {
+	cfg := t.Client
+	cfg.JID, cfg.Password = a.JID, a.Password
+	c := &cleaner{asks: make(chan jid.JID, 1024)}
+	cfg.Handle = func(_ *client.Client, s *stanza.Stanza) bool {
+		if s.Kind == stanza.Presence && s.Type == stanza.TypeSubscribe {
+			select {
+			case c.asks <- s.From:
+			default: // more than a thousand are left to the next time
+			}
+		}
+		return false
+	}
+	var err error
+	if c.c, err = client.Dial(ctx, &cfg); err != nil {
+		return nil, err
+	}
+	return c, c.c.Send(stanza.New(stanza.Presence, stanza.TypeAvailable))
+}
+
+func (c *cleaner) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return c.c.Close(ctx)
+}
+
+// request asks for something that the server may not have: its errors are passed over.
+func (c *cleaner) request(ctx context.Context, typ string, payload *xmlstream.Element) (*xmlstream.Element, error) {
+	x, err := c.c.Request(ctx, typ, jid.JID{}, payload)
+	var refused *stanza.Error
+	if errors.As(err, &refused) {
+		return nil, nil
+	}
+	return x, err
+}
+
+func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
+	steps := []*xmlstream.Element{
+		xmlstream.El(nsBlocking, "unblock"),
+		xmlstream.El(nsVCard, "vCard"),
+	}
+	for _, n := range private {
+		steps = append(steps, xmlstream.El(nsPrivate, "query", xmlstream.El(n.Space, n.Local)))
+	}
+	for _, x := range steps {
+		if _, err := c.request(ctx, stanza.TypeSet, x); err != nil {
+			return err
+		}
+	}
+	if err := c.nodes(ctx); err != nil {
+		return err
+	}
+	roster, err := c.request(ctx, stanza.TypeGet, xmlstream.El(nsRoster, "query"))
+	if err != nil {
+		return err
+	}
+	for item := range roster.Elements() {
+		x := xmlstream.El(nsRoster, "query", xmlstream.El(nsRoster, "item", xmlstream.A("jid", item.Attr("jid")), xmlstream.A("subscription", "remove")))
+		if _, err := c.request(ctx, stanza.TypeSet, x); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case from := <-c.asks:
+			p := stanza.New(stanza.Presence, stanza.TypeUnsubscribed)
+			p.To = from.Bare()
+			if err := c.c.Send(p); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// nodes deletes the nodes of the account's personal eventing service (XEP-0163).
+func (c *cleaner) nodes(ctx context.Context) error {
+	own := c.c.JID().Bare()
+	items, err := c.c.Request(ctx, stanza.TypeGet, own, xmlstream.El(nsItems, "query"))
+	var refused *stanza.Error
+	if errors.As(err, &refused) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for item := range items.Elements() {
+		if item.Attr("jid") != own.String() || item.Attr("node") == "" {
+			continue
+		}
+		x := xmlstream.El(nsOwner, "pubsub", xmlstream.El(nsOwner, "delete", xmlstream.A("node", item.Attr("node"))))
+		if _, err := c.c.Request(ctx, stanza.TypeSet, own, x); err != nil && !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return nil
+}
