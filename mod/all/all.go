@@ -4,6 +4,7 @@ package all
 import (
 	"sabir/mod"
 	"sabir/mod/blocking"
+	"sabir/mod/caps"
 	"sabir/mod/disco"
 	"sabir/mod/last"
 	"sabir/mod/limits"
@@ -21,6 +22,7 @@ import (
 // Extensions are all extensions. Adding one to Sabir means adding it here.
 var Extensions = []mod.Info{
 	blocking.Info,
+	caps.Info,
 	disco.Info,
 	last.Info,
 	limits.Info,
