@@ -7,9 +7,11 @@ const (
 	StreamStart EventKind = iota + 1 // the stream's opening tag
 	FrameEvent                       // a complete top-level element
 	StreamEnd                        // the stream's closing tag
+	Oversize                         // a top-level element over Limits.Bytes, of which only the start tag was kept
 )
 
-// Event is what Next found: Header is set for StreamStart, Frame for FrameEvent.
+// Event is what Next found: Header is set for StreamStart, Frame for FrameEvent, and for Oversize to the element without
+// its content.
 type Event struct {
 	Kind   EventKind
 	Frame  *Frame
@@ -188,55 +190,58 @@ func (d *Decoder) skipSpace() {
 
 // token reads one token of the top level. Its event has no kind where there is nothing to tell.
 func (d *Decoder) token() (Event, fault) {
-	s := d.s
-	if s == nil {
-		s = newScanner(d.lim, d.scope)
-		data := d.in[:min(len(d.in), d.lim.Bytes)]
-		end, f := s.top1(data, d.place)
-		if f == okay {
-			ev, f := d.event(s, data[:end])
-			if f != okay {
-				return Event{}, d.fail(s, f, d.offset)
-			}
-			d.consume(end)
-			s.free()
-			return ev, okay
-		}
-		if f == short && len(data) < d.lim.Bytes {
-			s.buf = append(room(s.buf[:0], len(data), s.lim.Bytes), data...)
-			d.s = s
-			d.consume(len(data))
-			d.in = nil
-			return Event{}, short
-		}
-		if f == short {
-			f = faultBytes
-		}
-		return Event{}, d.fail(s, f, d.offset+int64(s.pos))
+	if d.s != nil {
+		return d.resume()
 	}
+	s := newScanner(d.lim, d.scope)
+	data := d.in[:min(len(d.in), d.lim.Bytes)]
+	end, f := s.top1(data, d.place)
+	switch f {
+	case okay:
+		ev, f := d.event(s, data[:end])
+		if f != okay {
+			return Event{}, d.fail(s, f, d.offset)
+		}
+		d.consume(end)
+		s.free()
+		return ev, okay
+	case short:
+		s.buf = append(room(s.buf[:0], len(data), s.lim.Bytes), data...)
+		d.consume(len(data))
+		if len(data) == s.lim.Bytes && !s.skip() {
+			return Event{}, d.fail(s, faultBytes, d.offset-int64(len(s.buf)-s.pos))
+		}
+		d.s = s
+		return d.resume()
+	}
+	return Event{}, d.fail(s, f, d.offset+int64(s.pos))
+}
+
+// resume goes on with the token that is kept.
+func (d *Decoder) resume() (Event, fault) {
+	s := d.s
 	for len(d.in) > 0 {
 		kept := len(s.buf)
 		take := min(len(d.in), max(kept, minTake), s.lim.Bytes-kept)
 		s.buf = append(room(s.buf, take, s.lim.Bytes), d.in[:take]...)
-		start := d.offset - int64(kept)
 		end, f := s.top1(s.buf, d.place)
 		switch f {
 		case okay:
 			ev, f := d.event(s, s.buf[:end])
 			if f != okay {
-				return Event{}, d.fail(s, f, start)
+				return Event{}, d.fail(s, f, d.offset-int64(kept))
 			}
 			d.consume(end - kept)
 			d.release()
 			return ev, okay
 		case short:
-			if len(s.buf) < s.lim.Bytes {
-				d.consume(take)
+			d.consume(take)
+			if len(s.buf) < s.lim.Bytes || s.skip() {
 				continue
 			}
-			f = faultBytes
+			return Event{}, d.fail(s, faultBytes, d.offset-int64(len(s.buf)-s.pos))
 		}
-		return Event{}, d.fail(s, f, start+int64(s.pos))
+		return Event{}, d.fail(s, f, d.offset+int64(s.pos-kept))
 	}
 	d.in = nil
 	return Event{}, short
@@ -274,6 +279,10 @@ func (d *Decoder) event(s *scanner, data []byte) (Event, fault) {
 	case closing:
 		d.place = afterEnd
 		return Event{Kind: StreamEnd}, okay
+	}
+	if s.skipped > 0 {
+		frame, f := s.startOnly(data)
+		return Event{Kind: Oversize, Frame: frame}, f
 	}
 	frame, f := s.finish(data, "")
 	return Event{Kind: FrameEvent, Frame: frame}, f

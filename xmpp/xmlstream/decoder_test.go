@@ -323,3 +323,80 @@ func TestIdle(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The XML declaration (XML 1.0 §2.8) may stand at the very start only (RFC 6120 §11.5), and says UTF-8 if anything.
+func TestDeclaration(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                       "",
+		"<?xml version='1.0'?>":                  "",
+		"<?xml version=\"1.0\"?>\r\n\t ":         "",
+		"\ufeff<?xml version='1.0'?>":            "",
+		"<?xml\tversion = '1.0'\n?>":             "",
+		"<?xml version='1.10'?>":                 "",
+		"<?xml version='1.0' encoding='UTF-8'?>": "",
+		"<?xml version='1.0' encoding=\"utf-8\" standalone='yes'?>": "",
+		"<?xml version='1.0' standalone='no' ?>":                    "",
+		"<?xml version='2.0'?>":                                     NotWellFormed,
+		"<?xml version='1.'?>":                                      NotWellFormed,
+		"<?xml version='1.a'?>":                                     NotWellFormed,
+		"<?xml version='1'?>":                                       NotWellFormed,
+		"<?xml version='&#49;.0'?>":                                 NotWellFormed,
+		"<?xml version=1.0?>":                                       NotWellFormed,
+		"<?xml version='1.0'>":                                      NotWellFormed,
+		"<?xml version='1.0'? >":                                    NotWellFormed,
+		"<?xml version='1.0'??>":                                    NotWellFormed,
+		"<?xml version='1.0' <":                                     NotWellFormed,
+		"<?xml?>":                                                   NotWellFormed,
+		"<?xml ?>":                                                  NotWellFormed,
+		"<?xml encoding='UTF-8'?>":                                  NotWellFormed,
+		"<?xml version='1.0' version='1.0'?>":                       NotWellFormed,
+		"<?xml version='1.0'encoding='UTF-8'?>":                     NotWellFormed,
+		"<?xml version='1.0' encoding='UTF-8'standalone='no'?>":     NotWellFormed,
+		"<?xml version='1.0' standalone='no' encoding='UTF-8'?>":    NotWellFormed,
+		"<?xml version='1.0' standalone='no' standalone='no'?>":     NotWellFormed,
+		"<?xml version='1.0' standalone='maybe'?>":                  NotWellFormed,
+		"<?xml version='1.0' other=''?>":                            NotWellFormed,
+		"<?xml version='1.0' encoding=''?>":                         NotWellFormed,
+		"<?xml version='1.0' encoding='8'?>":                        NotWellFormed,
+		"<?xml version='1.0' encoding='UTF 8'?>":                    NotWellFormed,
+		"<?xml version='1.0' encoding='\u00e9'?>":                   NotWellFormed,
+		"<?xml version='1.0' encoding='_8'?>":                       NotWellFormed,
+		"<?xml version='1.0' encoding='UTF8'?>":                     UnsupportedEncoding,
+		"<?xml version='1.0' encoding='UTF-16'?>":                   UnsupportedEncoding,
+		"<?xml version='1.0' encoding='utf_8'?>":                    UnsupportedEncoding,
+		"<?xml version='1.0' encoding='UTF-7'?>":                    UnsupportedEncoding,
+		"<?xml version='1.0'\xff":                                   UnsupportedEncoding,
+		"<?xml version='1.0'?><?":                                   RestrictedXML,
+		" <?":                                                       RestrictedXML,
+		"\ufeff <?":                                                 RestrictedXML,
+		"<?xmk":                                                     RestrictedXML,
+		"<?xml-":                                                    RestrictedXML,
+		"<?a":                                                       RestrictedXML,
+		"<!D":                                                       RestrictedXML,
+		"<!-":                                                       RestrictedXML,
+		"<!a":                                                       NotWellFormed,
+		"<![":                                                       NotWellFormed,
+		"</":                                                        NotWellFormed,
+		"x":                                                         NotWellFormed,
+		"\u00e9":                                                    NotWellFormed,
+		"\ufeff\ufeff":                                              NotWellFormed,
+		"<?xml version='1.0'?>\ufeff":                               NotWellFormed,
+		"\x01":                                                      NotWellFormed,
+		"\ufffe":                                                    NotWellFormed,
+		"\xfe\xff":                                                  UnsupportedEncoding,
+		"\xff\xfe":                                                  UnsupportedEncoding,
+		"\x00":                                                      UnsupportedEncoding,
+		"<\x00":                                                     UnsupportedEncoding,
+	} {
+		s := in
+		if want == "" {
+			s += streamHead[len("<?xml version='1.0'?>"):]
+		}
+		for _, pieces := range [][]string{{s}, bytewise(s)} {
+			events, err := read(t, NewDecoder(Limits{}), pieces...)
+			if condition(err) != want || len(events) == 0 && want == "" {
+				t.Errorf("%q: %q, %v, should be %q", in, events, err, want)
+			}
+		}
+	}
+}

@@ -189,6 +189,13 @@ func TestParseFrame(t *testing.T) {
 			}
 		}
 	}
+	exact := "<a>" + strings.Repeat("x", 93) + "</a>"
+	if _, err := ParseFrame(exact, Limits{Bytes: len(exact)}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Parse(exact, Limits{Bytes: len(exact)}); err != nil {
+		t.Error(err)
+	}
 	b := []byte("<a b='c'>d</a>")
 	f, err := ParseFrame(b, Limits{})
 	if err != nil {
@@ -197,5 +204,51 @@ func TestParseFrame(t *testing.T) {
 	clear(b)
 	if f.Raw() != "<a b='c'>d</a>" || f.Attr("b") != "c" || !f.HasText() || f.NS() != "" {
 		t.Errorf("%q", f.Raw())
+	}
+}
+
+// Elements with very many attributes are checked another way, with the same outcome.
+func TestManyAttrs(t *testing.T) {
+	l := Limits{Attrs: 1000}
+	var fill strings.Builder
+	for i := range manyAttrs {
+		fill.WriteString(" f" + strings.Repeat("x", i) + "=''")
+	}
+	for in, want := range map[string]string{
+		"a='' b='' xml:a='' xmlns='u' xmlns:a='u' xmlns:b='v' a:a='' b:a='' a:b=''": "",
+		"a='' a=''":                                       NotWellFormed,
+		"xmlns='u' xmlns='v'":                             NotWellFormed,
+		"xmlns:a='u' xmlns:a='v'":                         NotWellFormed,
+		"xmlns:a='u' a:b='' a:b=''":                       NotWellFormed,
+		"xmlns:a='u' xmlns:b='u' a:c='' b:c=''":           NotWellFormed,
+		"xmlns:a='u' xmlns:b='&#117;' a:c='' b:c=''":      NotWellFormed,
+		"xmlns:a='&#117;' xmlns:b='&#117;' a:c='' b:c=''": NotWellFormed,
+		"xml:a='' xml:a=''":                               NotWellFormed,
+		"a:b=''":                                          NotWellFormed,
+		"xmlns:xml='http://www.w3.org/XML/1998/namespace' xml:a=''": "",
+	} {
+		for _, s := range []string{"<a " + in + "/>", "<a " + in + fill.String() + "/>", "<a" + fill.String() + " " + in + "/>"} {
+			_, err := ParseFrame(s, l)
+			got := ""
+			if err != nil {
+				got = err.(*Error).Condition
+			}
+			if got != want {
+				t.Errorf("%s: %v, should be %q", s, err, want)
+			}
+		}
+	}
+}
+
+// A child whose namespace stands nowhere in the bytes as it is.
+func TestChildNamespaces(t *testing.T) {
+	f, err := ParseFrame("<a xmlns='&amp;'><b/><c xmlns='&lt;'/><xml:d/><e xmlns=''/><f xmlns='g'/></a>", Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []Name{{"&", "b"}, {"<", "c"}, {NSXML, "d"}, {"", "e"}, {"g", "f"}} {
+		if f.ChildName(i) != want || f.ChildAt(i).Name != want || !f.HasChild(want.Space, want.Local) {
+			t.Errorf("%q %q, should be %q", f.ChildName(i), f.ChildAt(i).Name, want)
+		}
 	}
 }

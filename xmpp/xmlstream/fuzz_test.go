@@ -11,12 +11,16 @@ import (
 
 // tricky are inputs for the inside of a stream that the catalogue does not hold.
 var tricky = []string{
-	"<a/>", "<a></a>", "<a></a >", "<a\n>\t</a\r\n>", "<a b='c'/>", `<a b="'" c='"'/>`, "<a b = 'c'/>", "<a b='>'/>", "<a/ >",
+	"<a/>", "<a></a>", "<a></a >", "<a\n>\t</a\r\n>", "<a b='c'/>", `<a b="'" c='"'/>`, "<a b = 'c'/>", "<a b='>'/>", "<a/ >", "<a b='\r'/>", "<a b='x\ry\r\nz\n\tw' c='\t'/>", "<a>x\ry\r\rz\r</a>",
 	"<a b='&lt;&gt;&amp;&quot;&apos;&#9;&#xA;\t\r\n x'/>", "<a>&lt;&gt;&amp;&quot;&apos;&#9;&#xA;\t\r\n\r x</a>",
 	"<a>&#x000000000000000000000041;</a>", "<a>&#x10FFFF;&#xFFFE;</a>", "<a>&#xD800;</a>", "<a>&#x;</a>", "<a>&#;</a>", "<a>&;</a>", "<a>& </a>",
 	"<a>&nbsp;</a>", "<a b='&nbsp;'/>", "<a>&a:b;</a>", "<a>&\u00e9;</a>", "<a>&1\u00e9;</a>", "<a>&amp</a>", "<a>&\xff;</a>",
 	"<a>]]&gt;]] ></a>", "<a>]]></a>", "<a><![CDATA[]]]]></a>", "<a><![CDATA[]]]]>></a>", "<a>]<![CDATA[]]>]></a>", "<a>]]<![CDATA[>]]></a>",
 	"<a><![CDATA[\r\n\r<b>&amp;]]></a>", "<a><![CDATA[ ]]></a>", "<a><![cdata[x]]></a>", "<a><![CDATA[x]]>y<b/>z<![CDATA[]]></a>", "<![CDATA[x]]>",
+	"<a><![CDATA[]]></a>", "<a><![CDATA[\x01]]></a>", "<a><![CDATA[\xff]]></a>", "<a><![CDATA[\ufffe]]></a>", "<a><![CDATA[&]]></a>", "<a><![CDATA[<]]></a>", "<a><![CDATA[>]]></a>", "<a><![CDATA[\r]]></a>", "<a><![CDATA[\u20ac]]></a>",
+	"<a>&#a;</a>", "<a>&#xg;</a>", "<a>&#xaAfF;</a>", "<a>&#4294967361;</a>", "<a>&#1114112;</a>", "<a>&a</a>", "<a>&#65</a>", "<a>&a\u00b7;</a>", "<a>&\u00b7;</a>", "<a>&#\u00e9;</a>", "<a>&-\u00e9;</a>",
+	"<a xmlns='&#117;' xmlns:p='u' xmlns:q='&#117;' xmlns:r='v' p:b='' r:b=''/>", "<a xmlns:p='u' xmlns:q='&#117;' p:b='' q:b=''/>", "<a xmlns:p='&#117;' xmlns:q='&#117;' p:b='' q:b=''/>", "<a xmlns:p='&#117;' xmlns:q='&#118;' p:b='' q:b=''/>",
+	"<\u00e9:\u00e9 xmlns:\u00e9='u'/>", "<a\u00d7/>", "<\u00d7a/>", "<a:1/>", "<a></a\u00e9>", "<a></aa>", "<aa></a>", "<a></a/>", "<a></a", "<a/", "<a b", "<a b=", "<a b='", "<a/x>", "<a b='c' / >", "<a b='c'/ >",
 	"<a><!-- --></a>", "<a><?b?></a>", "<a><!DOCTYPE b></a>", "<a><!\xc3\xa9></a>", "<a><!\xff></a>",
 	"<p:a xmlns:p='u'/>", "<p:a xmlns:p='u'></q:a>", "<p:a/>", "<a p:b=''/>", "<a xml:lang='x'/>", "<xml:a/>", "<xmlns:a/>", "<a xmlns:xml='u'/>",
 	"<a xmlns:xml='http://www.w3.org/XML/1998/namespace'/>", "<a xmlns='http://www.w3.org/XML/1998/namespace'/>", "<a xmlns='http://www.w3.org/2000/xmlns/'/>",
@@ -37,6 +41,7 @@ var tricky = []string{
 var prologs = []string{
 	"", "<?xml version='1.0'?>", "<?xml version=\"1.1\" encoding='utf-8' standalone='yes' ?>\n", "<?xml version='1.0' standalone='no'?>", "<?xml version='2.0'?>", "<?xml version='1.'?>",
 	"<?xml encoding='UTF-8'?>", "<?xml version='1.0' standalone='no' encoding='UTF-8'?>", "<?xml version='1.0' encoding='UTF-16'?>", "<?xml version='1.0' encoding='8'?>", "<?xml?>", "<?xml ?>", "<?xml-stylesheet href=''?>",
+	"<?xml version='1.0' encoding='utf_8'?>", "<?xml version='1.0' encoding='Utf-8'?>", "<?xml version='1.0' encoding='_UTF8'?>", "<?xml version='1.0' encoding='UTF 8'?>", "<?xml version='1.0' encoding=''?>", "<?xml version='1.0' encoding='\u00e9'?>", "<?xml version='1.x'?>", "<?xml version='1.0' standalone='maybe'?>", "<?xml version='1.0' encoding='UTF-8' encoding='UTF-8'?>", "<?xml version=1.0?>", "<?xml version='&#49;.0'?>", "<?xml version='1.0' <?>", "<?xml version='1.0'\xff?>", "<?xml version='1.0'?", "<?xml", "<?xml\t?>",
 	"<?xml version='1.0'? >", "<?xml version='1.0'>", "<?xml version='1.0' version='1.0'?>", "<?xml version='1.0'encoding='UTF-8'?>", "<?xml version='1.0' a='>'?>", "<?xmm?>", "<?x", "\ufeff", "\ufeff\ufeff", "\ufeff<?xml version='1.0'?>",
 	"\n", "\n<?xml version='1.0'?>", "<\x00", "\x00<", "\xff\xfe", "\xfe\xff", "x", "</a>", "<!DOCTYPE a>", "<![CDATA[", "<!--", "<!E", "<stream:stream xmlns:stream='http://etherx.jabber.org/streams'/>", "<a xmlns='u'>", "<a xmlns='u'/> ", "<a/>x", "<p:a>", "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns:q='r'><q:a/>",
 }

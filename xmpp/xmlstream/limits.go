@@ -13,6 +13,11 @@ type Limits struct {
 	Attrs    int // per element, namespace declarations included
 	Children int // elements within one top-level element, in total
 	Name     int // bytes of a qualified name
+
+	// Skip is how many bytes of an element over Bytes a Decoder reads and throws away, so that the answer can be a stanza
+	// error instead of the end of the stream (RFC 6120 §13.12 rule 4). The element comes as an Oversize event. Not positive:
+	// none, such an element is an error.
+	Skip int
 }
 
 // DefaultLimits is for authenticated peers.

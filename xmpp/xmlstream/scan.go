@@ -73,7 +73,7 @@ type progress struct {
 	kind  tokenKind // used by the decoder
 	quote byte      // within an incomplete tag: the quote open at probe
 
-	hasText    bool // character data other than white space directly within the top-level element
+	hasText    bool // character data other than white space directly within the top-level element, CDATA left out
 	hasCDATA   bool // anywhere
 	kidOutside bool // the namespace of a child is a string, and not spanOutside
 	wantTree   bool
@@ -83,6 +83,7 @@ type progress struct {
 	valid int // within an incomplete tag at pos: UTF-8 up to here
 	cdata int // where the content of the open CDATA section begins; 0 for none
 
+	skipped  int // bytes of the element that were thrown away
 	elements int
 	ntop     int // number of attributes of the top-level element
 	innerEnd int
@@ -307,28 +308,20 @@ func (s *scanner) bang(data []byte, at int) (int, fault) {
 // section goes on in a CDATA section and returns where it ends.
 func (s *scanner) section(data []byte, i int) (int, fault) {
 	for {
-		for i < len(data) && class[data[i]]&clTextStop == 0 {
-			s.hasText = s.hasText || len(s.stack) == 1 && !isSpace(data[i])
-			i++
-		}
-		if i >= len(data) {
+		if i = plainText(data, i); i >= len(data) {
 			return i, short
 		}
 		switch b := data[i]; {
 		case b == '>' && i >= s.cdata+2 && data[i-1] == ']' && data[i-2] == ']':
 			s.cdata = 0
 			return i + 1, okay
-		case b == '\r':
-			i++
-		case b == '<', b == '>', b == '&':
-			s.hasText = s.hasText || len(s.stack) == 1
+		case b == '<', b == '>', b == '&', b == '\r':
 			i++
 		case b >= utf8.RuneSelf:
 			var f fault
 			if i, f = wideRun(data, i); f != okay {
 				return i, f
 			}
-			s.hasText = s.hasText || len(s.stack) == 1
 		default:
 			return i, faultChar
 		}

@@ -20,7 +20,7 @@ func Parse(data string, l Limits) (*Element, error) {
 }
 
 // anyLimits is for what was within its limits already.
-var anyLimits = Limits{math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt, math.MaxInt}
+var anyLimits = Limits{Bytes: math.MaxInt, Depth: math.MaxInt, Attrs: math.MaxInt, Children: math.MaxInt, Name: math.MaxInt}
 
 // builder makes a tree while a scanner reads. What the scanner reads must be the bytes of src.
 type builder struct {
