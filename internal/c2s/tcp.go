@@ -33,6 +33,8 @@ type tcp struct {
 	leaf   func() *x509.Certificate
 	rate   bucket
 	stream *clientStream
+	// login is when a resource must be bound at the latest.
+	login time.Time
 	// batches counts those since a resource was bound, as far as serve needs to know.
 	batches int
 
@@ -50,7 +52,8 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 	t := &tcp{srv: s, conn: c, from: lc, direct: lc.Purpose == config.C2STLS, limits: xmlLimits(s.limits().BeforeAuth)}
 	t.rate = newBucket(s.limits().ByteRate, s.limits().ByteBurst)
 	t.stream = s.newStream(ctx, t)
-	if err := c.SetReadDeadline(time.Now().Add(time.Duration(s.limits().AuthTimeout))); err != nil {
+	t.login = time.Now().Add(time.Duration(s.limits().AuthTimeout))
+	if err := c.SetReadDeadline(t.login); err != nil {
 		lc.Close()
 		return
 	}
@@ -74,7 +77,7 @@ func (t *tcp) handshake(ctx context.Context, domain string) bool {
 		t.close()
 		return false
 	}
-	if err := t.conn.SetReadDeadline(time.Now().Add(time.Duration(t.srv.limits().AuthTimeout))); err != nil {
+	if err := t.conn.SetReadDeadline(t.login); err != nil { // the handshake has lifted it
 		t.close()
 		return false
 	}
@@ -91,6 +94,9 @@ func (t *tcp) serve() {
 		} else {
 			err = t.drain()
 		}
+		if err == nil && t.stream.state == bound && t.batches == 0 {
+			err = t.loggedIn()
+		}
 		if err != nil {
 			t.stream.finish(err)
 			t.linger()
@@ -103,6 +109,14 @@ func (t *tcp) serve() {
 			}
 		}
 	}
+}
+
+// loggedIn lifts the deadline of the login.
+func (t *tcp) loggedIn() error {
+	if err := t.conn.SetReadDeadline(time.Time{}); err != nil || !t.stream.ended.Load() {
+		return err
+	}
+	return t.conn.SetReadDeadline(time.Now().Add(lingerTimeout)) // finish may have set its own before
 }
 
 // readError tells a client that took too long; another error means that the connection is gone.
