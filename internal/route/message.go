@@ -8,6 +8,7 @@ import (
 	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/delay"
 	"sabir/xmpp/stanza"
 )
 
@@ -304,7 +305,8 @@ func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza) {
 	there := r.o.Directory.Sessions(to.Bare())
 	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
 	var f fate
-	if j.in.Targets, f = targets(j.inline[:0], s, to, there); len(j.in.Targets) > 0 && to.IsBare() {
+	_, stored := delay.Of(s, h.Domain()) // XEP-0203: a store gave it to that session alone
+	if j.in.Targets, f = targets(j.inline[:0], s, to, there); len(j.in.Targets) > 0 && to.IsBare() && !stored {
 		return // the other sessions have their copy
 	}
 	for _, t := range j.in.Targets {
