@@ -273,6 +273,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 	case <-l.done:
 		return nil, net.ErrClosed
 	case err := <-l.failed:
+		if err == nil { // the socket was closed
+			err = net.ErrClosed
+		}
 		return nil, err
 	}
 }
