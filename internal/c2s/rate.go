@@ -2,6 +2,26 @@ package c2s
 
 import "time"
 
+const (
+	// backlogShare is the part of its queue's room that a client may fill with answers to itself before it is read no
+	// more. The rest is for what others send to it.
+	backlogShare = 8
+	// backlogEvery is how often a full queue is looked at.
+	backlogEvery = 5 * time.Millisecond
+)
+
+// yield waits while much waits to be written to the client: who does not read what he is answered is not asked for more
+// (RFC 6120 §13.12; Openfire CVE-2008-1728). It ends with the stream at the latest, as a write does that takes too long.
+func (c *clientStream) yield() {
+	s := c.session.Load()
+	if s == nil {
+		return
+	}
+	for s.Queue.Bytes() > c.srv.limits().QueueBytes/backlogShare && !c.ended.Load() {
+		time.Sleep(backlogEvery)
+	}
+}
+
 // bucket bounds the bytes per second that are read from a client. A client above the rate is read more slowly, which
 // TCP passes on to it.
 type bucket struct {

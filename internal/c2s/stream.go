@@ -175,10 +175,7 @@ func (c *clientStream) features() error {
 	h := c.hostNow()
 	switch {
 	case c.state == wantBind:
-		f.Add(xmlstream.El(stream.NSBind, "bind"),
-			// RFC 6121 has done away with it; old clients wait for it. <optional/> lets the others skip it.
-			xmlstream.El(stream.NSSession, "session", xmlstream.El(stream.NSSession, "optional")),
-			h.StreamFeatures(true))
+		f.Add(xmlstream.El(stream.NSBind, "bind"), h.StreamFeatures(true))
 	default:
 		if !c.t.secure() {
 			tls := xmlstream.El(stream.NSTLS, "starttls")
@@ -200,6 +197,9 @@ func (c *clientStream) features() error {
 
 // element handles a top-level element.
 func (c *clientStream) element(f *xmlstream.Frame) error {
+	if f.Name() == (xmlstream.Name{Space: stream.NS, Local: "error"}) {
+		return errEnd // RFC 6120 §4.9.1.1: the client's error ends the stream, and is not answered by one
+	}
 	if f.Prefixed() && f.Name().Space == stanza.NSClient {
 		return stream.Err(stream.BadNamespacePrefix, "stanzas have no prefix") // RFC 6120 §4.8.5
 	}

@@ -146,6 +146,7 @@ func (t *tcp) drain() error {
 				t.stream.flush()
 				time.Sleep(wait)
 			}
+			t.stream.yield()
 		}
 		switch {
 		case errors.Is(err, conn.ErrAgain):

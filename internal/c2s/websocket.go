@@ -99,6 +99,7 @@ func (t *webSocket) serve() error {
 		if wait := t.rate.take(len(b), now); wait > 0 {
 			time.Sleep(wait)
 		}
+		t.stream.yield()
 	}
 }
 
