@@ -14,6 +14,7 @@ import (
 	"sabir/mod/private"
 	"sabir/mod/register"
 	"sabir/mod/roster"
+	"sabir/mod/session"
 	entitytime "sabir/mod/time"
 	"sabir/mod/vcard"
 	"sabir/mod/version"
@@ -32,6 +33,7 @@ var Extensions = []mod.Info{
 	private.Info,
 	register.Info,
 	roster.Info,
+	session.Info,
 	entitytime.Info,
 	vcard.Info,
 	version.Info,
