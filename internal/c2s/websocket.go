@@ -45,7 +45,10 @@ type WebSocketOptions struct {
 // WebSocket returns the handler of /xmpp-websocket.
 func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		t := &webSocket{srv: s, state: r.TLS}
+		l := xmlLimits(s.limits().BeforeAuth)
+		t.limits.Store(&l)
+		ws, err := websocket.Accept(hijacker{w, func() int { return t.limits.Load().Bytes }}, r, &websocket.AcceptOptions{
 			Subprotocols:    []string{"xmpp"}, // RFC 7395 §3.1
 			OriginPatterns:  o.Origins,
 			CompressionMode: websocket.CompressionDisabled,
@@ -58,7 +61,7 @@ func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 			s.closeWS(ws, websocket.StatusPolicyViolation, "the subprotocol is xmpp")
 			return
 		}
-		t := &webSocket{srv: s, ws: ws, state: r.TLS}
+		t.ws = ws
 		t.rate = newBucket(s.limits().ByteRate, s.limits().ByteBurst)
 		if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 			t.remote = ap.Addr().Unmap()
@@ -69,7 +72,7 @@ func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 		// The request's context ends with the handler; a hijacked connection lives on within it.
 		t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(r.Context()))
 		defer t.cancel()
-		t.setLimits(xmlLimits(s.limits().BeforeAuth))
+		t.setLimits(l)
 		t.stream = s.newStream(t.ctx, t)
 		if t.stream.begin() {
 			t.stream.finish(t.serve())
@@ -113,7 +116,7 @@ func (t *webSocket) read(deadline time.Time) ([]byte, error) {
 	}
 	typ, b, err := t.ws.Read(ctx)
 	switch {
-	case errors.Is(err, websocket.ErrMessageTooBig):
+	case errors.Is(err, websocket.ErrMessageTooBig), errors.Is(err, errLongFrame):
 		return nil, stream.Err(stream.PolicyViolation, "the stanza is too large")
 	case err != nil:
 		return nil, err
