@@ -209,6 +209,12 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %v", c.over, err)
 		}
 	}
+	for n, want := range map[int]string{maxEscaped: "", maxEscaped + 1: PolicyViolation} {
+		in := "<a>" + strings.Repeat("<b xmlns='&amp;'/>", n) + "</a>"
+		if _, err := read(t, openStream(t, DefaultLimits), in); condition(err) != want {
+			t.Errorf("%d escaped declarations: %v, should be %q", n, err, want)
+		}
+	}
 	header := "<a xmlns='" + strings.Repeat("u", 108) + "'>"
 	if events, err := read(t, NewDecoder(l), header); err != nil || len(events) != 1 {
 		t.Errorf("%q, %v", events, err)

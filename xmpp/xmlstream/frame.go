@@ -275,11 +275,11 @@ func (s *scanner) rewrite(data []byte) ([]byte, fault) {
 			if data[0] == '<' {
 				var content []byte
 				content, data = cutSection(data)
-				w.section(content)
+				w.text(content, "&<>")
 				continue
 			}
 			n := bytes.IndexByte(data, '<')
-			w.escape(data[:n], ">") // with what was CDATA it could come to be ]]>
+			w.text(data[:n], ">") // with what was CDATA it could come to be ]]>
 			data = data[n:]
 		}
 	}
@@ -317,15 +317,16 @@ func (w *rewriter) escape(p []byte, special string) {
 	}
 }
 
-// section writes the content of a CDATA section as ordinary character data.
-func (w *rewriter) section(p []byte) {
+// text is escape with line ends normalised (XML 1.0 §2.11): a carriage return and a newline that come to stand together
+// must not become one.
+func (w *rewriter) text(p []byte, special string) {
 	for {
 		n := bytes.IndexByte(p, '\r')
 		if n < 0 {
-			w.escape(p, "&<>")
+			w.escape(p, special)
 			return
 		}
-		w.escape(p[:n], "&<>")
+		w.escape(p[:n], special)
 		w.write([]byte{'\n'})
 		p = afterCR(p[n:])
 	}

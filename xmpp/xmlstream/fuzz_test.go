@@ -17,7 +17,7 @@ var tricky = []string{
 	"<a>&nbsp;</a>", "<a b='&nbsp;'/>", "<a>&a:b;</a>", "<a>&\u00e9;</a>", "<a>&1\u00e9;</a>", "<a>&amp</a>", "<a>&\xff;</a>",
 	"<a>]]&gt;]] ></a>", "<a>]]></a>", "<a><![CDATA[]]]]></a>", "<a><![CDATA[]]]]>></a>", "<a>]<![CDATA[]]>]></a>", "<a>]]<![CDATA[>]]></a>",
 	"<a><![CDATA[\r\n\r<b>&amp;]]></a>", "<a><![CDATA[ ]]></a>", "<a><![cdata[x]]></a>", "<a><![CDATA[x]]>y<b/>z<![CDATA[]]></a>", "<![CDATA[x]]>",
-	"<a><![CDATA[]]></a>", "<a><![CDATA[\x01]]></a>", "<a><![CDATA[\xff]]></a>", "<a><![CDATA[\ufffe]]></a>", "<a><![CDATA[&]]></a>", "<a><![CDATA[<]]></a>", "<a><![CDATA[>]]></a>", "<a><![CDATA[\r]]></a>", "<a><![CDATA[\u20ac]]></a>",
+	"<a><![CDATA[]]></a>", "<a>\r<![CDATA[\r<]]></a>", "<a><![CDATA[\r]]>\n<![CDATA[\n]]>\r\n</a>", "<a><![CDATA[\x01]]></a>", "<a><![CDATA[\xff]]></a>", "<a><![CDATA[\ufffe]]></a>", "<a><![CDATA[&]]></a>", "<a><![CDATA[<]]></a>", "<a><![CDATA[>]]></a>", "<a><![CDATA[\r]]></a>", "<a><![CDATA[\u20ac]]></a>",
 	"<a>&#a;</a>", "<a>&#xg;</a>", "<a>&#xaAfF;</a>", "<a>&#4294967361;</a>", "<a>&#1114112;</a>", "<a>&a</a>", "<a>&#65</a>", "<a>&a\u00b7;</a>", "<a>&\u00b7;</a>", "<a>&#\u00e9;</a>", "<a>&-\u00e9;</a>",
 	"<a xmlns='&#117;' xmlns:p='u' xmlns:q='&#117;' xmlns:r='v' p:b='' r:b=''/>", "<a xmlns:p='u' xmlns:q='&#117;' p:b='' q:b=''/>", "<a xmlns:p='&#117;' xmlns:q='&#117;' p:b='' q:b=''/>", "<a xmlns:p='&#117;' xmlns:q='&#118;' p:b='' q:b=''/>",
 	"<\u00e9:\u00e9 xmlns:\u00e9='u'/>", "<a\u00d7/>", "<\u00d7a/>", "<a:1/>", "<a></a\u00e9>", "<a></aa>", "<aa></a>", "<a></a/>", "<a></a", "<a/", "<a b", "<a b=", "<a b='", "<a/x>", "<a b='c' / >", "<a b='c'/ >",

@@ -93,6 +93,7 @@ const (
 	faultAttrs
 	faultElements
 	faultName
+	faultEscaped
 	faultBetween
 	faultSecond
 )
@@ -120,6 +121,7 @@ var faults = [...]struct{ condition, text string }{
 	faultAttrs:      {PolicyViolation, "an element has too many attributes"},
 	faultElements:   {PolicyViolation, "too many elements within one"},
 	faultName:       {PolicyViolation, "a name is too long"},
+	faultEscaped:    {PolicyViolation, "too many namespace declarations with references"},
 	faultBetween:    {BadFormat, "character data between elements"},
 	faultSecond:     {UnsupportedStanzaType, "a stream header within the stream"},
 }

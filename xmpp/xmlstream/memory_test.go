@@ -9,7 +9,7 @@ import (
 
 // bombs are inputs that cost their sender little and a careless reader much.
 func bombs() map[string]string {
-	var attrs, decls, kids, dups strings.Builder
+	var attrs, decls, kids, dups, escaped strings.Builder
 	for i := range 100_000 {
 		fmt.Fprintf(&attrs, " a%d=''", i)
 		fmt.Fprintf(&decls, " xmlns:a%d='u'", i)
@@ -21,6 +21,9 @@ func bombs() map[string]string {
 			fmt.Fprintf(&dups, " a%d=''", k+i)
 		}
 		dups.WriteString("/>")
+	}
+	for i := range 12000 {
+		fmt.Fprintf(&escaped, "<a xmlns='&lt;%d'/>", i)
 	}
 	const n = 1 << 20
 	return map[string]string{
@@ -47,6 +50,9 @@ func bombs() map[string]string {
 		"CDATA many":     "<a>" + strings.Repeat("<![CDATA[&]]>", n/4),
 		"CDATA fits":     "<a>" + strings.Repeat("<![CDATA[]]>", 20_000) + "</a>",
 		"leaning":        "<a>" + strings.Repeat("<stream:a/>", 9000) + "</a>",
+		"escaped ns":     "<a>" + escaped.String() + "</a>",
+		"escaped nested": "<a><b>" + escaped.String() + "</b></a>",
+		"escaped attrs":  "<a" + strings.Repeat(" b='&lt;'", 49) + ">",
 		"comment":        "<a>" + strings.Repeat("<!--", n),
 	}
 }
@@ -54,8 +60,8 @@ func bombs() map[string]string {
 // Whatever comes, reading it allocates four times the limit at most: kept bytes, the frame, scratch space, garbage.
 func TestMemory(t *testing.T) {
 	for name, bomb := range bombs() {
-		for _, l := range []Limits{preAuth, DefaultLimits} {
-			for _, size := range []int{len(bomb), 4096, 100} {
+		for _, l := range []Limits{preAuth, DefaultLimits, {Bytes: 64 << 10, Children: 2500, Skip: 1 << 30}} {
+			for _, size := range []int{len(bomb), 1000} {
 				d := openStream(t, l)
 				runtime.GC() // twice: pools keep what they hold over one
 				runtime.GC()

@@ -84,6 +84,7 @@ type progress struct {
 	cdata int // where the content of the open CDATA section begins; 0 for none
 
 	skipped  int // bytes of the element that were thrown away
+	escaped  int // namespace declarations that had to be unescaped
 	elements int
 	ntop     int // number of attributes of the top-level element
 	innerEnd int
@@ -143,14 +144,18 @@ func trim[T any](s []T, keep int) []T {
 	return s[:0]
 }
 
-// room returns b with room for n bytes more. It grows by doubling, which costs twice the final size at most, and not
-// beyond most unless it must.
+// room returns b with room for n bytes more. It grows by doubling, which costs twice the final size in all, to most in the
+// last step, and not beyond unless it must.
 func room(b []byte, n, most int) []byte {
 	need := len(b) + n
 	if need <= cap(b) {
 		return b
 	}
-	return append(make([]byte, 0, max(need, min(2*cap(b), most), 512)), b...)
+	grown := 2 * cap(b)
+	if 2*grown > most {
+		grown = most
+	}
+	return append(make([]byte, 0, max(need, min(grown, most), 512)), b...)
 }
 
 // rewind forgets what was read, but not the bytes kept.
@@ -529,6 +534,10 @@ func (s *scanner) addKid(at int, t *rawTag, ns span) {
 	s.kids = append(s.kids, kid{start: uint32(at), name: t.local, nameEnd: t.nameEnd, ns: ns})
 }
 
+// maxEscaped bounds the namespace declarations with references within one top-level element. Each costs memory beside the
+// kept bytes, and nobody needs many.
+const maxEscaped = 1000
+
 // declare puts the declarations of a tag in force (Namespaces in XML 1.0 §3).
 func (s *scanner) declare(data []byte, attrs []rawAttr) fault {
 	for i := range attrs {
@@ -539,6 +548,9 @@ func (s *scanner) declare(data []byte, attrs []rawAttr) fault {
 		b := binding{uri: span{a.val, a.valEnd}}
 		uri := data[a.val:a.valEnd]
 		if a.esc {
+			if s.escaped++; s.escaped > maxEscaped {
+				return faultEscaped
+			}
 			s.strs = append(s.strs, unescapeAttr(uri))
 			b.uri = span{uint32(len(s.strs) - 1), inStrs}
 			uri = []byte(s.strs[b.uri.off])

@@ -1,6 +1,9 @@
 package xmlstream
 
-import "unicode/utf8"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // top1 reads what stands at the top level of a stream or document, where data begins with no white space. It is called
 // again with more of the same data where it was short.
@@ -260,9 +263,16 @@ func newScope(h *Header) *scope {
 			}
 		}
 	}
-	c := &scope{name: h.Name, qname: h.Name.Local, def: h.DefaultNS, decls: h.Decls}
+	c := &scope{ // copies, since the header's strings share its memory
+		name:  Name{strings.Clone(h.Name.Space), strings.Clone(h.Name.Local)},
+		qname: strings.Clone(h.Name.Local),
+		def:   strings.Clone(h.DefaultNS),
+	}
 	if h.Prefix != "" {
 		c.qname = h.Prefix + ":" + h.Name.Local
+	}
+	for _, d := range h.Decls {
+		c.decls = append(c.decls, Decl{strings.Clone(d.Prefix), strings.Clone(d.URI)})
 	}
 	return c
 }
