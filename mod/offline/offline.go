@@ -48,7 +48,7 @@ const caughtUp = "offline.caughtup"
 
 const (
 	// pageMessages and pageBytes bound what a session gets at once, well below what may wait for it.
-	pageMessages = 500
+	pageMessages = 2000
 	pageBytes    = 512 << 10
 	// sweep is how often messages are looked for that are too old.
 	sweep = time.Hour
@@ -59,6 +59,8 @@ type offline struct {
 	c     *Config
 	store store
 	turns turns
+
+	promised promised
 }
 
 func newOffline(h mod.Host, cfg any) (*mod.Hooks, error) {
@@ -108,7 +110,7 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
 	}
 	wire := string(s.Append(nil, stanza.NSClient))
-	if messages >= o.c.Messages || bytes+len(wire) > o.c.Bytes {
+	if !o.promised.add(p.Account, len(wire), now, o.c.Messages-messages, o.c.Bytes-bytes) {
 		return nil, stanza.Err(stanza.ServiceUnavailable, "the recipient is offline and has no room for more messages") // XEP-0160#flow
 	}
 	p.Stored = true
@@ -120,6 +122,7 @@ func (o *offline) observe(ctx context.Context, p *mod.Pass, out mod.Outcome) {
 	if out != mod.Stored {
 		return
 	}
+	o.promised.kept(p.Account, o.h.Clock().Now())
 	for _, s := range o.h.Sessions(p.Account) {
 		if s.Presence() != nil && s.Priority() >= 0 {
 			o.deliver(ctx, s)
@@ -141,7 +144,7 @@ func (o *offline) available(ctx context.Context, s mod.Session, initial bool) {
 }
 
 // deliver hands the first page of stored messages to a session. Where there are more, it asks the client for a sign of
-// life before the next, so that the client's speed decides and not ours.
+// life before the next, so that the client's speed decides and not ours. Who does not answer waits for the timeout.
 func (o *offline) deliver(ctx context.Context, s mod.Session) {
 	more, err := o.page(ctx, s)
 	if err != nil {
@@ -151,8 +154,8 @@ func (o *offline) deliver(ctx context.Context, s mod.Session) {
 		return
 	}
 	ping := stanza.NewIQ(stanza.TypeGet, o.h.Domain(), s.JID(), xmlstream.El("urn:xmpp:ping", "ping"))
-	o.h.Ask(ctx, ping, func(answer *stanza.Stanza) {
-		if answer != nil && o.h.Session(s.JID()) == s {
+	o.h.Ask(ctx, ping, func(*stanza.Stanza) {
+		if o.h.Session(s.JID()) == s {
 			o.deliver(o.turns.context(ctx), s)
 		}
 	})
@@ -199,6 +202,7 @@ func (o *offline) expireLoop(ctx context.Context) {
 	tick := time.NewTicker(sweep)
 	defer tick.Stop()
 	for {
+		o.promised.sweep(o.h.Clock().Now())
 		if err := o.expire(ctx); err != nil && ctx.Err() == nil {
 			o.h.Log().Error("old messages not deleted", "error", err)
 		}

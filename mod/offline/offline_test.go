@@ -164,6 +164,54 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// The messages of a batch, of which none is written yet, count as well.
+func TestLimitsWithinBatch(t *testing.T) {
+	h := newHost(t, dbtest.SQLite(t), modtest.WithConfig(func(c *Config) { c.Messages = 3 }))
+	accept := func() int {
+		n := 0
+		for range 5 {
+			p := h.Pass(mod.In, modtest.Stanza(t, msg("1")))
+			if w, err := h.Hooks.Record[0].Func(h.Context(), p); err == nil && w != nil && p.Stored {
+				n++
+			}
+		}
+		return n
+	}
+	if n := accept(); n != 3 {
+		t.Errorf("%d are accepted of a batch, want 3", n)
+	}
+	if n := accept(); n != 0 {
+		t.Errorf("%d more are accepted", n)
+	}
+	h.Advance(forget) // the writes have failed
+	if n := accept(); n != 3 {
+		t.Errorf("%d are accepted after failed writes, want 3", n)
+	}
+}
+
+func TestPromised(t *testing.T) {
+	var p promised
+	a, now := modtest.Stanza(t, msg("")).To, modtest.Epoch
+	if !p.add(a, 60, now, 2, 100) || p.add(a, 60, now, 2, 100) || !p.add(a, 40, now, 2, 100) || p.add(a, 0, now, 2, 100) {
+		t.Error("messages or bytes are not counted")
+	}
+	p.kept(a, now)
+	if !p.add(a, 60, now, 2, 100) {
+		t.Error("there is no room for what was kept")
+	}
+	p.kept(a, now)
+	p.kept(a, now)
+	p.kept(a, now)
+	if len(p.m) != 0 {
+		t.Errorf("something is left: %v", p.m)
+	}
+	p.add(a, 1, now, 1, 1)
+	p.sweep(now.Add(forget))
+	if len(p.m) != 0 {
+		t.Errorf("something old is left: %v", p.m)
+	}
+}
+
 func TestDelayKept(t *testing.T) {
 	const earlier = "<delay xmlns='urn:xmpp:delay' from='montague.example' stamp='2002-09-10T23:08:25Z'/>"
 	h := newHost(t, dbtest.SQLite(t))
@@ -268,10 +316,13 @@ func TestPages(t *testing.T) {
 			send(t, h, strings.ReplaceAll(msg(strings.Repeat("x", 200_000)), "juliet@", "nurse@"))
 		}
 		dead := h.Online("nurse@localhost/hall", 0)
-		h.Asked()[0].Answer(nil)
+		q := h.Asked()[0]
+		h.Logout(dead)
+		q.Answer(nil)
 		if got := len(dead.Take()); got != 2 {
-			t.Errorf("a silent client got %d messages", got)
+			t.Errorf("a client that is gone got %d messages", got)
 		}
+		modtest.Expect(t, h.Online("nurse@localhost/hall", 0).Take()[0], "<message id='m'><body>{any}</body><delay xmlns='urn:xmpp:delay' from='localhost' stamp='{any}'>{any}</delay></message>")
 	})
 }
 
