@@ -123,6 +123,10 @@ func (t *tcp) loggedIn() error {
 func (t *tcp) readError(err error) error {
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() && !t.stream.bound.Load() {
+		// The deadline has passed: linger needs another, to wait until the client has been told.
+		if err := t.conn.SetReadDeadline(time.Now().Add(lingerTimeout)); err != nil {
+			return err
+		}
 		return stream.Err(stream.ConnectionTimeout, "the login took too long")
 	}
 	return err
