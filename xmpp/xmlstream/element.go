@@ -1,5 +1,12 @@
 // Package xmlstream owns XMPP's subset of XML (RFC 6120 §11): a strict streaming tokenizer with limits, an element
 // tree, and an append-writer that escapes everything. It knows XML, not stanzas.
+//
+// What it accepts is well formed by XML 1.0 (5th edition) and Namespaces in XML 1.0, in UTF-8, without comments,
+// processing instructions, DTDs and entities of one's own; everything else is refused with the stream error condition that
+// RFC 6120 §4.9.3 has for it. It repairs nothing: two readers that disagree are how stanzas are smuggled.
+//
+// A Decoder reads a stream in pieces, ParseFrame one element, both into Frames, which keep the wire form; Parse and the
+// methods of Frame make trees of Elements. All of them are one scanner.
 package xmlstream
 
 import (
