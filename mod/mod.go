@@ -80,6 +80,8 @@ type Host interface {
 	// Ask routes an iq of type get or set, and calls done once with the answer, or with nil after a timeout of 30
 	// seconds. An answer counts only where it comes from the address that was asked.
 	Ask(ctx context.Context, s *stanza.Stanza, done func(answer *stanza.Stanza))
+	// Refuses asks the Admit hooks about a stanza that was kept, as if it came now: nil, or why it may not go on.
+	Refuses(ctx context.Context, p *Pass) error
 
 	Accounts() Accounts
 	// Roster returns what the extension that provides the roster gives; never nil.

@@ -209,6 +209,15 @@ func (v *view) Session(full jid.JID) mod.Session {
 
 func (v *view) Route(ctx context.Context, s *stanza.Stanza) { v.o.Router.Route(ctx, s) }
 
+func (v *view) Refuses(ctx context.Context, p *mod.Pass) error {
+	for _, k := range v.Phases(p.Side, p.Stanza.Kind).Admit {
+		if err := k.H.Func(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (v *view) Ask(ctx context.Context, s *stanza.Stanza, done func(*stanza.Stanza)) {
 	v.asks.ask(ctx, s, done)
 }

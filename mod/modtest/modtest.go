@@ -75,6 +75,7 @@ type Host struct {
 	routed    []*stanza.Stanza
 	asked     []*Question
 	onAsk     func(*stanza.Stanza) *stanza.Stanza
+	refuses   func(*mod.Pass) error
 
 	work sync.WaitGroup
 }
@@ -229,6 +230,27 @@ func (h *Host) OnAsk(f func(*stanza.Stanza) *stanza.Stanza) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.onAsk = f
+}
+
+// Refuses asks the extension's own Admit hooks, and then the function given to OnRefuses.
+func (h *Host) Refuses(_ context.Context, p *mod.Pass) error {
+	if err := h.Admit(p); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	f := h.refuses
+	h.mu.Unlock()
+	if f != nil {
+		return f(p)
+	}
+	return nil
+}
+
+// OnRefuses lets f stand for the Admit hooks of other extensions.
+func (h *Host) OnRefuses(f func(*mod.Pass) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refuses = f
 }
 
 // SetDisco sets what Disco returns instead of what follows from the extension's own hooks.

@@ -171,10 +171,7 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 	}
 	last := int64(0)
 	for _, m := range list {
-		st, err := m.parse()
-		if err != nil {
-			o.h.Log().Error("a stored message cannot be read and is dropped", "id", m.id, "error", err)
-		} else if !s.Deliver(st) {
+		if st := o.take(ctx, account, m); st != nil && !s.Deliver(st) {
 			more = false
 			break
 		}
@@ -184,6 +181,21 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 		return false, nil
 	}
 	return more, o.h.DB().Write(ctx, func(tx mod.Tx) error { return o.store.deleteUpTo(ctx, tx, account, last) })
+}
+
+// take returns a stored message, or nil where it is not to be delivered: from somebody whom the user has blocked since
+// (XEP-0191#block), or damaged.
+func (o *offline) take(ctx context.Context, account jid.JID, m message) *stanza.Stanza {
+	s, err := m.parse()
+	if err != nil {
+		o.h.Log().Error("a stored message cannot be read and is dropped", "id", m.id, "error", err)
+		return nil
+	}
+	if err := o.h.Refuses(ctx, &mod.Pass{Stanza: s, Side: mod.In, Account: account}); err != nil {
+		o.h.Log().Debug("a stored message is refused by now", "id", m.id, "why", err)
+		return nil
+	}
+	return s
 }
 
 // never is the expiry of a message that is kept for ever.

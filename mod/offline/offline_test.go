@@ -341,6 +341,28 @@ func TestAccountRemoved(t *testing.T) {
 	})
 }
 
+// What was stored before its sender was blocked is not delivered after.
+func TestRefusedByNow(t *testing.T) {
+	h := newHost(t, dbtest.SQLite(t))
+	send(t, h, msg("1"))
+	send(t, h, strings.Replace(msg("2"), "romeo@", "nurse@", 1))
+	send(t, h, msg("3"))
+	h.OnRefuses(func(p *mod.Pass) error {
+		if p.Side != mod.In || p.Account.String() != "juliet@localhost" {
+			t.Errorf("asked about side %v of %s", p.Side, p.Account)
+		}
+		if p.Stanza.From.Local() == "nurse" {
+			return mod.Drop{Why: "blocked"}
+		}
+		return nil
+	})
+	modtest.ExpectAll(t, h.Online("juliet@localhost/balcony", 0).Take(), stored("1"), stored("3"))
+	h.OnRefuses(nil)
+	if got := h.Online("juliet@localhost/again", 0).Take(); len(got) != 0 {
+		t.Errorf("it comes later: %v", got)
+	}
+}
+
 func TestBrokenRow(t *testing.T) {
 	h := newHost(t, dbtest.SQLite(t))
 	send(t, h, msg("1"))
