@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -459,6 +460,42 @@ func TestUnknownUser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDowngradeProtection has the client check what it was offered (XEP-0474).
+func TestDowngradeProtection(t *testing.T) {
+	// The example of the XEP.
+	got := protect(sasl.SHA1, &sasl.ServerConfig{
+		Allowed: []string{sasl.ScramSHA1, sasl.ScramSHA1Plus}, Credentials: &Exchange{}, Encrypted: true,
+		Bindings: []sasl.ChannelBinding{{Type: sasl.TLSServerEndPoint, Data: []byte{1}}, {Type: sasl.TLSExporter, Data: []byte{1}}},
+	})
+	if got[0] != (sasl.Attribute{Name: 'h', Value: "G6k/rBLDqgOhRRaCuuatSDFkJ08="}) {
+		t.Errorf("the example gives %+v", got)
+	}
+	conn, _, _ := tlsPair(t, ownCA(t), nil, tls.VersionTLS13)
+	_, h := open(t, dbtest.SQLite(t), newClock())
+	must(t, h.Create(t.Context(), "juliet", "balcony"))
+	for _, m := range []string{sasl.ScramSHA1, sasl.ScramSHA256, sasl.ScramSHA512} {
+		for _, c := range []Conn{conn, plainConn("192.0.2.1")} {
+			names, types := h.Mechanisms(c), h.Bindings(c)
+			slices.Sort(names)
+			slices.Sort(types)
+			text := strings.Join(names, "\x1e")
+			if len(types) > 0 {
+				text += "\x1f" + strings.Join(types, "\x1e")
+			}
+			seen := false
+			_, err := login(t, h, c, m, sasl.ClientConfig{Username: "juliet", Password: "balcony", CheckFirst: func(_ sasl.Hash, as []sasl.Attribute) error {
+				f := map[string]crypto.Hash{sasl.ScramSHA1: crypto.SHA1, sasl.ScramSHA256: crypto.SHA256, sasl.ScramSHA512: crypto.SHA512}[m].New()
+				f.Write([]byte(text))
+				seen = len(as) == 1 && as[0].Name == 'h' && as[0].Value == base64.StdEncoding.EncodeToString(f.Sum(nil))
+				return nil
+			}})
+			if must(t, err); !seen {
+				t.Errorf("%s: the hash is wrong", m)
+			}
+		}
+	}
 }
 
 func TestAuthzid(t *testing.T) {

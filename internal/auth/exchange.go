@@ -3,11 +3,16 @@ package auth
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base32"
+	"encoding/base64"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +75,12 @@ func (h *Host) Mechanisms(c Conn) []string {
 
 // Bindings returns the types of channel binding that a stream has, for the stream feature of XEP-0440.
 func (h *Host) Bindings(c Conn) []string {
+	return bindingTypes(c.bindings())
+}
+
+func bindingTypes(bs []sasl.ChannelBinding) []string {
 	var types []string
-	for _, b := range c.bindings() {
+	for _, b := range bs {
 		types = append(types, b.Type)
 	}
 	return types
@@ -179,7 +188,36 @@ func (x *Exchange) config() *sasl.ServerConfig {
 		}
 		c.Allowed = append(c.Allowed, m)
 	}
+	if x.s.Downgrade {
+		c.FirstAttributes = func(hash sasl.Hash) []sasl.Attribute { return protect(hash, c) }
+	}
 	return c
+}
+
+// protect returns the attribute of SCRAM that lets the client check what it was offered (XEP-0474#hash): the hash of what
+// Mechanisms and Bindings have said.
+func protect(hash sasl.Hash, c *sasl.ServerConfig) []sasl.Attribute {
+	names := c.Mechanisms()
+	slices.Sort(names)
+	s := strings.Join(names, "\x1e")
+	if len(c.Bindings) > 0 {
+		types := bindingTypes(c.Bindings)
+		slices.Sort(types)
+		s += "\x1f" + strings.Join(types, "\x1e")
+	}
+	var sum []byte
+	switch hash {
+	case sasl.SHA1:
+		h := sha1.Sum([]byte(s))
+		sum = h[:]
+	case sasl.SHA256:
+		h := sha256.Sum256([]byte(s))
+		sum = h[:]
+	default:
+		h := sha512.Sum512([]byte(s))
+		sum = h[:]
+	}
+	return []sasl.Attribute{{Name: 'h', Value: base64.StdEncoding.EncodeToString(sum)}}
 }
 
 // prepare makes the localpart of a user name, and refuses what cannot be one.

@@ -143,6 +143,7 @@ type StreamLimits struct {
 type Auth struct {
 	Mechanisms    []string     `toml:"mechanisms" doc:"SASL mechanisms to offer; those that a connection does not allow are left out by themselves."`
 	SCRAMSHA1     bool         `toml:"scram_sha1" doc:"Offer SCRAM-SHA-1, the only one that many older clients know."`
+	Downgrade     bool         `toml:"downgrade_protection" doc:"Tell clients in SCRAM which mechanisms and channel bindings are offered, so that they notice when somebody in the middle has removed some (XEP-0474)."`
 	Plain         bool         `toml:"plain" doc:"Offer PLAIN. It shows the password to the server, and is offered under TLS only."`
 	Anonymous     bool         `toml:"anonymous" doc:"Offer ANONYMOUS: anybody may come in under a random temporary address."`
 	ClientCA      string       `toml:"client_ca" doc:"File with the certificates, in PEM, of the authorities whose client certificates are accepted for EXTERNAL (XEP-0178)."`
@@ -225,6 +226,7 @@ func Default() *Config {
 				"PLAIN", "ANONYMOUS",
 			},
 			SCRAMSHA1:     true,
+			Downgrade:     true,
 			Iterations:    100_000,
 			MinPassword:   8,
 			Attempts:      5,
