@@ -178,11 +178,18 @@ func TestFailureUndoesOnlyItself(t *testing.T) {
 			return nil
 		},
 	}
-	for name, fail := range fails {
-		for place := range 3 {
-			t.Run(fmt.Sprintf("%s at %d", name, place), func(t *testing.T) {
-				dbtest.EachURL(t, func(t *testing.T, url string) {
-					d := openPairs(t, url, one(&counter{}))
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		d := openPairs(t, url, one(&counter{}))
+		for name, fail := range fails {
+			for place := range 3 {
+				t.Run(fmt.Sprintf("%s at %d", name, place), func(t *testing.T) {
+					err := d.Write(ctx, func(tx mod.Tx) error {
+						_, err := tx.Exec(ctx, "DELETE FROM pair")
+						return err
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
 					put(t, d, "here", 0)
 					fns := []func(mod.Tx) error{
 						func(tx mod.Tx) error { return insert(ctx, tx, "a", 1) },
@@ -197,9 +204,9 @@ func TestFailureUndoesOnlyItself(t *testing.T) {
 					wantNames(t, d, "a", "b", "here")
 					put(t, d, "later", 3)
 				})
-			})
+			}
 		}
-	}
+	})
 }
 
 func TestKindsOfErrors(t *testing.T) {

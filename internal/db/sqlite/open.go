@@ -123,7 +123,7 @@ var (
 		"auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "fullfsync=1", "checkpoint_fullfsync=1",
 		"foreign_keys=1", "temp_store=MEMORY", "trusted_schema=0", "cell_size_check=1",
 	}
-	writerPragmas     = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-65536")
+	writerPragmas     = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-16384")
 	checkpointPragmas = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-64")
 	readerPragmas     = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "query_only=1", "cache_size=-4096")
 )
@@ -322,10 +322,21 @@ func (d *DB) Close() error {
 	errs := []error{d.readers.close(d.opts.Wait), d.check.c.close()}
 	w := d.writer.c
 	if d.Err() == nil {
-		_, err := w.exec("PRAGMA optimize")
-		errs = append(errs, err, checkpoint(w, "TRUNCATE"))
+		errs = append(errs, d.tidy(w))
 	}
 	d.closeErr = wrap("close", errors.Join(append(errs, w.close())...))
 	close(d.closed)
 	return d.closeErr
+}
+
+// tidy leaves a database that opens without recovery. On a full disk there is no room for that: the log stays, with
+// all that was acknowledged, and the next Open reads it.
+func (d *DB) tidy(w *conn) error {
+	_, err := w.exec("PRAGMA optimize")
+	err = wrap("close", errors.Join(err, checkpoint(w, "TRUNCATE")))
+	if errors.Is(err, mod.ErrFull) {
+		d.opts.Log.Warn("the write-ahead log was left beside the database: there is no room to move it", "err", err)
+		return nil
+	}
+	return err
 }
