@@ -8,15 +8,21 @@ import (
 
 // Rewritten is a query in PostgreSQL's form.
 type Rewritten struct {
-	Text string // with $1, $2 ... in place of each ?
-	N    int    // how many placeholders there are
+	Text  string // with $1, $2 ... in place of each ?
+	N     int    // how many placeholders there are
+	Reads bool   // it is sure to leave nothing to undo: a SELECT, but not SELECT INTO
+}
+
+func reads(query string) bool {
+	q := strings.TrimLeft(query, " \t\r\n")
+	return len(q) > 6 && strings.EqualFold(q[:6], "select") && !strings.Contains(strings.ToLower(q), "into")
 }
 
 // Rewrite replaces each ? by $1, $2 ... in order. What is inside of string literals ('..' and, with its backslashes,
 // E'..'), quoted identifiers ("..."), dollar quotes ($tag$..$tag$) and comments (-- and nested /* */) stays as it is.
 func Rewrite(query string) Rewritten {
 	if strings.IndexByte(query, '?') < 0 {
-		return Rewritten{Text: query}
+		return Rewritten{Text: query, Reads: reads(query)}
 	}
 	var b strings.Builder
 	b.Grow(len(query) + 16)
@@ -34,7 +40,7 @@ func Rewrite(query string) Rewritten {
 		from = i
 	}
 	b.WriteString(query[from:])
-	return Rewritten{Text: b.String(), N: n}
+	return Rewritten{Text: b.String(), N: n, Reads: reads(query)}
 }
 
 // skip returns the index after the token that starts at i.

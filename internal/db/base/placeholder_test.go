@@ -46,6 +46,18 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
+func TestReads(t *testing.T) {
+	for q, want := range map[string]bool{
+		"SELECT n FROM x": true, "\n\tselect n\nFROM x FOR UPDATE": true, "SELECT 1": true,
+		"SELECT n INTO y FROM x": false, "WITH y AS (DELETE FROM x) SELECT 1": false, "INSERT INTO x VALUES (?) RETURNING n": false,
+		"UPDATE x SET n = ?": false, "": false, "select": false,
+	} {
+		if got := Rewrite(q).Reads; got != want {
+			t.Errorf("%q only reads: %v, want %v", q, got, want)
+		}
+	}
+}
+
 // Whatever the pieces are, the placeholders between them are found and the pieces stay.
 func TestRewritePieces(t *testing.T) {
 	pieces := []string{"a", " = ", "'?'", "''", "'?''?'", `"?"`, "-- ?\n", "/* ? */", "$$?$$", "$t$?$$?$t$", "E'\\'?'", "(", ",", "\n"}

@@ -22,12 +22,22 @@ const (
 type Request struct {
 	fn    func(mod.Tx) error
 	state atomic.Int32
+	late  atomic.Bool // the caller would have left, had the function not been running
 	done  chan error
 	timer *time.Timer
 }
 
 // Start claims r for running. It returns false where the caller has given up, and r is to be forgotten.
-func (r *Request) Start() bool { return r.state.CompareAndSwap(queued, running) }
+func (r *Request) Start() bool {
+	if !r.state.CompareAndSwap(queued, running) {
+		return false
+	}
+	if r.late.Load() {
+		r.Finish(errLate)
+		return false
+	}
+	return true
+}
 
 // Park lets the caller of a started r give up again while the engine waits, for example for a connection. Start
 // follows before the function is run once more.
@@ -85,8 +95,12 @@ func NewQueue(n int, wait time.Duration) *Queue {
 	return q
 }
 
-// errWait is the cause where a request waited in vain.
-var errWait = errors.New("waited too long for a turn")
+var (
+	// errWait is the cause where a request waited in vain.
+	errWait = errors.New("waited too long for a turn")
+	// errLate is what Start answers a caller who has lost patience; finish tells it in the caller's terms.
+	errLate = errors.New("too late")
+)
 
 // Do queues fn and waits for the answer. It returns ctx.Err() only if fn has left no trace; once fn has begun, Do
 // waits for the outcome whatever happens to ctx.
@@ -97,6 +111,7 @@ func (q *Queue) Do(ctx context.Context, fn func(mod.Tx) error) error {
 	r := q.pool.Get().(*Request)
 	r.fn = fn
 	r.state.Store(queued)
+	r.late.Store(false)
 	r.timer.Reset(q.wait)
 	if err := q.send(ctx, r); err != nil {
 		return q.recycle(r, err)
@@ -117,24 +132,32 @@ func (q *Queue) Do(ctx context.Context, fn func(mod.Tx) error) error {
 	return q.finish(ctx, r)
 }
 
-// finish waits for a request that had begun when its caller lost patience. The engine may park it again.
+// finish waits for a request that had begun when its caller lost patience. If the engine parks it, that is the end of
+// it: when it would start again, or, if that takes long, when the tick says so.
 func (q *Queue) finish(ctx context.Context, r *Request) error {
+	r.late.Store(true)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case err := <-r.done:
+			if err == errLate {
+				err = gaveUp(ctx)
+			}
 			return q.recycle(r, err)
 		case <-tick.C:
-			if !r.state.CompareAndSwap(queued, left) {
-				continue
+			if r.state.CompareAndSwap(queued, left) {
+				return gaveUp(ctx)
 			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return Unavailable("write", errWait)
 		}
 	}
+}
+
+func gaveUp(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return Unavailable("write", errWait)
 }
 
 // recycle is called only for requests that no engine knows any more: those that were left may still be in the channel.

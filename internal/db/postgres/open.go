@@ -74,7 +74,7 @@ func Open(ctx context.Context, u string, o base.Options) (*DB, error) {
 	wc := pc.ConnConfig.Copy()
 	for _, c := range []*pgx.ConnConfig{pc.ConnConfig, wc} {
 		if c.ConnectTimeout == 0 {
-			c.ConnectTimeout = o.Wait
+			c.ConnectTimeout = max(o.Wait, 5*time.Second)
 		}
 		setDefault(c.RuntimeParams, "application_name", "sabir")
 		setDefault(c.RuntimeParams, "statement_timeout", millis(o.StatementTimeout))

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -115,16 +114,10 @@ func (x *tx) ready(ctx context.Context, query string, args []any) (base.Rewritte
 		x.err = err
 		return q, nil, err
 	}
-	if !onlyReads(query) {
+	if !q.Reads {
 		x.dirty = true
 	}
 	return q, args, nil
-}
-
-// onlyReads tells whether a query leaves nothing to undo. One that is not sure to do so counts as writing.
-func onlyReads(query string) bool {
-	q := strings.TrimLeft(query, " \t\r\n")
-	return len(q) > 6 && strings.EqualFold(q[:6], "select") && !strings.Contains(strings.ToLower(q), " for ")
 }
 
 // send runs a statement after its prelude, in one round trip, and hands its answer to take.

@@ -124,6 +124,10 @@ func (w *writer) batch(ps []*part) {
 			exclusive = true
 		case lost:
 			w.hangUp()
+			if errors.Is(err, errSlow) {
+				answer(ps, base.Unavailable("write", err))
+				return
+			}
 		}
 		if try >= tries {
 			answer(ps, base.Unavailable("write", err))
@@ -166,7 +170,7 @@ func (w *writer) connect() bool {
 		if w.d.quit.Err() != nil {
 			return false
 		}
-		ctx, cancel := context.WithTimeout(w.d.quit, w.d.opts.Wait)
+		ctx, cancel := context.WithTimeout(w.d.quit, w.d.config.ConnectTimeout)
 		c, err := pgx.ConnectConfig(ctx, w.d.config)
 		cancel()
 		if err == nil {
