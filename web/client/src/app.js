@@ -51,6 +51,30 @@ function defineOwnLook(config) {
     });
 }
 
+/**
+ * What converse leaves undone.
+ *
+ * COMPAT converse.js 14.0.0, 2026-11:
+ * - Its dialog that accepts a request for one's presence means to ask for the other's in return, but calls the contact's
+ *   method for listening to events, without arguments. The contact would stay "pending" on this side for ever.
+ * - The end of a session that is not kept, a failed login among them, takes away the box that the login form is in, and an
+ *   empty page stays.
+ */
+const mend = {
+    dependencies: ['converse-roster', 'converse-controlbox'],
+    initialize() {
+        const { api, exports, state } = this._converse;
+        const contact = exports.RosterContact.prototype;
+        const listen = contact.subscribe;
+        contact.subscribe = function (...args) {
+            return args.length > 0 ? listen.apply(this, args) : this.subscribeToPresence();
+        };
+        api.listen.on('disconnected', () => {
+            if (!state.chatboxes.get('controlbox')) state.chatboxes.add(new exports.ControlBox({ id: 'controlbox' }));
+        });
+    },
+};
+
 /** The WebSocket's URL: what the server names, relative to this page. */
 function websocketURL(path) {
     const url = new URL(path, location.href);
@@ -108,6 +132,7 @@ function settings(config) {
         allowed_audio_domains: hosts,
         allowed_video_domains: hosts,
 
+        whitelisted_plugins: ['sabir-mend'],
         notification_icon: '/logo.svg',
         loglevel: 'warn',
     };
@@ -143,6 +168,7 @@ async function start() {
     document.title = `Sabir · ${config.domain}`;
     defineOwnLook(config);
     const { default: converse } = await import(`${assets}converse.min.js`);
+    converse.plugins.add('sabir-mend', mend);
     await converse.initialize(settings(config));
     document.getElementById('starting').remove();
 }
