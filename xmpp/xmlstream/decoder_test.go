@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -402,6 +403,45 @@ func TestDeclaration(t *testing.T) {
 			events, err := read(t, NewDecoder(Limits{}), pieces...)
 			if condition(err) != want || len(events) == 0 && want == "" {
 				t.Errorf("%q: %q, %v, should be %q", in, events, err, want)
+			}
+		}
+	}
+}
+
+// wideRun goes as far as UTF-8 and XML allow, for every sequence of three bytes, and of four at the edges.
+func TestWideRun(t *testing.T) {
+	check := func(p []byte) {
+		end, f := wideRun(p, 0)
+		want, i := okay, 0
+		for i < len(p) && p[i] >= utf8.RuneSelf {
+			r, n := utf8.DecodeRune(p[i:])
+			if r == utf8.RuneError && n == 1 {
+				if want = faultUTF8; !utf8.FullRune(p[i:]) {
+					want = short
+				}
+				break
+			}
+			if !isChar(r) {
+				want = faultChar
+				break
+			}
+			i += n
+		}
+		if end != i || f != want {
+			t.Fatalf("%x: %d %d, should be %d %d", p, end, f, i, want)
+		}
+	}
+	for n := range 1 << 23 {
+		check([]byte{byte(0x80 | n>>16), byte(n >> 8), byte(n)})
+	}
+	edges := []byte{0x00, 'x', 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBE, 0xBF, 0xC0, 0xE1, 0xFF}
+	for lead := 0xEE; lead < 0x100; lead++ {
+		for _, b := range edges {
+			for _, c := range edges {
+				for _, e := range edges {
+					check([]byte{byte(lead), b, c, e})
+					check([]byte{0xC3, 0xA9, byte(lead), b, c, e, 'x'})
+				}
 			}
 		}
 	}

@@ -89,7 +89,8 @@ func TestFrameRewrittenLimits(t *testing.T) {
 	l := Limits{Bytes: 400, Attrs: 5}
 	for _, c := range []struct{ in, want string }{
 		{"<a><p:b/></a>", ""},
-		{"<a><p:b/>" + strings.Repeat("x", 200) + "</a>", PolicyViolation},
+		{"<a><p:b/>" + strings.Repeat("x", 400-len("<a xmlns:p=''><p:b/></a>")-len(uri)) + "</a>", ""},
+		{"<a><p:b/>" + strings.Repeat("x", 401-len("<a xmlns:p=''><p:b/></a>")-len(uri)) + "</a>", PolicyViolation},
 		{"<a b='' c='' d='' e='' f=''/>", ""},
 		{"<a b='' c='' d='' e='' p:f=''/>", PolicyViolation},
 		{"<a><![CDATA[" + strings.Repeat("&", 70) + "]]></a>", ""},
