@@ -524,3 +524,123 @@ func TestOrder(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// A function can tell why its statement failed and answer in its own words, on both engines.
+func TestErrorInFunction(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		ctx := t.Context()
+		d := openPairs(t, url, one(&counter{}))
+		put(t, d, "here", 1)
+		add := func(name string) func(tx mod.Tx) error {
+			return func(tx mod.Tx) error {
+				err := insert(ctx, tx, name, 1)
+				if errors.Is(err, db.ErrConstraint) {
+					return errRefused
+				}
+				return err
+			}
+		}
+		errs := together(t, d, add("a"), add("here"), add("b"), add("a"))
+		for i, want := range []error{nil, errRefused, nil, errRefused} {
+			if !errors.Is(errs[i], want) {
+				t.Errorf("Write %d: %v, want %v", i, errs[i], want)
+			}
+		}
+		wantNames(t, d, "a", "b", "here")
+	})
+}
+
+// What an Exec was given is what is written, whatever happens to the buffers afterwards, and many fit in one Write.
+func TestManyStatements(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		ctx := t.Context()
+		dbtest.Migrate(t, d, "pair", pairs)
+		dbtest.Migrate(t, d, "value", values)
+		const n = 1000
+		err := d.Write(ctx, func(tx mod.Tx) error {
+			buf := make([]byte, 4)
+			p := new(int64)
+			var last mod.Result
+			for i := range n {
+				copy(buf, fmt.Sprintf("%04d", i))
+				*p = int64(i)
+				var err error
+				if last, err = tx.Exec(ctx, "INSERT INTO value (i, b) VALUES (?, ?)", p, buf); err != nil {
+					return err
+				}
+			}
+			if got, err := last.RowsAffected(); err != nil || got != 1 {
+				return fmt.Errorf("the last statement affected %d rows: %w", got, err)
+			}
+			res, err := tx.Exec(ctx, "UPDATE value SET f = 0.5 WHERE i < ?", n/2)
+			if err != nil {
+				return err
+			}
+			if got, err := res.RowsAffected(); err != nil || got != n/2 {
+				return fmt.Errorf("the update affected %d rows: %w", got, err)
+			}
+			_, err = tx.Exec(ctx, "DELETE FROM value WHERE i = ?", n-1)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := d.Query(ctx, "SELECT i, b FROM value ORDER BY i")
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := 0
+		for ; rows.Next(); i++ {
+			var got int
+			var b []byte
+			if err := rows.Scan(&got, &b); err != nil || got != i || string(b) != fmt.Sprintf("%04d", i) {
+				t.Fatalf("row %d is %d %q, %v", i, got, b, err)
+			}
+		}
+		if err := rows.Err(); err != nil || i != n-1 {
+			t.Errorf("%d rows, %v; want %d", i, err, n-1)
+		}
+	})
+}
+
+// A function that fails after others and after its own reads and writes takes back what is its own, and no more.
+func TestFailureAfterReads(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		ctx := t.Context()
+		d := openPairs(t, url, one(&counter{}))
+		add := func(name string) func(tx mod.Tx) error {
+			return func(tx mod.Tx) error { return insert(ctx, tx, name, 1) }
+		}
+		seen := -1
+		fail := func(read, write bool) func(tx mod.Tx) error {
+			return func(tx mod.Tx) error {
+				if write {
+					if err := insert(ctx, tx, "bad", 1); err != nil {
+						return err
+					}
+				}
+				if read {
+					if err := tx.QueryRow(ctx, "SELECT count(*) FROM pair WHERE name <> 'bad'").Scan(&seen); err != nil {
+						return err
+					}
+				}
+				if write {
+					if err := insert(ctx, tx, "worse", 1); err != nil {
+						return err
+					}
+				}
+				return errRefused
+			}
+		}
+		errs := together(t, d, add("a"), fail(true, false), add("b"), fail(false, true), add("c"), fail(true, true), add("d"))
+		for i, err := range errs {
+			if want := i%2 == 1; errors.Is(err, errRefused) != want || (err != nil) != want {
+				t.Errorf("Write %d: %v", i, err)
+			}
+		}
+		if seen != 3 {
+			t.Errorf("the last failure saw %d rows of its neighbours, want 3", seen)
+		}
+		wantNames(t, d, "a", "b", "c", "d")
+	})
+}

@@ -79,7 +79,8 @@ type Options struct {
 
 	// Readers bounds the connections for reads. Default 8.
 	Readers int
-	// Writers bounds the connections for group commits on PostgreSQL. Default 4. SQLite has always one.
+	// Writers is how many connections run group commits on PostgreSQL. Default 2: one fills its batch while the other
+	// waits for the disk, and more of them make smaller batches. SQLite has always one.
 	Writers int
 	// MaxBatch bounds the Writes that share a commit. Default 256 on SQLite, 64 on PostgreSQL.
 	MaxBatch int
@@ -104,7 +105,7 @@ func (o Options) WithDefaults(maxBatch int) Options {
 		o.CrashPoint = func(string) {}
 	}
 	setInt(&o.Readers, 8)
-	setInt(&o.Writers, 4)
+	setInt(&o.Writers, 2)
 	setInt(&o.MaxBatch, maxBatch)
 	setDuration(&o.BatchTime, 5*time.Millisecond)
 	setDuration(&o.Wait, 5*time.Second)

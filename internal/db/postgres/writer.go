@@ -26,7 +26,7 @@ type verdict int
 
 const (
 	committed verdict = iota // or refused for good: the parts have their errors
-	torn                     // one failed after others had written, and there was no savepoint
+	torn                     // a statement failed in a hopeful attempt
 	mixed                    // one failed, and it cannot be told which, or not be undone alone
 	conflict                 // with a transaction elsewhere
 	lost                     // the connection, before COMMIT: nothing was kept
@@ -99,7 +99,7 @@ func (w *writer) collect(r *base.Request) []*part {
 
 // batch runs ps in one transaction, and again in other ways as long as that helps.
 func (w *writer) batch(ps []*part) {
-	savepoints, exclusive := false, false
+	careful, exclusive := false, false
 	for try := 1; ; try++ {
 		if w.c == nil && !w.connect() {
 			for _, p := range ps {
@@ -107,13 +107,13 @@ func (w *writer) batch(ps []*part) {
 			}
 			return
 		}
-		v, err := w.locked(exclusive, &ps, savepoints)
+		v, err := w.locked(exclusive, &ps, careful)
 		switch v {
 		case committed:
 			answer(ps, err)
 			return
 		case torn:
-			savepoints = true
+			careful = true
 		case mixed:
 			for _, p := range ps {
 				p.r.Park()
@@ -194,7 +194,7 @@ func (w *writer) hangUp() {
 }
 
 // locked runs one attempt beside others, or alone in this process.
-func (w *writer) locked(exclusive bool, ps *[]*part, savepoints bool) (verdict, error) {
+func (w *writer) locked(exclusive bool, ps *[]*part, careful bool) (verdict, error) {
 	if exclusive {
 		w.d.serial.Lock()
 		defer w.d.serial.Unlock()
@@ -202,14 +202,14 @@ func (w *writer) locked(exclusive bool, ps *[]*part, savepoints bool) (verdict, 
 		w.d.serial.RLock()
 		defer w.d.serial.RUnlock()
 	}
-	return w.attempt(ps, savepoints)
+	return w.attempt(ps, careful)
 }
 
 // attempt runs the batch once. Those whose caller has left are taken out of ps. The error is that of the whole batch.
-func (w *writer) attempt(ps *[]*part, savepoints bool) (verdict, error) {
+func (w *writer) attempt(ps *[]*part, careful bool) (verdict, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*w.d.opts.StatementTimeout+grace)
 	defer cancel()
-	t := &transaction{w: w, ctx: ctx, savepoints: savepoints}
+	t := &transaction{w: w, ctx: ctx, careful: careful}
 	begin := time.Now()
 	here := (*ps)[:0:0]
 	for i, p := range *ps {
@@ -231,6 +231,9 @@ func (w *writer) attempt(ps *[]*part, savepoints bool) (verdict, error) {
 	*ps = here
 	if d := time.Since(begin); d > slowBatch {
 		w.d.opts.Log.Warn("the functions of a Write or the statements in it are slow", "time", d, "writes", len(here))
+	}
+	if err := t.flush(); err != nil {
+		return w.undo(t.judge(err))
 	}
 	if !t.began {
 		return committed, nil
