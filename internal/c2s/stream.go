@@ -239,7 +239,7 @@ func (c *clientStream) stanza(f *xmlstream.Frame) error {
 		return unknown(f)
 	}
 	me := c.session.Load()
-	if !s.From.IsZero() && s.From != me.JID() && s.From != me.JID().Bare() {
+	if s.From != me.JID() && s.From != me.JID().Bare() && (!s.From.IsZero() || f.Attr("from") != "") {
 		return stream.Err(stream.InvalidFrom, "")
 	}
 	s.From = me.JID()
