@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +38,8 @@ type problem struct {
 }
 
 // Handler serves the commands of a registry over HTTP: POST /commands/NAME, in which the words of the name are joined by a point,
-// with a JSON object of arguments, answers 200 with the result; GET /commands lists them. Who has the token may do everything.
+// with a JSON object of arguments, answers 200 with the result; GET /commands lists them; GET /debug/pprof/ has the profiles of the process.
+// Who has the token may do everything.
 func Handler(r *Registry, b Backend, token string, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /commands", func(w http.ResponseWriter, _ *http.Request) {
@@ -66,6 +68,10 @@ func Handler(r *Registry, b Backend, token string, log *slog.Logger) http.Handle
 		}
 		answer(w, log, http.StatusOK, result)
 	})
+	// Profiles of the running process, for go tool pprof.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return guard(token, mux)
 }
 

@@ -100,6 +100,9 @@ func (c *clientStream) newSession(full jid.JID) *session.Session {
 	if c.t.framed() {
 		o.NS = stanza.NSClient
 	}
+	if t, ok := c.t.(*tcp); ok {
+		o.Try = t.conn.TryWrite
+	}
 	me := session.New(full, session.NewQueue(o), c.srv.o.Clock.Now(), func(condition, text string) {
 		var e *stream.Error
 		if condition != "" {

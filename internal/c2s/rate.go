@@ -14,9 +14,10 @@ const (
 // (RFC 6120 §13.12; Openfire CVE-2008-1728). It ends with the stream at the latest, as a write does that takes too long.
 func (c *clientStream) yield() {
 	s := c.session.Load()
-	if s == nil {
+	if s == nil || s.Queue.Bytes() <= c.srv.limits().QueueBytes/backlogShare {
 		return
 	}
+	c.flush() // or what waits is not even on its way
 	for s.Queue.Bytes() > c.srv.limits().QueueBytes/backlogShare && !c.ended.Load() {
 		time.Sleep(backlogEvery)
 	}

@@ -132,14 +132,22 @@ func (t *tcp) readError(err error) error {
 	return err
 }
 
-// drain handles all that can be read now, as one batch, with a borrowed buffer.
+// maxBatch is about how many bytes of stanzas wait for one commit.
+const maxBatch = 256 << 10
+
+// drain handles all that can be read now, as one batch or as several of bounded size, with a borrowed buffer.
 func (t *tcp) drain() error {
 	buf := readBuffers.Get().(*[readBuffer]byte)
 	defer readBuffers.Put(buf)
 	defer t.stream.flush()
+	batch := 0
 	for {
 		n, err := t.conn.Read(buf[:])
 		if n > 0 {
+			if batch += n; batch > maxBatch {
+				t.stream.flush()
+				batch = n
+			}
 			now := time.Now()
 			t.stream.touch(now)
 			t.dec.Feed(buf[:n])
@@ -205,7 +213,9 @@ func (t *tcp) handle() error {
 // upgrade does the handshake that <proceed/> has promised (RFC 6120 §5.4.3).
 func (t *tcp) upgrade() error {
 	t.want = false
-	if t.dec.Buffered() > 0 || t.conn.Pending() {
+	// COMPAT go-xmpp 2022 (go-sendxmpp of Debian 12), 2026-11: it sends a newline behind <starttls/>, against RFC 6120 §5.3.3.
+	// Next drops white space; anything else stays or is an event.
+	if _, err := t.dec.Next(); !errors.Is(err, xmlstream.ErrMore) || t.dec.Buffered() > 0 || t.conn.Pending() {
 		// What came before the handshake could have been put in by anybody (CVE-2011-0411).
 		t.close()
 		return errors.New("data before the TLS handshake")

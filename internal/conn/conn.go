@@ -15,6 +15,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -38,11 +39,11 @@ var ErrAgain net.Error = errAgain{}
 type Conn struct {
 	raw *raw
 	tls *tls.Conn // nil before TLS
-	// write bounds one Write.
-	write time.Duration
+	// fresh: there was a handshake and no Wait since.
+	fresh bool
 }
 
-// New takes a connection over. writeTimeout bounds each Write.
+// New takes a connection over. writeTimeout bounds how long a write waits for the peer.
 func New(c net.Conn, writeTimeout time.Duration) (*Conn, error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -52,9 +53,9 @@ func New(c net.Conn, writeTimeout time.Duration) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &raw{Conn: c, rc: rc}
-	r.try = r.read
-	return &Conn{raw: r, write: writeTimeout}, nil
+	r := &raw{Conn: c, rc: rc, timeout: writeTimeout}
+	r.try, r.put = r.read, r.writeOnce
+	return &Conn{raw: r}, nil
 }
 
 // Read returns what can be read now, or ErrAgain.
@@ -66,17 +67,38 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 // Wait blocks until something can be read, the connection fails, or the read deadline passes.
-func (c *Conn) Wait() error { return c.raw.wait() }
+func (c *Conn) Wait() error {
+	if c.fresh {
+		// What came together with the end of the handshake lies within the tls.Conn already.
+		c.fresh = false
+		return nil
+	}
+	return c.raw.wait()
+}
 
-// Write writes p whole or fails.
+// Write writes p whole, behind what TryWrite has left, or fails. It may wait for the peer as long as the write timeout.
+// With nothing in p it writes what was left.
 func (c *Conn) Write(p []byte) (int, error) {
-	if err := c.raw.SetWriteDeadline(time.Now().Add(c.write)); err != nil {
+	if err := c.raw.flush(); err != nil || len(p) == 0 {
 		return 0, err
 	}
 	if c.tls != nil {
 		return c.tls.Write(p)
 	}
 	return c.raw.Write(p)
+}
+
+// TryWrite takes p whole, or fails, without waiting for the peer. Where left is true a part of it is kept: the next call
+// must be to Write, which may wait.
+func (c *Conn) TryWrite(p []byte) (left bool, err error) {
+	c.raw.lazy.Store(true)
+	if c.tls != nil {
+		_, err = c.tls.Write(p)
+	} else {
+		_, err = c.raw.Write(p)
+	}
+	c.raw.lazy.Store(false)
+	return c.raw.left(), err
 }
 
 // SetReadDeadline bounds Wait. A zero time lifts the bound.
@@ -121,7 +143,7 @@ func (c *Conn) Handshake(ctx context.Context, cfg *tls.Config, timeout time.Dura
 	if err != nil {
 		return err
 	}
-	c.tls = t
+	c.tls, c.fresh = t, true
 	return c.raw.SetDeadline(time.Time{})
 }
 
@@ -145,6 +167,98 @@ type raw struct {
 	r, n int
 	more bool // the last read filled the buffer: there may be more
 	err  error
+
+	// Writes come from one goroutine at a time, but for what crypto/tls itself answers while it reads.
+	timeout time.Duration
+	lazy    atomic.Bool // within TryWrite
+	wmu     sync.Mutex
+	rest    []byte                // what TryWrite has left
+	put     func(fd uintptr) bool // writeOnce, kept likewise
+	out     []byte                // for writeOnce
+	written int
+	werr    error
+}
+
+// Write takes p whole or fails. Within TryWrite it does not wait.
+func (r *raw) Write(p []byte) (int, error) {
+	r.wmu.Lock()
+	defer r.wmu.Unlock()
+	n := 0
+	if len(r.rest) == 0 {
+		var err error
+		if n, err = r.writeNow(p); err != nil || n == len(p) {
+			return n, err
+		}
+	}
+	if r.lazy.Load() {
+		r.rest = append(r.rest, p[n:]...)
+		return len(p), nil
+	}
+	if err := r.writeSlow(p[n:]); err != nil {
+		return n, err
+	}
+	return len(p), nil
+}
+
+// writeNow writes what the socket takes at once.
+func (r *raw) writeNow(p []byte) (int, error) {
+	r.out, r.written, r.werr = p, 0, nil
+	err := r.rc.Write(r.put)
+	r.out = nil
+	if err == nil {
+		err = r.werr
+	}
+	return r.written, err
+}
+
+// writeOnce never asks to be called again: a full socket is no reason to wait here.
+func (r *raw) writeOnce(fd uintptr) bool {
+	for len(r.out) > r.written {
+		n, err := syscall.Write(int(fd), r.out[r.written:])
+		switch {
+		case err == syscall.EINTR:
+		case err == syscall.EAGAIN:
+			return true
+		case err != nil:
+			r.werr = err
+			return true
+		default:
+			r.written += n
+		}
+	}
+	return true
+}
+
+// writeSlow writes what was left and p, and waits for the peer.
+func (r *raw) writeSlow(p []byte) error {
+	if err := r.SetWriteDeadline(time.Now().Add(r.timeout)); err != nil {
+		return err
+	}
+	for _, b := range [][]byte{r.rest, p} {
+		if len(b) == 0 {
+			continue
+		}
+		if _, err := r.Conn.Write(b); err != nil {
+			return err
+		}
+	}
+	r.rest = nil
+	return r.SetWriteDeadline(time.Time{})
+}
+
+func (r *raw) flush() error {
+	r.wmu.Lock()
+	defer r.wmu.Unlock()
+	if len(r.rest) == 0 {
+		return nil
+	}
+	return r.writeSlow(nil)
+}
+
+func (r *raw) left() bool {
+	r.wmu.Lock()
+	defer r.wmu.Unlock()
+	return len(r.rest) > 0
 }
 
 // Read hands out what wait has read. It blocks only during a handshake.

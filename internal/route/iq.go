@@ -84,7 +84,7 @@ func (b *Batch) iqToSession(ctx context.Context, h *host.Host, s *stanza.Stanza)
 	if t != nil && s.Request() && !b.mayAsk(ctx, h, s, t) {
 		t = nil
 	}
-	if t != nil && t.Deliver(s) {
+	if t != nil && b.queue(t, s) {
 		b.r.o.Count(stanza.IQ, mod.Delivered)
 		return
 	}
@@ -132,6 +132,7 @@ func (b *Batch) request(ctx context.Context, h *host.Host, s *stanza.Stanza, at 
 		ctx, cancel := context.WithTimeout(context.Background(), slowTimeout)
 		defer cancel()
 		w := &Batch{r: b.r, s: b.s}
+		defer w.start()
 		defer func() {
 			if v := recover(); v != nil {
 				w.recovered(ctx, s, v)

@@ -171,6 +171,7 @@ func (b *Batch) record(ctx context.Context, h *host.Host, p *mod.Pass, j *journe
 // Flush commits what the waiting messages must record, in one transaction, and delivers them in order. A message whose
 // write fails is answered with an error and reaches nobody.
 func (b *Batch) Flush(ctx context.Context) {
+	defer b.start()
 	if len(b.j) == 0 {
 		return
 	}
@@ -270,7 +271,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 	taken := false
 	for _, t := range j.in.Targets {
-		if t.(*session.Session).Deliver(j.in.Stanza) {
+		if b.queue(t.(*session.Session), j.in.Stanza) {
 			taken = true
 		}
 	}
@@ -302,6 +303,7 @@ func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza) {
 		return
 	}
 	b := &Batch{r: r}
+	defer b.start()
 	there := r.o.Directory.Sessions(to.Bare())
 	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
 	var f fate

@@ -92,6 +92,8 @@ type Batch struct {
 	s   *session.Session // nil for the server itself
 	j   []journey
 	ext string // the extension that is running, for recovered
+	// started are the sessions whose queues wait for Start.
+	started []*session.Session
 }
 
 // NewBatch returns a batch for the stanzas of a session.
@@ -166,7 +168,7 @@ func (r *Router) stanzaError(extension string, err error) *stanza.Error {
 // belong to a stanza that has passed them.
 func (b *Batch) answer(ctx context.Context, s *stanza.Stanza) {
 	if b.s != nil && s.To == b.s.JID() {
-		b.s.Send(s)
+		b.queue(b.s, s)
 		return
 	}
 	if s.To.IsZero() {
@@ -188,6 +190,31 @@ func (b *Batch) answer(ctx context.Context, s *stanza.Stanza) {
 	case s.Kind == stanza.Presence:
 		b.presenceIn(ctx, h, s)
 	}
+}
+
+// maxInline is how many sessions the goroutine of a batch writes to itself. Beyond, others share the work.
+const maxInline = 8
+
+// queue gives a stanza to a session, which begins to write at the end of the batch.
+func (b *Batch) queue(t *session.Session, s *stanza.Stanza) bool {
+	taken, start := t.DeliverLater(s)
+	if start {
+		b.started = append(b.started, t)
+	}
+	return taken
+}
+
+// start lets the sessions write to which the batch has queued.
+func (b *Batch) start() {
+	for i, t := range b.started {
+		if len(b.started) > maxInline {
+			go t.Queue.Start()
+		} else {
+			t.Queue.Start()
+		}
+		b.started[i] = nil
+	}
+	b.started = b.started[:0]
 }
 
 // admit asks the Admit hooks. It returns false where the stanza's way ends.

@@ -11,8 +11,9 @@ import (
 // something to write, and only then.
 type Queue struct {
 	write func(b []byte) error // blocks; its error ends the queue
-	ns    string               // the xmlns on each stanza, with WebSocket framing
-	each  bool                 // one write for each item, with WebSocket framing
+	try   func(b []byte) (left bool, err error)
+	ns    string // the xmlns on each stanza, with WebSocket framing
+	each  bool   // one write for each item, with WebSocket framing
 	limit int
 	full  func()        // called once, on overflow
 	done  func()        // called once, by the writer, after Finish's last bytes or an error
@@ -45,8 +46,11 @@ type item struct {
 
 // QueueOptions tell where a Queue writes to.
 type QueueOptions struct {
-	// Write writes b whole or fails. It has its own deadline.
+	// Write writes b whole, behind what Try has left, or fails. It has its own deadline.
 	Write func(b []byte) error
+	// Try, where it is not nil, takes b whole without waiting for the peer, or fails. Where left is true the next call is
+	// to Write, which may be without bytes.
+	Try func(b []byte) (left bool, err error)
 	// NS is written as xmlns on each stanza, and each is written alone, as WebSocket framing asks (RFC 7395 §3.3.3).
 	NS string
 	// Limit is the number of bytes that may wait.
@@ -64,40 +68,100 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Gauge == nil {
 		o.Gauge = new(atomic.Int64)
 	}
-	return &Queue{write: o.Write, ns: o.NS, each: o.NS != "", limit: o.Limit, full: o.Full, done: o.Done, gauge: o.Gauge}
+	return &Queue{write: o.Write, try: o.Try, ns: o.NS, each: o.NS != "", limit: o.Limit, full: o.Full, done: o.Done, gauge: o.Gauge}
 }
 
 // Put queues a stanza for the recipient to. It returns false where the queue has ended or is full; the first time that
 // it is full it ends.
 func (q *Queue) Put(s *stanza.Stanza, to string) bool {
+	taken, start := q.PutLater(s, to)
+	if start {
+		go q.run(nil, nil)
+	}
+	return taken
+}
+
+// PutLater is Put, but where start is true nothing is written until the caller calls Start, which it owes soon.
+func (q *Queue) PutLater(s *stanza.Stanza, to string) (taken, start bool) {
 	return q.put(item{s: s, to: to, size: s.Wire().Size() + len(to)})
 }
 
 // PutRaw queues bytes that are no stanza.
-func (q *Queue) PutRaw(b string) bool { return q.put(item{raw: b, size: len(b)}) }
+func (q *Queue) PutRaw(b string) bool {
+	taken, start := q.put(item{raw: b, size: len(b)})
+	if start {
+		go q.run(nil, nil)
+	}
+	return taken
+}
 
-func (q *Queue) put(it item) bool {
+func (q *Queue) put(it item) (taken, start bool) {
 	q.mu.Lock()
 	if q.state != queueOpen {
 		q.mu.Unlock()
-		return false
+		return false, false
 	}
 	if q.bytes+it.size > q.limit && q.bytes > 0 {
 		q.state = queueEnding
 		q.mu.Unlock()
 		q.full()
-		return false
+		return false, false
 	}
 	q.bytes += it.size
 	q.gauge.Add(int64(it.size))
 	q.items = append(q.items, it)
-	start := !q.writing
+	start = !q.writing
 	q.writing = true
 	q.mu.Unlock()
-	if start {
-		go q.run()
+	return true, start
+}
+
+// Start begins to write after PutLater. It writes on the caller's goroutine what the socket takes at once, which spares
+// waking another one for each message of a quiet session, and leaves the rest to a goroutine.
+func (q *Queue) Start() {
+	if q.try == nil {
+		go q.run(nil, nil)
+		return
 	}
-	return true
+	buf := buffers.Get().(*[]byte)
+	defer putBuffer(buf)
+	for {
+		batch, last, ok := q.take()
+		if !ok {
+			return
+		}
+		n, b := q.encode((*buf)[:0], batch)
+		*buf = b
+		left := false
+		if n > 0 {
+			var err error
+			if left, err = q.try(b); err != nil {
+				go q.fail(batch) // what that sets off is not the caller's
+				return
+			}
+			q.written(batch[:n])
+		}
+		if left || n < len(batch) || last != nil {
+			go q.finishStart(left, batch[n:], last)
+			return
+		}
+	}
+}
+
+func (q *Queue) finishStart(left bool, batch []item, last []byte) {
+	if left {
+		if err := q.write(nil); err != nil {
+			q.fail(batch)
+			return
+		}
+	}
+	q.run(batch, last)
+}
+
+func putBuffer(buf *[]byte) {
+	if cap(*buf) <= keepBuffer {
+		buffers.Put(buf)
+	}
 }
 
 // Finish writes what waits and then last, and ends the queue. A second call has no effect.
@@ -115,7 +179,7 @@ func (q *Queue) Finish(last []byte) {
 	q.writing = true
 	q.mu.Unlock()
 	if start {
-		go q.run()
+		go q.run(nil, nil)
 	}
 }
 
@@ -158,19 +222,11 @@ const (
 	keepItems = 16
 )
 
-// run writes until nothing waits.
-func (q *Queue) run() {
+// run writes batch and then until nothing waits, or until last was written.
+func (q *Queue) run(batch []item, last []byte) {
 	buf := buffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= keepBuffer {
-			buffers.Put(buf)
-		}
-	}()
+	defer putBuffer(buf)
 	for {
-		batch, last, ok := q.take()
-		if !ok {
-			return
-		}
 		for len(batch) > 0 {
 			n, b := q.encode((*buf)[:0], batch)
 			*buf = b
@@ -183,6 +239,10 @@ func (q *Queue) run() {
 		}
 		if last != nil {
 			q.finish(last)
+			return
+		}
+		var ok bool
+		if batch, last, ok = q.take(); !ok {
 			return
 		}
 	}

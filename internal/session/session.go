@@ -61,12 +61,18 @@ func (s *Session) JID() jid.JID { return s.jid }
 func (s *Session) Send(st *stanza.Stanza) { s.Deliver(st) }
 
 // Deliver is Send, and tells whether the session took the stanza: not after it ended, nor where its queue is full.
-func (s *Session) Deliver(st *stanza.Stanza) bool {
-	to := s.full
-	if !st.To.IsZero() {
-		to = st.To.String()
+func (s *Session) Deliver(st *stanza.Stanza) bool { return s.Queue.Put(st, s.to(st)) }
+
+// DeliverLater is Deliver, but where start is true the caller owes a call of Queue.Start.
+func (s *Session) DeliverLater(st *stanza.Stanza) (taken, start bool) {
+	return s.Queue.PutLater(st, s.to(st))
+}
+
+func (s *Session) to(st *stanza.Stanza) string {
+	if st.To.IsZero() {
+		return s.full
 	}
-	return s.Queue.Put(st, to)
+	return st.To.String()
 }
 
 // availability in view: bit 8 available, bits 0-7 the priority.
