@@ -209,6 +209,7 @@ func TestLocal(t *testing.T) {
 	want(t, 0, "", "session", "list", "-c", conf)
 	want(t, 1, "has no session", "session", "close", "user1@example.test", "-c", conf)
 	want(t, 0, "is running and ready", "doctor", "-c", conf)
+	want(t, 1, "is running with the data folder", "serve", "-c", conf)
 	reload(t, conf)
 
 	s.end()

@@ -49,6 +49,9 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer, ready func
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
+	if c, err := admin.Dial(ctx, cfg.DataDir); err == nil {
+		return fmt.Errorf("a server (pid %d) is running with the data folder %s already: stop it, or choose another folder", c.Door().PID, cfg.DataDir)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 

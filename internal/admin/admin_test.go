@@ -104,8 +104,12 @@ insecure = true
 auth.iterations = 4096
 [[host]]
 domain = "example.org"
+certificate = "c"
+key = "k"
 [[host]]
 domain = "example.com"
+certificate = "c"
+key = "k"
 [[listen]]
 address = "127.0.0.1:0"
 purpose = "c2s"

@@ -57,39 +57,41 @@ func (h *Host) disabled(ctx context.Context, local string) (disabled, ok bool, e
 	return disabled, err == nil, err
 }
 
-// verifiers returns the verifiers of an account, none where it does not exist.
-func (h *Host) verifiers(ctx context.Context, local string) (map[sasl.Hash]sasl.Verifier, error) {
-	var sha1, sha256, sha512 string
-	err := h.a.db.QueryRow(ctx, `SELECT sha1, sha256, sha512 FROM auth_account WHERE host = ? AND local = ?`, h.domain, local).Scan(&sha1, &sha256, &sha512)
-	if errors.Is(err, mod.ErrNoRows) {
-		return nil, nil
+// Queries for the verifier of one hash. Each returns a row whether the account exists or not, so that both take the same way through the
+// database and back: an account without such a verifier counts as none.
+const (
+	selectSHA1   = `SELECT COALESCE((SELECT sha1 FROM auth_account WHERE host = ? AND local = ? AND sha1 <> ''), ?)`
+	selectSHA256 = `SELECT COALESCE((SELECT sha256 FROM auth_account WHERE host = ? AND local = ? AND sha256 <> ''), ?)`
+	selectSHA512 = `SELECT COALESCE((SELECT sha512 FROM auth_account WHERE host = ? AND local = ? AND sha512 <> ''), ?)`
+)
+
+// verifier returns the verifier of an account for a hash. Where there is none, ok is false and the verifier one of the settings'
+// iterations that no password fits.
+func (h *Host) verifier(ctx context.Context, s *settings, local string, hash sasl.Hash) (v sasl.Verifier, ok bool, err error) {
+	nobody := s.nobody[hash]
+	var stored string
+	switch hash {
+	case sasl.SHA1:
+		err = h.a.db.QueryRow(ctx, selectSHA1, h.domain, local, nobody).Scan(&stored)
+	case sasl.SHA256:
+		err = h.a.db.QueryRow(ctx, selectSHA256, h.domain, local, nobody).Scan(&stored)
+	default:
+		err = h.a.db.QueryRow(ctx, selectSHA512, h.domain, local, nobody).Scan(&stored)
 	}
 	if err != nil {
-		return nil, err
+		return sasl.Verifier{}, false, err
 	}
-	vs := make(map[sasl.Hash]sasl.Verifier, 3)
-	for _, s := range []string{sha1, sha256, sha512} {
-		if s == "" {
-			continue
-		}
-		v, err := sasl.ParseVerifier(s)
-		if err != nil {
-			return nil, fmt.Errorf("account of %s: %w", h.domain, err)
-		}
-		vs[v.Hash] = v
+	if v, err = sasl.ParseVerifier(stored); err != nil {
+		return sasl.Verifier{}, false, fmt.Errorf("account of %s: %w", h.domain, err)
 	}
-	return vs, nil
+	return v, stored != nobody, nil
 }
 
 // checkPassword tells whether an account has this password. It takes the same time for one that does not exist.
 func (h *Host) checkPassword(ctx context.Context, s *settings, local, password string) (bool, error) {
-	vs, err := h.verifiers(ctx, local)
+	v, ok, err := h.verifier(ctx, s, local, sasl.SHA256)
 	if err != nil {
 		return false, err
-	}
-	v, ok := vs[sasl.SHA256]
-	if !ok {
-		v = sasl.Verifier{Hash: sasl.SHA256, Salt: make([]byte, saltLen), Iterations: s.Iterations, StoredKey: make([]byte, sasl.SHA256.Size())}
 	}
 	select {
 	case h.a.derive <- struct{}{}:

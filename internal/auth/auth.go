@@ -21,6 +21,7 @@ import (
 	"sabir/internal/observe"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sasl"
 )
 
 // Schema holds the migrations of the tables of this package, for db.Migrate with the module name "auth".
@@ -75,6 +76,8 @@ type settings struct {
 	config.Auth
 	insecure  bool
 	clientCAs *x509.CertPool // nil where EXTERNAL is off
+	// nobody are verifiers, encoded, that take the place of those of accounts that do not exist.
+	nobody map[sasl.Hash]string
 }
 
 // New opens the accounts in a database in which the tables of Schema exist. It makes the server's secret at its first start.
@@ -109,7 +112,12 @@ func New(ctx context.Context, db mod.DB, o Options) (*Auth, error) {
 
 // Configure puts settings in force for exchanges that start from now on. It changes nothing where it returns an error.
 func (a *Auth) Configure(c config.Auth, insecure bool) error {
-	s := &settings{Auth: c, insecure: insecure}
+	s := &settings{Auth: c, insecure: insecure, nobody: make(map[sasl.Hash]string)}
+	for _, h := range []sasl.Hash{sasl.SHA1, sasl.SHA256, sasl.SHA512} {
+		// The salt differs from those of accounts, which are random; no password has keys of nothing but zeros.
+		v := sasl.Verifier{Hash: h, Salt: make([]byte, saltLen), Iterations: c.Iterations, StoredKey: make([]byte, h.Size()), ServerKey: make([]byte, h.Size())}
+		s.nobody[h] = v.Encode()
+	}
 	if c.ClientCA != "" {
 		pem, err := os.ReadFile(c.ClientCA)
 		if err != nil {

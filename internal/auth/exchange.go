@@ -239,12 +239,7 @@ func (x *Exchange) Verifier(ctx context.Context, local string, hash sasl.Hash) (
 	if err := x.admit(local); err != nil {
 		return sasl.Verifier{}, false, err
 	}
-	vs, err := x.h.verifiers(ctx, local)
-	if err != nil {
-		return sasl.Verifier{}, false, err
-	}
-	v, ok := vs[hash]
-	return v, ok, nil
+	return x.h.verifier(ctx, x.s, local, hash)
 }
 
 // CheckPassword implements sasl.Passwords: it derives the keys of the password, for an unknown user as well, and only as many at a time

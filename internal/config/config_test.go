@@ -173,7 +173,7 @@ func TestProblems(t *testing.T) {
 		{"purpose", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2stls\"\n", `8:1: listen[0].purpose: unknown value "c2stls" (did you mean c2s_tls?)`},
 		{"no purpose", minimal + "[[listen]]\naddress = \":1\"\n", `6:3: listen[0].purpose: the socket has no purpose (write purpose = "c2s" or another one)`},
 		{"admin for all", minimal + "[[listen]]\naddress = \":5280\"\npurpose = \"admin\"\n", `7:1: listen[0].address: the admin listener may stand on a loopback address only (write "127.0.0.1:5280" and reach it by a tunnel, or by a reverse proxy that asks for credentials)`},
-		{"insecure for all", "insecure = true\n[[host]]\ndomain = \"a\"\n[[listen]]\naddress = \"[::]:5222\"\npurpose = \"c2s\"\n", `5:1: listen[0].address: insecure is for loopback addresses only (remove insecure, or write "127.0.0.1:5222")`},
+		{"insecure for all", "insecure = true\n[[host]]\ndomain = \"a\"\ncertificate = \"c\"\nkey = \"k\"\n[[listen]]\naddress = \"[::]:5222\"\npurpose = \"c2s\"\n", `7:1: listen[0].address: insecure is for loopback addresses only (remove insecure, or write "127.0.0.1:5222")`},
 		{"socket twice", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2s\"\n[[listen]]\naddress = \":1\"\npurpose = \"s2s\"\n", `10:1: listen[1].address: :1 is used by another [[listen]] already (remove one of the blocks, or choose another port)`},
 		{"proxy_from", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2s\"\nproxy = true\nproxy_from = [\"ten\"]\n", `10:1: listen[0].proxy_from: proxy_from: "ten" is neither an address nor a network such as 10.0.0.0/8`},
 		{"mechanism", minimal + "[auth]\nmechanisms = [\"SCRAM-SHA256\"]\n", `7:1: auth.mechanisms[0]: unknown mechanism "SCRAM-SHA256" (did you mean SCRAM-SHA-256?)`},

@@ -60,17 +60,17 @@ func (r *reader) validateHosts(c *Config, sections []Section) {
 		}
 		h.jid = j
 		seen[j.Domain()] = true
-		r.validateHost(key, c, h, sections)
+		r.validateHost(key, h, sections)
 	}
 }
 
-func (r *reader) validateHost(key string, c *Config, h *Host, sections []Section) {
+func (r *reader) validateHost(key string, h *Host, sections []Section) {
 	switch {
 	case h.Certificate != "" && h.Key == "":
 		r.problem(key+".certificate", "add key", "there is a certificate without its key")
 	case h.Certificate == "" && h.Key != "":
 		r.problem(key+".key", "add certificate", "there is a key without its certificate")
-	case h.Certificate == "" && !c.Insecure:
+	case h.Certificate == "":
 		r.problem(key+".domain", "add certificate and key", "%s has no certificate", h.jid.Domain())
 	}
 	for i, a := range h.Admins {

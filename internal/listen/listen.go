@@ -74,6 +74,8 @@ type Listener struct {
 	accept  sync.Once
 	queue   chan *Conn
 	failed  chan error
+
+	refusals seldom
 }
 
 var _ net.Listener = (*Listener)(nil)
@@ -204,7 +206,9 @@ func (l *Listener) greet(tc *net.TCPConn, handle func(*Conn)) {
 	if l.proxy {
 		if err := l.readProxy(c); err != nil {
 			l.o.Metrics.Refused("proxy")
-			l.o.Log.Warn("connection without a good PROXY header", "from", c.client.String(), "error", err)
+			l.refusals.say(func(more int) {
+				l.o.Log.Warn("connection without a good PROXY header", "from", c.client.String(), "error", err, "others_since_last", more)
+			})
 			tc.Close()
 			return
 		}
@@ -212,13 +216,35 @@ func (l *Listener) greet(tc *net.TCPConn, handle func(*Conn)) {
 	release, reason := l.o.Limiter.take(c.client.Addr())
 	if reason != "" {
 		l.o.Metrics.Refused(reason)
-		l.o.Log.Info("connection refused", "reason", reason, "from", c.client.Addr().String())
+		l.refusals.say(func(more int) {
+			l.o.Log.Warn("connection refused", "reason", reason, "from", c.client.Addr().String(), "others_since_last", more)
+		})
 		tc.Close()
 		return
 	}
 	done := l.o.Metrics.Connection(string(l.purpose))
 	c.release = func() { release(); done() }
 	handle(c)
+}
+
+// seldom lets something be said once in ten seconds, however often strangers give reason to.
+type seldom struct {
+	mu      sync.Mutex
+	next    time.Time
+	skipped int
+}
+
+// say calls f with the number of calls that were left out since the last one, or leaves it out.
+func (s *seldom) say(f func(more int)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.next) {
+		s.skipped++
+		return
+	}
+	f(s.skipped)
+	s.next, s.skipped = now.Add(10*time.Second), 0
 }
 
 func unmap(a net.Addr) netip.AddrPort {

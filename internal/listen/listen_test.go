@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sabir/internal/config"
@@ -162,6 +163,20 @@ func TestLimiterForgets(t *testing.T) {
 	if got := network(netip.MustParseAddr("::ffff:192.0.2.1")); got.String() != "192.0.2.1" {
 		t.Errorf("network is %s", got)
 	}
+}
+
+func TestSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s seldom
+		var said []int
+		for range 25 {
+			s.say(func(more int) { said = append(said, more) })
+			time.Sleep(time.Second)
+		}
+		if fmt.Sprint(said) != "[0 9 9]" {
+			t.Errorf("said %v", said)
+		}
+	})
 }
 
 func TestHTTP(t *testing.T) {
