@@ -247,6 +247,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.c2s.Sweep(work) })
 	background.Go(func() { s.certs.Watch(work, time.Minute) })
+	background.Go(func() { trim(work) })
 	for _, l := range s.listeners {
 		background.Go(func() {
 			if err := s.serve(work, l); err != nil {
