@@ -177,7 +177,7 @@ type Roster interface {
 	Contacts(ctx context.Context, owner jid.JID) ([]Contact, error)
 }
 
-// Identity is an identity in service discovery (XEP-0030 §3.1).
+// Identity is an identity in service discovery (XEP-0030#info-basic).
 type Identity struct {
 	Category, Type, Name, Lang string
 }

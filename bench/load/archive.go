@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// neverArchive sets the preferences of the account's archive (XEP-0441 §2). A
+// neverArchive sets the preferences of the account's archive (XEP-0441#prefs). A
 // server without them archives nothing that we could turn off.
 func (c *Conn) neverArchive() error {
 	if err := c.c.SetDeadline(time.Now().Add(stepTimeout)); err != nil {

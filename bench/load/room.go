@@ -34,7 +34,7 @@ func occupantsNow(ctx context.Context, s *Running, o Options) (*occupants, error
 		if err := conns[i].enter(s, i, o); err != nil {
 			return err
 		}
-		// A room may be locked until its owner has configured it (XEP-0045 §10.1.2).
+		// A room may be locked until its owner has configured it (XEP-0045#createroom-instant).
 		if _, err := conns[i].request("unlock", "set", roomOf(s, i, o),
 			"<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"); err != nil {
 			return err
@@ -49,7 +49,7 @@ func occupantsNow(ctx context.Context, s *Running, o Options) (*occupants, error
 }
 
 // enter joins the room of account i and waits for its subject, which is the last
-// that a room sends to a new occupant (XEP-0045 §7.1).
+// that a room sends to a new occupant (XEP-0045#order).
 func (c *Conn) enter(s *Running, i int, o Options) error {
 	if err := c.c.SetDeadline(time.Now().Add(stepTimeout)); err != nil {
 		return err

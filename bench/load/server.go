@@ -49,7 +49,7 @@ type Running struct {
 	Floor bool
 	// Archive says that every message is to be stored in both archives.
 	Archive bool
-	// NeverArchive has clients turn their archive off themselves (XEP-0313#prefs),
+	// NeverArchive has clients turn their archive off themselves (XEP-0441#prefs),
 	// where the server has no switch for it.
 	NeverArchive bool
 

@@ -606,7 +606,7 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
-// TestExternal logs in by client certificates (XEP-0178 §2).
+// TestExternal logs in by client certificates (XEP-0178#c2s).
 func TestExternal(t *testing.T) {
 	ca, foreign := ownCA(t), ownCA(t)
 	d := dbtest.SQLite(t)

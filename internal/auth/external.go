@@ -17,7 +17,7 @@ var (
 )
 
 // certified returns the localparts of this host that the client's certificate is for; none where it has shown none, or where no
-// authority of ours has issued it (XEP-0178 §2: EXTERNAL is then not offered).
+// authority of ours has issued it (XEP-0178#c2s: EXTERNAL is then not offered).
 func (x *Exchange) certified() []string {
 	if x.s.clientCAs == nil || x.conn.TLS == nil || len(x.conn.TLS.PeerCertificates) == 0 {
 		return nil
@@ -46,7 +46,7 @@ func (x *Exchange) certified() []string {
 	return slices.Compact(locals)
 }
 
-// external decides who a certificate with these localparts logs in as (XEP-0178 §2, steps 9 to 11).
+// external decides who a certificate with these localparts logs in as (XEP-0178#c2s, steps 9 to 11).
 func (x *Exchange) external(ctx context.Context, authzid string, certified []string) (string, error) {
 	local := certified[0]
 	if authzid != "" {

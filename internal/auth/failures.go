@@ -10,7 +10,7 @@ import (
 const maxFailures = 50_000
 
 // failures counts failed logins of an account from an address within a window, so that a password is not guessed online
-// (RFC 6120 §6.4.5, reliability: 10 in 10 minutes). Another address of the same account is not affected: nobody can lock a user out.
+// (RFC 6120 §6.4.5). Another address of the same account is not affected: nobody can lock a user out.
 type failures struct {
 	mu sync.Mutex
 	by map[failureKey]*failureCount

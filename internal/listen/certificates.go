@@ -182,7 +182,7 @@ func (s *Certificates) entry(domain string, c *tls.Certificate) (*entry, error) 
 		}
 		switch p {
 		case config.C2STLS:
-			cfg.NextProtos = []string{"xmpp-client"} // XEP-0368 §3
+			cfg.NextProtos = []string{"xmpp-client"} // XEP-0368#reqs
 		case config.S2STLS:
 			cfg.NextProtos = []string{"xmpp-server"}
 		case config.HTTPS:
@@ -194,7 +194,7 @@ func (s *Certificates) entry(domain string, c *tls.Certificate) (*entry, error) 
 				cfg.ClientAuth = tls.RequestClientCert
 			}
 		case config.S2S, config.S2STLS:
-			cfg.ClientAuth = tls.RequestClientCert // XEP-0178 §3: servers show theirs
+			cfg.ClientAuth = tls.RequestClientCert // XEP-0178#s2s: servers show theirs
 		}
 		e.configs[p] = cfg
 	}

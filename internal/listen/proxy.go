@@ -15,11 +15,11 @@ import (
 var proxyV2 = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
 const (
-	maxProxyV1 = 107  // bytes of a line of version 1, its CRLF included (§2.1)
+	maxProxyV1 = 107  // bytes of a line of version 1, its CRLF included (PROXY protocol §2.1)
 	maxProxyV2 = 2048 // bytes after the fixed part of version 2; more is refused
 )
 
-// Types of version 2 that are understood (§2.2.6).
+// Types of version 2 that are understood (PROXY protocol §2.2.6).
 const (
 	pp2SSL       = 0x20
 	pp2ClientSSL = 0x01 // bit of its client field: the client has connected over TLS
@@ -63,7 +63,7 @@ func readProxyV1(r io.Reader, start []byte) (ProxyHeader, error) {
 		}
 	}
 	f := strings.Split(string(line[:len(line)-2]), " ")
-	if f[1] == "UNKNOWN" { // §2.1: whatever stands behind it is to be ignored
+	if f[1] == "UNKNOWN" { // PROXY protocol §2.1: whatever stands behind it is to be ignored
 		return ProxyHeader{}, nil
 	}
 	if len(f) != 6 || f[1] != "TCP4" && f[1] != "TCP6" {
@@ -143,7 +143,7 @@ func readProxyV2(r io.Reader) (ProxyHeader, error) {
 	return h, h.readTypes(ports[4:])
 }
 
-// readTypes reads the type-length-value vectors after the addresses of version 2 (§2.2).
+// readTypes reads the type-length-value vectors after the addresses of version 2 (PROXY protocol §2.2).
 func (h *ProxyHeader) readTypes(b []byte) error {
 	for len(b) > 0 {
 		if len(b) < 3 {

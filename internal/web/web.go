@@ -57,7 +57,7 @@ func (s *Server) Configure(o Options) {
 // ServeHTTP serves a request by the options in force.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.now.Load().mux.ServeHTTP(w, r) }
 
-// relSocket is the link relation of the WebSocket (XEP-0156#httplookup).
+// relSocket is the link relation of the WebSocket (XEP-0156#http).
 const relSocket = "urn:xmpp:alt-connections:websocket"
 
 type link struct {
@@ -75,7 +75,7 @@ func (s *site) socket(r *http.Request) []link {
 	return []link{{relSocket, "wss://" + r.Host + socketPath}}
 }
 
-// hostMeta serves XRD for clients that look for ways to connect (XEP-0156#httplookup).
+// hostMeta serves XRD for clients that look for ways to connect (XEP-0156#http).
 func (s *site) hostMeta(w http.ResponseWriter, r *http.Request) {
 	b, err := xml.Marshal(xrd{Links: s.socket(r)})
 	s.write(w, "application/xrd+xml", append([]byte(xml.Header), b...), err)
@@ -93,7 +93,7 @@ func (s *site) write(w http.ResponseWriter, contentType string, b []byte, err er
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Access-Control-Allow-Origin", "*") // XEP-0156#httplookup: any web client may ask
+	w.Header().Set("Access-Control-Allow-Origin", "*") // XEP-0156#impl: any web client may ask
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if _, err := w.Write(b); err != nil {
 		s.o.Log.Debug("an answer was not taken", "error", err)

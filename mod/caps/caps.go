@@ -108,7 +108,7 @@ func (x *caps) hooks() *mod.Hooks {
 	}
 }
 
-// start computes what the host announces (XEP-0115#stream, XEP-0390#usecases-stream-features). Service discovery
+// start computes what the host announces (XEP-0115#stream, XEP-0390#usecases-stream-feature). Service discovery
 // answers for the same hashes.
 func (x *caps) start(context.Context) error {
 	info := x.h.Disco(mod.AtHost).Info("")

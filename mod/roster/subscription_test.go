@@ -266,7 +266,7 @@ func TestPreApproval(t *testing.T) {
 		h.Get(juliet+"/x", "", get)
 		modtest.ExpectAll(t, mustSend(t, h, juliet+"/x", "<presence type='subscribed' to='romeo@localhost'/>")) // not routed
 		modtest.ExpectAll(t, j.Take(), pushed("<item jid='romeo@localhost' subscription='none' approved='true'/>"))
-		// Cancelled (§3.4.3) and given again.
+		// Cancelled (RFC 6121 §3.2.2) and given again.
 		modtest.ExpectAll(t, mustSend(t, h, juliet+"/x", "<presence type='unsubscribed' to='romeo@localhost'/>"))
 		modtest.ExpectAll(t, j.Take(), pushed("<item jid='romeo@localhost' subscription='none'/>"))
 		mustSend(t, h, juliet+"/x", "<presence type='subscribed' to='romeo@localhost'/>")

@@ -112,7 +112,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 }
 
 // TLSConfig returns a copy of base for a domain: its certificate is checked against the domain, not against the target
-// that SRV records named (RFC 6120 §13.7.2.1), SNI carries the domain (XEP-0368 §2.2), TLS is of version 1.2 or above.
+// that SRV records named (RFC 6120 §13.7.2.1), SNI carries the domain (XEP-0368#reqs), TLS is of version 1.2 or above.
 // alpn is "xmpp-client" or "xmpp-server" for direct TLS and "" for STARTTLS. base may be nil.
 func TLSConfig(base *tls.Config, domain, alpn string) *tls.Config {
 	c := &tls.Config{}

@@ -49,7 +49,7 @@ func (d *Dialer) HostMeta(ctx context.Context, domain string, base *tls.Config) 
 	return links, nil
 }
 
-// WebSocketURLs returns the endpoints for WebSocket that a domain publishes. Only those with TLS count (XEP-0156 §5).
+// WebSocketURLs returns the endpoints for WebSocket that a domain publishes. Only those with TLS count (XEP-0156#security).
 func (d *Dialer) WebSocketURLs(ctx context.Context, domain string, base *tls.Config) ([]string, error) {
 	links, err := d.HostMeta(ctx, domain, base)
 	if err != nil {

@@ -18,7 +18,7 @@ type Service struct {
 	srv, srvTLS string
 	// Port is the one without SRV records (RFC 6120 §3.2.2); PortTLS is that of direct TLS, for addresses given by hand.
 	Port, PortTLS uint16
-	// ALPN is the protocol's name in direct TLS (XEP-0368 §2.2).
+	// ALPN is the protocol's name in direct TLS (XEP-0368#reqs).
 	ALPN string
 }
 
@@ -32,7 +32,7 @@ func Server() Service { return Service{"xmpp-server", "xmpps-server", 5269, 5270
 var ErrNotOffered = errors.New("the domain does not offer this service")
 
 // Lookup returns the targets of a service of a domain, in the order in which to try them. The records for STARTTLS and
-// for direct TLS are one set (XEP-0368 §2.1). Without any the domain itself is the target, at the default port
+// for direct TLS are one set (XEP-0368#reqs). Without any the domain itself is the target, at the default port
 // (RFC 6120 §3.2.2). domain is in the form of DNS: A-labels, or an IP literal, for which nothing is looked up.
 func (d *Dialer) Lookup(ctx context.Context, s Service, domain string) ([]Target, error) {
 	domain = trimBrackets(domain)

@@ -42,7 +42,7 @@ type Header struct {
 	To, From string
 	ID       string // only from the receiving entity (RFC 6120 §4.7.3)
 	// Version is the peer's; "" where it gave none, which means 0.9 (RFC 6120 §4.7.5). In a header that is written, ""
-	// stands for 1.0, but for none where ContentNS is that of components (XEP-0114 §3).
+	// stands for 1.0, but for none where ContentNS is that of components (XEP-0114#proto).
 	Version string
 	// Lang is the default language of the stream (RFC 6120 §4.7.4). A tag too long or of the wrong shape reads as "".
 	Lang string

@@ -47,7 +47,7 @@ func TestFrame(t *testing.T) {
 	}
 }
 
-// What leans on the stream header, or holds CDATA, is rewritten so that it stands alone (architecture §4).
+// What leans on the stream header, or holds CDATA, is rewritten so that it stands alone.
 func TestFrameRewritten(t *testing.T) {
 	const head = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' xmlns:p='u&apos;&lt;r' xmlns:q='urn:q'>"
 	const declP = " xmlns:p='u&apos;&lt;r'"

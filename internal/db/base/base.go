@@ -60,7 +60,7 @@ type Observer interface {
 	Query(d time.Duration, err error)
 }
 
-// Names of the crash points, where a test may end the process (reliability.md §3).
+// Names of the crash points, where a test may end the process.
 const (
 	// BeforeCommit: all statements of the batch have run, COMMIT has not been sent. Nothing of the batch may survive.
 	BeforeCommit = "db.before-commit"
