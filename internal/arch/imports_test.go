@@ -56,6 +56,7 @@ var may = []struct {
 	{"internal/interop", "library internal/*"},
 	{"internal/arch", ""},
 	{"internal/specref", ""},
+	{"internal/specref/*", ""},
 	{"cmd/xt", "library internal/transcript"},
 	{"bench", "library bench/*"},
 	{"bench/*", "library"},

@@ -36,20 +36,21 @@ func errNoAccount(j string) error {
 
 // Exists tells whether there is an account of this prepared localpart.
 func (h *Host) Exists(ctx context.Context, local string) (bool, error) {
-	exists, ok, epoch := h.known.get(local)
-	if ok {
+	if exists, ok, _ := h.known.get(local); ok {
 		return exists, nil
 	}
 	_, exists, err := h.disabled(ctx, local)
-	if err != nil {
-		return false, err
-	}
-	h.known.put(strings.Clone(local), exists, epoch)
-	return exists, nil
+	return exists, err
 }
 
-// disabled tells whether an account exists and whether it is disabled.
+// disabled tells whether an account exists and whether it is disabled. That it exists is known from then on.
 func (h *Host) disabled(ctx context.Context, local string) (disabled, ok bool, err error) {
+	_, _, epoch := h.known.get(local)
+	defer func() {
+		if err == nil {
+			h.known.put(strings.Clone(local), ok, epoch)
+		}
+	}()
 	err = h.a.db.QueryRow(ctx, `SELECT disabled FROM auth_account WHERE host = ? AND local = ?`, h.domain, local).Scan(&disabled)
 	if errors.Is(err, mod.ErrNoRows) {
 		return false, false, nil

@@ -31,6 +31,15 @@ type Conn struct {
 	Secured bool
 	// Remote is the address of the client.
 	Remote netip.Addr
+
+	bound []sasl.ChannelBinding // what Prepared has computed
+	ready bool
+}
+
+// Prepared returns c with its channel bindings computed, for a stream that asks for them several times.
+func (c Conn) Prepared() Conn {
+	c.bound, c.ready = c.bindings(), true
+	return c
 }
 
 // encrypted tells whether passwords may be shown on the stream.
@@ -38,6 +47,9 @@ func (c *Conn) encrypted() bool { return c.TLS != nil || c.Secured }
 
 // bindings computes the channel bindings of the stream, the better first.
 func (c *Conn) bindings() []sasl.ChannelBinding {
+	if c.ready {
+		return c.bound
+	}
 	if c.TLS == nil {
 		return nil
 	}

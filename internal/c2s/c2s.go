@@ -70,6 +70,7 @@ type Server struct {
 	o      Options
 	set    atomic.Pointer[Settings]
 	queued atomic.Int64
+	logins *workers
 
 	mu      sync.Mutex
 	streams map[*clientStream]struct{}
@@ -79,7 +80,7 @@ type Server struct {
 
 // New returns a server without streams.
 func New(o Options) *Server {
-	s := &Server{o: o, streams: make(map[*clientStream]struct{})}
+	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{})}
 	s.Configure(o.Settings)
 	return s
 }

@@ -15,9 +15,13 @@ const nsBindings = "urn:xmpp:sasl-cb:0"
 
 // authConn describes the stream to the authenticator.
 func (c *clientStream) authConn() auth.Conn {
-	a := auth.Conn{Remote: c.t.addr(), Secured: c.t.secure()}
-	a.TLS, a.Leaf = c.t.tls()
-	return a
+	if c.conn == nil || c.t.secure() != c.conn.Secured {
+		a := auth.Conn{Remote: c.t.addr(), Secured: c.t.secure()}
+		a.TLS, a.Leaf = c.t.tls()
+		a = a.Prepared()
+		c.conn = &a
+	}
+	return *c.conn
 }
 
 // saslFeatures are <mechanisms/> (RFC 6120 §6.4.1) and the channel bindings (XEP-0440).
@@ -98,7 +102,7 @@ func (c *clientStream) saslStep(response []byte) error {
 	if p == nil {
 		return c.writeElement(xmlstream.El(stream.NSSASL, "challenge", base64.StdEncoding.EncodeToString(data)))
 	}
-	c.exchange, c.principal, c.failures = nil, p, 0
+	c.exchange, c.conn, c.principal, c.failures = nil, nil, p, 0
 	if err := c.writeElement(xmlstream.El(stream.NSSASL, "success", sasl.EncodeBase64(data))); err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type clientStream struct {
 	host      atomic.Pointer[host.Host]
 	authn     Authenticator
 	exchange  *auth.Exchange
+	conn      *auth.Conn // until it is authenticated
 	failures  int
 	principal *auth.Principal
 	answered  bool // our stream header was sent

@@ -57,14 +57,15 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 		lc.Close()
 		return
 	}
-	if t.direct && !t.handshake(ctx, "") {
-		return
-	}
-	t.dec = xmlstream.NewDecoder(t.limits)
-	if !t.stream.begin() {
-		return
-	}
-	t.serve()
+	s.logins.do(func() {
+		if t.direct && !t.handshake(ctx, "") {
+			return
+		}
+		t.dec = xmlstream.NewDecoder(t.limits)
+		if t.stream.begin() {
+			t.serve()
+		}
+	})
 }
 
 // handshake does the TLS handshake. Where it fails the connection is closed.
@@ -84,8 +85,8 @@ func (t *tcp) handshake(ctx context.Context, domain string) bool {
 	return true
 }
 
-// serve reads and handles until the stream ends. Logging in needs a deep stack, for the database, and idling a shallow one:
-// a while after that serve goes on with a new goroutine.
+// serve reads and handles until the stream ends. A while after the login it goes on with a new goroutine, whose stack is
+// small, and leaves the one that has grown to the next login.
 func (t *tcp) serve() {
 	for {
 		err := t.conn.Wait()

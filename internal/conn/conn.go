@@ -135,10 +135,7 @@ func (c *Conn) Handshake(ctx context.Context, cfg *tls.Config, timeout time.Dura
 	}
 	c.raw.blocking = true
 	t := tls.Server(c.raw, cfg)
-	// A handshake needs a deep stack, and the caller's goroutine would keep it for as long as the connection lives.
-	done := make(chan error, 1)
-	go func() { done <- t.HandshakeContext(ctx) }()
-	err := <-done
+	err := t.HandshakeContext(ctx)
 	c.raw.blocking = false
 	if err != nil {
 		return err

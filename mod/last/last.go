@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"sabir/engine/lazy"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -36,10 +37,11 @@ var Info = mod.Info{
 type last struct {
 	h     mod.Host
 	since time.Time
+	later *lazy.Writer
 }
 
 func newLast(h mod.Host, _ any) (*mod.Hooks, error) {
-	l := &last{h: h, since: h.Clock().Now()}
+	l := &last{h: h, since: h.Clock().Now(), later: lazy.New(h)}
 	return &mod.Hooks{
 		IQ: []mod.IQHandler{
 			{At: mod.AtHost, Space: ns, Local: "query", Type: stanza.TypeGet, Func: l.uptime},
@@ -52,7 +54,10 @@ func newLast(h mod.Host, _ any) (*mod.Hooks, error) {
 			{When: mod.When{Side: mod.Out, Kinds: mod.Presences}, Func: l.noteStatus},
 		},
 		Unbound: l.unbound,
+		Start:   l.later.Start, Stop: l.later.Stop,
+		BeforeAccountRemoved: func(ctx context.Context, _ jid.JID) error { return l.later.Flush(ctx) },
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
+			l.later.Drop(account.String())
 			_, err := tx.Exec(ctx, `DELETE FROM last_activity WHERE account = ?`, account.String())
 			return err
 		},
@@ -76,6 +81,9 @@ func (l *last) account(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 	}
 	if len(l.h.Sessions(r.Account)) > 0 {
 		return answer(0, ""), nil
+	}
+	if err := l.later.Flush(ctx); err != nil {
+		return nil, err
 	}
 	var at time.Time
 	var status string
@@ -140,12 +148,9 @@ func (l *last) unbound(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
 		return
 	}
 	now, status := l.h.Clock().Now(), s.Flag(lastStatus)
-	err := l.h.DB().Write(ctx, func(tx mod.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO last_activity (account, at, status) VALUES (?, ?, ?)
+	l.later.Put(account.String(), func(tx mod.Tx) error {
+		_, err := tx.Exec(context.Background(), `INSERT INTO last_activity (account, at, status) VALUES (?, ?, ?)
 			ON CONFLICT (account) DO UPDATE SET at = excluded.at, status = excluded.status`, account.String(), now, status)
 		return err
 	})
-	if err != nil {
-		l.h.Log().Error("last activity not kept", "error", err)
-	}
 }

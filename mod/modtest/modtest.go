@@ -55,6 +55,9 @@ func WithConfig[C any](f func(*C)) Option {
 
 // Host is a fake mod.Host. Its methods may be called from any goroutine; those that fail the test only from the test's.
 type Host struct {
+	// Stop stops the extension, as the server does in the end. Otherwise the end of the test does.
+	Stop func()
+
 	// Hooks is what the extension returned.
 	Hooks *mod.Hooks
 
@@ -124,13 +127,14 @@ func New(t testing.TB, info mod.Info, opts ...Option) *Host {
 			t.Fatalf("Start of %s: %v", info.Name, err)
 		}
 	}
-	t.Cleanup(func() {
-		stop()
+	h.Stop = sync.OnceFunc(func() {
 		if hooks.Stop != nil {
 			hooks.Stop()
 		}
+		stop()
 		h.work.Wait()
 	})
+	t.Cleanup(h.Stop)
 	return h
 }
 

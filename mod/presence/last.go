@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"sabir/engine/lazy"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 )
@@ -17,7 +18,8 @@ const maxKnown = 20_000
 // last keeps when the last resource of each account became unavailable. A login asks for each contact that is offline, so
 // the times are held in memory, too: this process is the only one that sets them.
 type last struct {
-	db mod.DB
+	db    mod.DB
+	later *lazy.Writer
 
 	mu sync.Mutex
 	at map[jid.JID]time.Time // zero: never
@@ -30,6 +32,9 @@ func (l *last) get(ctx context.Context, account jid.JID) (time.Time, error) {
 	l.mu.Unlock()
 	if ok {
 		return at, nil
+	}
+	if err := l.later.Flush(ctx); err != nil { // it may have been let go of before it was written
+		return at, err
 	}
 	var ms int64
 	switch err := l.db.QueryRow(ctx, `SELECT at FROM presence_last WHERE account = ?`, account.String()).Scan(&ms); err {
@@ -48,13 +53,13 @@ func (l *last) get(ctx context.Context, account jid.JID) (time.Time, error) {
 	return at, nil
 }
 
-// set keeps the time.
-func (l *last) set(ctx context.Context, account jid.JID, at time.Time) error {
+// set keeps the time. It is on disk a little later.
+func (l *last) set(account jid.JID, at time.Time) {
 	l.mu.Lock()
 	l.keep(account, at)
 	l.mu.Unlock()
-	return l.db.Write(ctx, func(tx mod.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO presence_last (account, at) VALUES (?, ?)
+	l.later.Put(account.String(), func(tx mod.Tx) error {
+		_, err := tx.Exec(context.Background(), `INSERT INTO presence_last (account, at) VALUES (?, ?)
 			ON CONFLICT (account) DO UPDATE SET at = excluded.at`, account.String(), at.UnixMilli())
 		return err
 	})
@@ -82,6 +87,7 @@ func (l *last) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
 	l.mu.Lock()
 	delete(l.at, account)
 	l.mu.Unlock()
+	l.later.Drop(account.String())
 	_, err := tx.Exec(ctx, `DELETE FROM presence_last WHERE account = ?`, account.String())
 	return err
 }

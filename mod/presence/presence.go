@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sabir/engine/lazy"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -38,7 +39,7 @@ type extension struct {
 }
 
 func newExtension(h mod.Host) *extension {
-	return &extension{h: h, last: last{db: h.DB(), at: map[jid.JID]time.Time{}}, seed: maphash.MakeSeed()}
+	return &extension{h: h, last: last{db: h.DB(), later: lazy.New(h), at: map[jid.JID]time.Time{}}, seed: maphash.MakeSeed()}
 }
 
 // turn takes the turn of an account, which the caller unlocks.
@@ -61,8 +62,10 @@ func (x *extension) hooks() *mod.Hooks {
 			{Side: mod.In, Types: one(stanza.TypeError), Func: x.failed},
 			{Side: mod.In, Types: one(stanza.TypeProbe), Func: x.probed},
 		},
-		Unbound:        x.unbound,
-		AccountRemoved: x.last.forget,
+		Unbound: x.unbound,
+		Start:   x.last.later.Start, Stop: x.last.later.Stop,
+		BeforeAccountRemoved: func(ctx context.Context, _ jid.JID) error { return x.last.later.Flush(ctx) },
+		AccountRemoved:       x.last.forget,
 	}
 }
 
@@ -228,9 +231,7 @@ func (x *extension) remember(ctx context.Context, account jid.JID) {
 	if ok, err := x.h.Accounts().Exists(ctx, account.Local()); err == nil && !ok {
 		return
 	}
-	if err := x.last.set(ctx, account, x.h.Clock().Now()); err != nil {
-		x.h.Log().Error("time of the last presence not kept", "error", err)
-	}
+	x.last.set(account, x.h.Clock().Now())
 }
 
 // directed notes to whom a client makes itself known, so that they are told when it is gone (RFC 6121 §4.6.3).

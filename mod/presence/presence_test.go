@@ -289,6 +289,7 @@ func TestProbe(t *testing.T) {
 		want := "<presence type='unavailable' from='juliet@localhost' to='friend@b.c/r'>" +
 			"<delay xmlns='urn:xmpp:delay' from='localhost' stamp='2026-03-01T12:02:00.005Z'/></presence>"
 		modtest.ExpectAll(t, probe("friend@b.c/r", juliet), want)
+		h.Stop()
 		h = modtest.New(t, presence.Info, modtest.WithDB(d, db.Migrate))
 		h.SetContact(juliet, "friend@b.c", mod.SubFrom)
 		modtest.ExpectAll(t, probe("friend@b.c/r", juliet), want)
