@@ -1,13 +1,24 @@
 package c2s
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// keepWorker is how long a goroutine waits for another login.
-const keepWorker = 10 * time.Second
+const (
+	// keepWorker is how long a goroutine waits for another login.
+	keepWorker = 10 * time.Second
+	// keepWorkers is how many of them wait at most. After a flood of connections the others go at once, and their stacks
+	// with them.
+	keepWorkers = 64
+)
 
 // workers run logins on goroutines that they keep for the next one. A login needs a deep stack, for the handshake and the
 // database, which a new goroutine would have to grow, copy by copy.
-type workers struct{ idle chan func() }
+type workers struct {
+	idle    chan func()
+	waiting atomic.Int32
+}
 
 func newWorkers() *workers { return &workers{idle: make(chan func())} }
 
@@ -25,10 +36,16 @@ func (w *workers) run(f func()) {
 	defer t.Stop()
 	for {
 		f()
+		if w.waiting.Add(1) > keepWorkers {
+			w.waiting.Add(-1)
+			return
+		}
 		t.Reset(keepWorker)
 		select {
 		case f = <-w.idle:
+			w.waiting.Add(-1)
 		case <-t.C:
+			w.waiting.Add(-1)
 			return
 		}
 	}
