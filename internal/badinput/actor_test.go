@@ -265,6 +265,18 @@ func (a *actor) handshake(cfg *tls.Config) error {
 	return nil
 }
 
+// closeWrite ends this side of the connection.
+func (a *actor) closeWrite() error {
+	a.writeMu.Lock()
+	defer a.writeMu.Unlock()
+	if c, ok := a.conn.(*tls.Conn); ok {
+		if err := c.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return a.tcp.CloseWrite()
+}
+
 func (a *actor) close() {
 	a.tcp.Close() // the server may have closed it, which is no matter any more
 	a.waitEnd(time.Second)

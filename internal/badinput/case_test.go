@@ -123,7 +123,7 @@ func (c *testCase) timeout() time.Duration {
 // mentions tells whether a part of the case names something of an actor, such as {victim_full}.
 func (c *testCase) mentions(actor string) bool {
 	for _, s := range c.Send {
-		if strings.Contains(s, "{"+actor+"}") || strings.Contains(s, "{"+actor+"_") {
+		if strings.Contains(s, "{"+actor+"}") || strings.Contains(s, "{"+actor+"_") || strings.Contains(s, "_"+actor+"}") {
 			return true
 		}
 	}
@@ -136,7 +136,7 @@ func (c *testCase) mentions(actor string) bool {
 }
 
 // readCases reads a catalogue strictly: an unknown field or a second case of the same id fails the test.
-func readCases(t *testing.T, path string) []*testCase {
+func readCases(t testing.TB, path string) []*testCase {
 	t.Helper()
 	f, err := os.Open(path)
 	if err != nil {

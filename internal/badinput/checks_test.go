@@ -224,7 +224,7 @@ func enumeration(x *exec, _ *outcome) error {
 	if a.full == "" {
 		return errors.New("the probe did not log in")
 	}
-	known, unknown := x.accs["victim"].local, "nosuchuser"
+	known, unknown := x.h.guest.local, "nosuchuser"
 	ask, err := x.h.connect("asker", x.accs["self"], "stream")
 	if err != nil {
 		return err

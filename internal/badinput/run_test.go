@@ -50,21 +50,39 @@ const (
 // TestCatalogue runs the cases one after the other, so that what a case leaves behind is told from what the next does.
 func TestCatalogue(t *testing.T) {
 	h := newHarness(t)
-	impatient := newHarness(t, fmt.Sprintf("limits.auth_timeout = %q", shortAuth), fmt.Sprintf("limits.handshake_timeout = %q", shortHandshake))
-	impatient.settle(t)
 	h.settle(t)
-	impatient.calm = h.calm
+	eachCase(t, func(c *testCase) bool { return !c.silent() }, h.run)
+}
+
+// TestSilence runs the cases that wait for the server to lose patience. They do so side by side: what they leave behind
+// is looked at when all are over.
+func TestSilence(t *testing.T) {
+	h := newHarness(t, fmt.Sprintf("limits.auth_timeout = %q", shortAuth), fmt.Sprintf("limits.handshake_timeout = %q", shortHandshake))
+	h.settle(t)
+	h.shared = true
+	t.Run("cases", func(t *testing.T) {
+		eachCase(t, (*testCase).silent, func(t *testing.T, c *testCase) {
+			t.Parallel()
+			h.run(t, c)
+		})
+	})
+	h.after(t)
+}
+
+// silent tells whether a case is about a client of which nothing more comes.
+func (c *testCase) silent() bool { return c.WithinMS >= 10_000 && !c.mayLive() }
+
+func eachCase(t *testing.T, which func(*testCase) bool, run func(*testing.T, *testCase)) {
 	for _, file := range []string{"catalogue", "more"} {
 		for _, c := range readCases(t, "testdata/"+file+".jsonl") {
+			if !which(c) {
+				continue
+			}
 			t.Run(file+"/"+c.ID, func(t *testing.T) {
 				if why := skipped(c); why != "" {
 					t.Skip(why)
 				}
-				on := h
-				if c.WithinMS >= 10_000 && !c.mayLive() {
-					on = impatient
-				}
-				on.run(t, c)
+				run(t, c)
 			})
 		}
 	}
@@ -144,7 +162,9 @@ func (h *harness) run(t *testing.T, c *testCase) {
 	if err := x.prepare(); err != nil {
 		t.Fatalf("before the case: %v", err)
 	}
-	h.log.news()
+	if !h.shared {
+		h.log.news()
+	}
 	mem := watchMemory(c.MaxRSSDeltaMB)
 	start := time.Now()
 	if err := x.sendAll(); err != nil {
@@ -176,20 +196,29 @@ func (x *exec) finish() {
 	if err := x.h.well(nil); err != nil {
 		x.t.Error(err)
 	}
-	if err := x.h.quiet(); err != nil {
-		x.t.Error(err)
+	if !x.h.shared {
+		x.h.after(x.t, x.log...)
 	}
-	bad, _ := x.h.log.news()
-	bad = append(bad, x.log...)
-	for _, line := range bad {
-		x.t.Errorf("in the log: %s", line)
+}
+
+// after looks for goroutines that are left and for lines of the log that should not be there; more are such lines that
+// were found before.
+func (h *harness) after(t *testing.T, more ...string) {
+	if err := h.quiet(); err != nil {
+		t.Error(err)
+	}
+	bad, _ := h.log.news()
+	for _, line := range append(bad, more...) {
+		t.Errorf("in the log: %s", line)
 	}
 }
 
 // prepare makes accounts and connects the actors that the case is about.
 func (x *exec) prepare() error {
 	for _, name := range []string{"self", "victim", "stranger"} {
-		x.accs[name] = x.h.account(x.t, name)
+		if name == "self" || x.c.mentions(name) { // deriving keys takes a while
+			x.accs[name] = x.h.account(x.t, name)
+		}
 	}
 	x.accs["admin"] = x.h.admin
 	var err error
@@ -326,6 +355,7 @@ func (x *exec) value(name string) (string, bool) {
 
 // sendAll sends the input. A connection that the server closes on the way is no error.
 func (x *exec) sendAll() error {
+	x.last = x.marks[x.self][0]
 	for i, s := range x.c.Send {
 		switch {
 		case i == 0:

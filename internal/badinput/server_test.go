@@ -14,8 +14,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +52,9 @@ type harness struct {
 	log  *watchedLog
 	tls  *tls.Config
 	keys *sasl.KeyCache
-	n    int
+	n    atomic.Int64
+	// shared says that cases run side by side.
+	shared bool
 	// calm is the number of goroutines of the process while no client is connected.
 	calm  int
 	guest account // who looks after each case whether the server is well
@@ -58,7 +62,7 @@ type harness struct {
 }
 
 // newHarness starts a server with its default limits but for the lines of TOML in settings.
-func newHarness(t *testing.T, settings ...string) *harness {
+func newHarness(t testing.TB, settings ...string) *harness {
 	t.Helper()
 	dir := t.TempDir()
 	ca, err := listen.OpenCA(filepath.Join(dir, "ca"))
@@ -103,7 +107,7 @@ func newHarness(t *testing.T, settings ...string) *harness {
 }
 
 // settle notes how many goroutines there are while all is quiet.
-func (h *harness) settle(t *testing.T) {
+func (h *harness) settle(t testing.TB) {
 	t.Helper()
 	if err := h.well(nil); err != nil {
 		t.Fatal(err)
@@ -111,7 +115,11 @@ func (h *harness) settle(t *testing.T) {
 	last, same := 0, 0
 	for same < 10 {
 		time.Sleep(10 * time.Millisecond)
-		if n := runtime.NumGoroutine(); n == last {
+		n, _, err := goroutines()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == last {
 			same++
 		} else {
 			last, same = n, 0
@@ -124,29 +132,61 @@ func (h *harness) settle(t *testing.T) {
 // in each case is found after as many cases.
 const slack = 3
 
+// spare is how many goroutines the server may keep for a while for the logins to come.
+const spare = 64
+
+// idleWorker is where those wait.
+const idleWorker = "sabir/internal/c2s.(*workers).run"
+
+// goroutines counts the goroutines, those apart that wait for another login.
+func goroutines() (n, idle int, err error) {
+	var b bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&b, 1); err != nil {
+		return 0, 0, err
+	}
+	for record := range strings.SplitSeq(b.String(), "\n\n") {
+		// "2 @ 0x… 0x…" and a line for each frame, the innermost first.
+		head, frames, _ := strings.Cut(record, "\n#")
+		head = head[strings.LastIndex(head, "\n")+1:]
+		var k int
+		if _, err := fmt.Sscanf(head, "%d @", &k); err != nil {
+			continue // the headline
+		}
+		top, _, _ := strings.Cut(frames, "\n")
+		if strings.Contains(top, idleWorker) {
+			idle += k
+		} else {
+			n += k
+		}
+	}
+	return n, idle, nil
+}
+
 // quiet waits until the goroutines of the clients are gone.
 func (h *harness) quiet() error {
 	deadline := time.Now().Add(5 * time.Second)
-	for runtime.NumGoroutine() > h.calm+slack {
+	for {
+		n, idle, err := goroutines()
+		if err != nil || n <= h.calm+slack && idle <= spare {
+			return err
+		}
 		if time.Now().After(deadline) {
 			b := make([]byte, 1<<20)
-			return fmt.Errorf("%d goroutines are left, %d were there before:\n%s", runtime.NumGoroutine(), h.calm, b[:runtime.Stack(b, true)])
+			return fmt.Errorf("%d goroutines are left and %d wait for logins, %d were there before:\n%s", n, idle, h.calm, b[:runtime.Stack(b, true)])
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	return nil
 }
 
 // account makes an account with a fresh name and password.
-func (h *harness) account(t *testing.T, hint string) account {
+func (h *harness) account(t testing.TB, hint string) account {
 	t.Helper()
 	var b [6]byte
 	rand.Read(b[:]) // never fails
-	h.n++
-	return h.create(t, account{fmt.Sprintf("%s%d", hint, h.n), canary + hex.EncodeToString(b[:])})
+	return h.create(t, account{fmt.Sprintf("%s%d", hint, h.n.Add(1)), canary + hex.EncodeToString(b[:])})
 }
 
-func (h *harness) create(t *testing.T, a account) account {
+func (h *harness) create(t testing.TB, a account) account {
 	t.Helper()
 	if err := h.srv.Accounts(jid.MustParse(domain)).Create(t.Context(), a.local, a.password); err != nil {
 		t.Fatal(err)
@@ -302,7 +342,7 @@ func (l *watchedLog) news() (bad, all []string) {
 }
 
 // search looks for secrets in the whole log.
-func (l *watchedLog) search(t *testing.T) {
+func (l *watchedLog) search(t testing.TB) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for line := range strings.SplitSeq(l.buf.String(), "\n") {
