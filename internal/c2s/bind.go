@@ -49,7 +49,7 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 	if !ok {
 		me.Queue.Finish(nil)
 		// RFC 6120 §7.6.2.1
-		return c.writeStanza(s.ErrorReply(stanza.Err(stanza.ResourceConstraint, "this account has too many resources").As(stanza.Wait)))
+		return c.writeStanza(s.ErrorReply(stanza.Err(stanza.ResourceConstraint, "this account has too many resources").OfType(stanza.Wait)))
 	}
 	if replaced != nil { // RFC 6120 §7.7.2.2: the newcomer wins
 		replaced.Close(string(stream.Conflict), "replaced by a new stream of this resource")

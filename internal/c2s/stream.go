@@ -44,7 +44,6 @@ type clientStream struct {
 	failures  int
 	principal *auth.Principal
 	answered  bool // our stream header was sent
-	starttls  bool // <proceed/> was sent: the transport must start TLS now
 	batch     *route.Batch
 
 	session atomic.Pointer[session.Session]

@@ -141,7 +141,7 @@ func (b *Batch) request(ctx context.Context, h *host.Host, s *stanza.Stanza, at 
 		w.handle(ctx, q, r)
 	})
 	if !ok {
-		b.refuse(ctx, s, stanza.Err(stanza.ResourceConstraint, "too many requests wait for an answer").As(stanza.Wait))
+		b.refuse(ctx, s, stanza.Err(stanza.ResourceConstraint, "too many requests wait for an answer").OfType(stanza.Wait))
 	}
 }
 

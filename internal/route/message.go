@@ -21,6 +21,10 @@ type journey struct {
 	writes          []func(mod.Tx) error
 	inline          [4]mod.Session // room for in.Targets
 	ended           bool
+	// silent says that the way of the message ends on side In without an answer. Side Out goes on as ever: what the sender
+	// has of it, an archive or a copy on another device, must not tell who exists. lost: it ended before side In was
+	// complete, so there are no copies there either.
+	silent, lost bool
 }
 
 // fate says what becomes of a message that no session gets.
@@ -55,23 +59,31 @@ func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
 	if to.IsZero() { // RFC 6120 §10.3.1
 		to = s.From.Bare()
 	}
-	if j.inHost = b.r.Host(to.DomainJID()); j.inHost != nil {
-		f, ok := b.messageIn(ctx, j, s, to)
-		if !ok {
-			return
-		}
-		if !b.record(ctx, j.inHost, &j.in, j) {
-			return
-		}
-		if len(j.in.Targets) == 0 && !j.in.Stored {
-			b.undeliverable(ctx, j.in.Stanza, f)
-			return
-		}
+	if j.inHost = b.r.Host(to.DomainJID()); j.inHost != nil && !b.arrive(ctx, j, s, to) {
+		return
 	}
 	if j.outHost != nil && !b.record(ctx, j.outHost, &j.out, j) {
 		return
 	}
-	j.ended = false
+	j.ended = j.lost && j.outHost == nil
+}
+
+// arrive runs the recipient's side up to Record. It returns false where the message was answered with an error.
+func (b *Batch) arrive(ctx context.Context, j *journey, s *stanza.Stanza, to jid.JID) bool {
+	f, ok := b.messageIn(ctx, j, s, to)
+	if !ok {
+		j.silent = j.lost
+		return j.lost
+	}
+	if !b.record(ctx, j.inHost, &j.in, j) {
+		return false
+	}
+	if len(j.in.Targets) > 0 || j.in.Stored {
+		return true
+	}
+	j.writes = nil
+	j.silent = b.undeliverable(ctx, j.in.Stanza, f)
+	return j.silent
 }
 
 // messageIn runs Admit and Rewrite of the recipient's side, and finds the sessions that will get the message.
@@ -82,7 +94,7 @@ func (b *Batch) messageIn(ctx context.Context, j *journey, s *stanza.Stanza, to 
 		if s.Type == stanza.TypeHeadline || s.Type == stanza.TypeError {
 			f = ignore
 		}
-		b.undeliverable(ctx, s, f)
+		j.lost = b.undeliverable(ctx, s, f)
 		return 0, false
 	}
 	there := b.r.o.Directory.Sessions(to.Bare())
@@ -95,11 +107,12 @@ func (b *Batch) messageIn(ctx context.Context, j *journey, s *stanza.Stanza, to 
 		if !ok {
 			// RFC 6121 §8.5.1 allows silence or an error. Silence, so that an address cannot be probed: to somebody
 			// who is offline a message gets no answer either (RFC 6120 §13.11).
-			b.fail(ctx, s, "route", mod.Drop{Why: "no such account"})
+			j.lost = b.fail(ctx, s, "route", mod.Drop{Why: "no such account"})
 			return 0, false
 		}
 	}
-	if !b.admit(ctx, j.inHost, &j.in) {
+	if ok, dropped := b.admission(ctx, j.inHost, &j.in); !ok {
+		j.lost = dropped
 		return 0, false
 	}
 	var f fate
@@ -143,13 +156,14 @@ func targets(dst []mod.Session, s *stanza.Stanza, to jid.JID, there []*session.S
 	return dst, bounce
 }
 
-// undeliverable ends the way of a message that nobody gets.
-func (b *Batch) undeliverable(ctx context.Context, s *stanza.Stanza, f fate) {
+// undeliverable ends the way of a message that nobody gets. It tells whether that was without an answer.
+func (b *Batch) undeliverable(ctx context.Context, s *stanza.Stanza, f fate) (silent bool) {
 	if f == ignore || s.Type == stanza.TypeError {
 		b.r.o.Count(s.Kind, mod.Dropped)
-		return
+		return true
 	}
 	b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
+	return false
 }
 
 // record collects what the Record hooks want committed.
@@ -247,12 +261,19 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 			b.r.o.Log.Error("panic while delivering a message", "extension", b.ext, "panic", v, "stack", stack())
 		}
 	}()
-	if j.inHost == nil {
-		b.send(ctx, j.out.Stanza)
-	} else {
+	switch {
+	case j.inHost == nil:
+		if !b.send(ctx, j.out.Stanza) {
+			return // its sender has an error; there is nothing to copy
+		}
+	case j.silent:
+		if !j.lost {
+			b.copies(ctx, j.inHost, &j.in)
+		}
+	default:
 		o := mod.Stored
 		if len(j.in.Targets) > 0 {
-			if o = b.deliver(ctx, j); o == mod.Dropped {
+			if o = b.deliver(ctx, j); o == mod.Refused {
 				return
 			}
 		}
@@ -267,7 +288,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 }
 
 // deliver queues a message to its targets. Where none of them takes it any more, it is treated as one that arrives
-// now.
+// now, with the outcome Refused where its sender was answered.
 func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 	taken := false
 	for _, t := range j.in.Targets {
@@ -278,55 +299,81 @@ func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 	if taken || j.in.Stored {
 		return mod.Delivered
 	}
-	b.r.Redeliver(ctx, j.in.Stanza)
-	return mod.Dropped
+	return b.again(ctx, j, j.inHost, true)
 }
 
+// copies queues what the Fork hooks add, behind what was queued before.
 func (b *Batch) copies(ctx context.Context, h *host.Host, p *mod.Pass) {
 	for _, k := range h.Phases(p.Side, stanza.Message).Fork {
 		b.ext = k.Extension
 		for _, c := range k.H.Func(ctx, p) {
-			c.To.Send(c.Stanza)
+			b.queue(c.To.(*session.Session), c.Stanza)
 		}
 	}
 }
 
 // Redeliver finds a new place for a message that was queued to a session which ended before it was written: other
-// sessions, the offline store, or an error to its sender. It has passed Admit and Rewrite already.
+// sessions, the offline store, or an error to its sender. It has passed Admit and Rewrite already, and its copies were made.
 func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza) {
-	if s.Kind != stanza.Message || s.Type == stanza.TypeError {
+	to := s.To
+	if s.Kind != stanza.Message || s.Type == stanza.TypeError || to.Local() == "" {
 		return
 	}
-	to := s.To
-	h := r.Host(to.DomainJID())
-	if h == nil || to.Local() == "" {
+	if s.From == to.Bare() {
+		// What the account itself sends to one of its resources, a copy or the result of a query, is for that one alone. An
+		// error about it must reach nobody (XEP-0280#bizrules-errors).
+		r.o.Count(stanza.Message, mod.Dropped)
 		return
+	}
+	h := r.Host(to.DomainJID())
+	if h == nil {
+		return
+	}
+	_, stored := delay.Of(s, h.Domain()) // XEP-0203: a store gave it to that session alone
+	if to.IsBare() && !stored {
+		if others, _ := targets(nil, s, to, r.o.Directory.Sessions(to.Bare())); len(others) > 0 {
+			return // the other sessions have their copy
+		}
 	}
 	b := &Batch{r: r}
 	defer b.start()
-	there := r.o.Directory.Sessions(to.Bare())
 	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
-	var f fate
-	_, stored := delay.Of(s, h.Domain()) // XEP-0203: a store gave it to that session alone
-	if j.in.Targets, f = targets(j.inline[:0], s, to, there); len(j.in.Targets) > 0 && to.IsBare() && !stored {
-		return // the other sessions have their copy
+	if b.again(ctx, &j, h, false) == mod.Stored {
+		r.o.Count(stanza.Message, mod.Stored)
 	}
-	for _, t := range j.in.Targets {
-		if t.(*session.Session).Deliver(s) {
-			return
+}
+
+// again finds out anew where a message goes and takes it there: to all sessions that RFC 6121 §8.5 names or, where copies
+// were made before, to one. Afterwards the Targets are those that have it.
+func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool) mod.Outcome {
+	s, to := j.in.Stanza, j.in.Stanza.To
+	if to.IsZero() {
+		to = j.in.Account
+	}
+	all, f := targets(j.inline[:0], s, to, b.r.o.Directory.Sessions(j.in.Account))
+	j.in.Targets = nil
+	for _, t := range all {
+		if b.queue(t.(*session.Session), s) {
+			j.in.Targets = append(j.in.Targets, t)
+			if !toAll {
+				break
+			}
 		}
 	}
-	j.in.Targets = nil
-	if !b.record(ctx, h, &j.in, &j) {
-		return
+	if len(j.in.Targets) > 0 {
+		return mod.Delivered
+	}
+	j.writes = nil
+	if !b.record(ctx, h, &j.in, j) {
+		return mod.Refused
 	}
 	if !j.in.Stored {
 		b.undeliverable(ctx, s, f)
-		return
+		return mod.Refused
 	}
-	if err := r.o.DB.Write(ctx, j.write); err != nil {
+	if err := b.r.o.DB.Write(ctx, j.write); err != nil {
 		b.fail(ctx, s, "store", err)
-		return
+		return mod.Refused
 	}
-	r.o.Count(stanza.Message, mod.Stored)
+	return mod.Stored
 }

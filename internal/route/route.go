@@ -136,15 +136,16 @@ func (b *Batch) refuse(ctx context.Context, s *stanza.Stanza, e *stanza.Error) {
 	}
 }
 
-// fail ends the way of s with the error of a hook or handler.
-func (b *Batch) fail(ctx context.Context, s *stanza.Stanza, extension string, err error) {
+// fail ends the way of s with the error of a hook or handler. It tells whether that was without an answer, by a Drop.
+func (b *Batch) fail(ctx context.Context, s *stanza.Stanza, extension string, err error) (silent bool) {
 	var drop mod.Drop
 	if errors.As(err, &drop) {
 		b.r.o.Count(s.Kind, mod.Dropped)
 		b.r.o.Log.Debug("stanza dropped", "extension", extension, "kind", s.Kind.String(), "why", drop.Why)
-		return
+		return true
 	}
 	b.refuse(ctx, s, b.r.stanzaError(extension, err))
+	return false
 }
 
 // stanzaError gives the error that the sender is owed for err.
@@ -155,10 +156,10 @@ func (r *Router) stanzaError(extension string, err error) *stanza.Error {
 		return se
 	case errors.Is(err, mod.ErrFull):
 		r.o.Log.Error("the store is full", "extension", extension, "error", err)
-		return stanza.Err(stanza.ResourceConstraint, "the server has no room left; try again later").As(stanza.Wait)
+		return stanza.Err(stanza.ResourceConstraint, "the server has no room left; try again later").OfType(stanza.Wait)
 	case errors.Is(err, mod.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		r.o.Log.Error("the store is unavailable", "extension", extension, "error", err)
-		return stanza.Err(stanza.InternalServerError, "the server cannot store this now; try again later").As(stanza.Wait)
+		return stanza.Err(stanza.InternalServerError, "the server cannot store this now; try again later").OfType(stanza.Wait)
 	}
 	r.o.Log.Error("an extension failed", "extension", extension, "error", err)
 	return stanza.Err(stanza.InternalServerError, "")
@@ -219,14 +220,19 @@ func (b *Batch) start() {
 
 // admit asks the Admit hooks. It returns false where the stanza's way ends.
 func (b *Batch) admit(ctx context.Context, h *host.Host, p *mod.Pass) bool {
+	ok, _ := b.admission(ctx, h, p)
+	return ok
+}
+
+// admission is admit, and tells whether the way ended without an answer.
+func (b *Batch) admission(ctx context.Context, h *host.Host, p *mod.Pass) (ok, silent bool) {
 	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Admit {
 		b.ext = k.Extension
 		if err := k.H.Func(ctx, p); err != nil {
-			b.fail(ctx, p.Stanza, k.Extension, err)
-			return false
+			return false, b.fail(ctx, p.Stanza, k.Extension, err)
 		}
 	}
-	return true
+	return true, false
 }
 
 func (b *Batch) rewrite(ctx context.Context, h *host.Host, p *mod.Pass) bool {
@@ -264,11 +270,12 @@ func (b *Batch) out(ctx context.Context, s *stanza.Stanza) (*stanza.Stanza, bool
 	return p.Stanza, true
 }
 
-// send hands a stanza to another server.
-func (b *Batch) send(ctx context.Context, s *stanza.Stanza) {
+// send hands a stanza to another server. It returns false where that refuses it at once, which answers the sender.
+func (b *Batch) send(ctx context.Context, s *stanza.Stanza) bool {
 	if e := b.r.o.Remote.Send(ctx, s); e != nil {
 		b.refuse(ctx, s, e)
-		return
+		return false
 	}
 	b.r.o.Count(s.Kind, mod.Forwarded)
+	return true
 }

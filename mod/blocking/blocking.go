@@ -52,7 +52,7 @@ func (c *Config) Validate() error {
 const wantsPushes = "blocking.pushes"
 
 // errLimit is returned for a list that would become too long.
-var errLimit = stanza.Err(stanza.ResourceConstraint, "the block list is full").As(stanza.Cancel)
+var errLimit = stanza.Err(stanza.ResourceConstraint, "the block list is full").OfType(stanza.Cancel)
 
 type blocking struct {
 	h     mod.Host
@@ -118,7 +118,7 @@ func (b *blocking) admitOut(ctx context.Context, p *mod.Pass) error {
 	if p.Session == nil {
 		return mod.Drop{Why: "its recipient is blocked by the user"}
 	}
-	return stanza.Err(stanza.NotAcceptable, "you have blocked this address").As(stanza.Cancel).With(xmlstream.El(nsErrors, "blocked"))
+	return stanza.Err(stanza.NotAcceptable, "you have blocked this address").OfType(stanza.Cancel).With(xmlstream.El(nsErrors, "blocked"))
 }
 
 // list answers with the block list (XEP-0191#blocklist).

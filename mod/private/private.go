@@ -46,7 +46,7 @@ func (c *Config) Validate() error {
 var parse = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 100000, Name: 1 << 16}
 
 // errLimit refuses what would exceed a limit.
-var errLimit = stanza.Err(stanza.ResourceConstraint, "the private storage is full").As(stanza.Cancel)
+var errLimit = stanza.Err(stanza.ResourceConstraint, "the private storage is full").OfType(stanza.Cancel)
 
 type private struct {
 	db mod.DB

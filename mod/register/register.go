@@ -83,7 +83,7 @@ func (x *register) mayCreate(r *mod.Request) error {
 	case !x.c.Open:
 		return stanza.Err(stanza.ServiceUnavailable, "accounts are not made here; ask for an invitation")
 	case !r.Secure && !x.c.Insecure:
-		return stanza.Err(stanza.NotAuthorized, "encrypt the stream first").As(stanza.Modify)
+		return stanza.Err(stanza.NotAuthorized, "encrypt the stream first").OfType(stanza.Modify)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (x *register) setNew(ctx context.Context, r *mod.Request) (*xmlstream.Eleme
 		return nil, stanza.Err(stanza.NotAcceptable, "give a username and a password")
 	}
 	if !x.rate.allow(r.Addr, x.h.Clock().Now()) { // XEP-0077#usecases-register-server
-		return nil, stanza.Err(stanza.NotAcceptable, "too many attempts from your network; try again later").As(stanza.Wait)
+		return nil, stanza.Err(stanza.NotAcceptable, "too many attempts from your network; try again later").OfType(stanza.Wait)
 	}
 	if err := x.h.Accounts().Create(ctx, username, password); err != nil {
 		return nil, err
@@ -191,7 +191,7 @@ func only(x *xmlstream.Element) bool {
 // changePassword obeys XEP-0077#usecases-changepw.
 func (x *register) changePassword(ctx context.Context, r *mod.Request, user string) error {
 	if !r.Secure && !x.c.Insecure {
-		return stanza.Err(stanza.NotAuthorized, "encrypt the stream first").As(stanza.Modify)
+		return stanza.Err(stanza.NotAuthorized, "encrypt the stream first").OfType(stanza.Modify)
 	}
 	username, password, err := x.fields(r.Payload)
 	if err != nil {

@@ -232,22 +232,22 @@ func TestEyeballs(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		hosts hosts
-		net   fakeNet
+		net   *fakeNet
 		want  string // the address that wins, or "" for failure
 		tried string // those tried, in order
 	}{
-		{"IPv6 first", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, fakeNet{}, "2001:db8::1", "2001:db8::1"},
-		{"IPv4 waits a moment for IPv6", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}, wait: 10 * ms}, fakeNet{}, "2001:db8::1", "2001:db8::1"},
-		{"but not for long", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}, wait: 500 * ms}, fakeNet{}, "192.0.2.1", "192.0.2.1"},
-		{"a slow attempt is overtaken", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, fakeNet{slow: map[string]time.Duration{"2001:db8::1": time.Hour}}, "192.0.2.1", "2001:db8::1 192.0.2.1"},
+		{"IPv6 first", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, &fakeNet{}, "2001:db8::1", "2001:db8::1"},
+		{"IPv4 waits a moment for IPv6", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}, wait: 10 * ms}, &fakeNet{}, "2001:db8::1", "2001:db8::1"},
+		{"but not for long", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}, wait: 500 * ms}, &fakeNet{}, "192.0.2.1", "192.0.2.1"},
+		{"a slow attempt is overtaken", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, &fakeNet{slow: map[string]time.Duration{"2001:db8::1": time.Hour}}, "192.0.2.1", "2001:db8::1 192.0.2.1"},
 		{"families alternate, a failure goes on at once", hosts{v4: []string{"192.0.2.1", "192.0.2.2"}, v6: []string{"2001:db8::1", "2001:db8::2"}},
-			fakeNet{dead: map[string]bool{"2001:db8::1": true, "192.0.2.1": true, "2001:db8::2": true}}, "192.0.2.2", "2001:db8::1 192.0.2.1 2001:db8::2 192.0.2.2"},
-		{"all dead", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, fakeNet{dead: map[string]bool{"2001:db8::1": true, "192.0.2.1": true}}, "", "2001:db8::1 192.0.2.1"},
-		{"IPv6 broken in DNS", hosts{v4: []string{"192.0.2.1"}, err6: errors.New("SERVFAIL")}, fakeNet{}, "192.0.2.1", "192.0.2.1"},
-		{"only IPv6", hosts{v6: []string{"2001:db8::1"}}, fakeNet{}, "2001:db8::1", "2001:db8::1"},
-		{"late IPv4 is still tried", hosts{v6: []string{"2001:db8::1"}, v4: []string{"192.0.2.1"}, delay4: 60 * ms}, fakeNet{slow: map[string]time.Duration{"2001:db8::1": time.Hour}}, "192.0.2.1", "2001:db8::1 192.0.2.1"},
-		{"no address", hosts{}, fakeNet{}, "", ""},
-		{"mapped addresses are IPv4", hosts{v4: []string{"::ffff:192.0.2.1"}}, fakeNet{}, "192.0.2.1", "192.0.2.1"},
+			&fakeNet{dead: map[string]bool{"2001:db8::1": true, "192.0.2.1": true, "2001:db8::2": true}}, "192.0.2.2", "2001:db8::1 192.0.2.1 2001:db8::2 192.0.2.2"},
+		{"all dead", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, &fakeNet{dead: map[string]bool{"2001:db8::1": true, "192.0.2.1": true}}, "", "2001:db8::1 192.0.2.1"},
+		{"IPv6 broken in DNS", hosts{v4: []string{"192.0.2.1"}, err6: errors.New("SERVFAIL")}, &fakeNet{}, "192.0.2.1", "192.0.2.1"},
+		{"only IPv6", hosts{v6: []string{"2001:db8::1"}}, &fakeNet{}, "2001:db8::1", "2001:db8::1"},
+		{"late IPv4 is still tried", hosts{v6: []string{"2001:db8::1"}, v4: []string{"192.0.2.1"}, delay4: 60 * ms}, &fakeNet{slow: map[string]time.Duration{"2001:db8::1": time.Hour}}, "192.0.2.1", "2001:db8::1 192.0.2.1"},
+		{"no address", hosts{}, &fakeNet{}, "", ""},
+		{"mapped addresses are IPv4", hosts{v4: []string{"::ffff:192.0.2.1"}}, &fakeNet{}, "192.0.2.1", "192.0.2.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

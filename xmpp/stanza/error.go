@@ -84,8 +84,8 @@ func Errf(c Condition, format string, args ...any) *Error {
 	return Err(c, fmt.Sprintf(format, args...))
 }
 
-// As returns a copy of e with another type.
-func (e *Error) As(t ErrorType) *Error {
+// OfType returns a copy of e with another type.
+func (e *Error) OfType(t ErrorType) *Error {
 	c := *e
 	c.Type = t
 	return &c
