@@ -12,13 +12,11 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// interested is the session flag of a resource that asked for the roster, so that it gets pushes (RFC 6121 §2.2): withVer
-// where it asked by version, plain otherwise.
-const (
-	interested = "roster.interested"
-	plain      = "1"
-	withVer    = "ver"
-)
+// interested is the session flag of a resource that asked for the roster, so that it gets pushes (RFC 6121 §2.2).
+const interested = "roster.interested"
+
+// pushWeight is about how many items of a roster make up the bytes of one push, whose iq and query come with each.
+const pushWeight = 3
 
 // get answers a roster get (RFC 6121 §2.1.3, §2.2, §2.6.2). It sends the answer itself, so that no push overtakes it.
 func (x *extension) get(ctx context.Context, q *mod.Request) (*xmlstream.Element, error) {
@@ -34,21 +32,16 @@ func (x *extension) get(ctx context.Context, q *mod.Request) (*xmlstream.Element
 		if diff, whole, err = x.since(ctx, q.Account, l, have); err != nil {
 			return nil, err
 		}
-		q.Session.SetFlag(interested, withVer)
-	} else if q.Session.Flag(interested) == "" {
-		q.Session.SetFlag(interested, plain)
 	}
+	q.Session.SetFlag(interested, "1")
 	if !whole {
 		q.Session.Send(q.Result(nil))
 		for _, p := range diff {
-			q.Session.Send(p.stanza(true))
+			q.Session.Send(p.stanza())
 		}
 		return nil, mod.ErrAnswered
 	}
-	query := xmlstream.El(ns, "query")
-	if versioned {
-		query.Add(xmlstream.A("ver", strconv.FormatInt(l.ver, 10)))
-	}
+	query := xmlstream.El(ns, "query", xmlstream.A("ver", strconv.FormatInt(l.ver, 10)))
 	query.Nodes = make([]xmlstream.Node, 0, l.listed)
 	for i := range l.all {
 		if l.all[i].listed {
@@ -60,7 +53,7 @@ func (x *extension) get(ctx context.Context, q *mod.Request) (*xmlstream.Element
 }
 
 // since returns the pushes that lead from the version that a client has to that of l, or whole where the client needs
-// the whole roster (RFC 6121 §2.6.3).
+// the whole roster or is served with fewer bytes by it (RFC 6121 §2.6.3).
 func (x *extension) since(ctx context.Context, account jid.JID, l *items, have string) (diff []push, whole bool, err error) {
 	v, err := strconv.ParseInt(have, 10, 64)
 	if err != nil || v > l.ver || v < l.floor {
@@ -82,7 +75,7 @@ func (x *extension) since(ctx context.Context, account jid.JID, l *items, have s
 		diff = append(diff, push{r.ver, removed(r.jid)})
 	}
 	slices.SortFunc(diff, func(a, b push) int { return cmp.Compare(a.ver, b.ver) })
-	return diff, len(diff) > l.listed, nil
+	return diff, pushWeight*len(diff) >= l.listed, nil
 }
 
 // push is one roster push (RFC 6121 §2.1.6).
@@ -91,31 +84,25 @@ type push struct {
 	item *xmlstream.Element
 }
 
-func (p push) stanza(withVer bool) *stanza.Stanza {
-	query := xmlstream.El(ns, "query", p.item)
-	if withVer {
-		query.Add(xmlstream.A("ver", strconv.FormatInt(p.ver, 10)))
-	}
+// stanza returns the push without an address. It tells the version to each resource, whether or not it asked for the
+// roster by version: the first push may be where it begins to keep one (RFC 6121 §2.6.3).
+func (p push) stanza() *stanza.Stanza {
+	query := xmlstream.El(ns, "query", xmlstream.A("ver", strconv.FormatInt(p.ver, 10)), p.item)
 	return stanza.NewIQ(stanza.TypeSet, jid.JID{}, jid.JID{}, query)
 }
 
 // push tells the interested resources of an account of a change.
 func (x *extension) push(account jid.JID, p push) {
-	var forms [2]*stanza.Stanza // without and with the version
+	var st *stanza.Stanza
 	for _, s := range x.h.Sessions(account) {
-		flag := s.Flag(interested)
-		if flag == "" {
+		if s.Flag(interested) == "" {
 			continue
 		}
-		i := 0
-		if flag == withVer {
-			i = 1
+		if st == nil {
+			st = p.stanza()
+			st.Wire() // one encoding for all
 		}
-		if forms[i] == nil {
-			forms[i] = p.stanza(i == 1)
-			forms[i].Wire() // one encoding for all
-		}
-		s.Send(forms[i].WithTo(s.JID()))
+		s.Send(st.WithTo(s.JID()))
 	}
 }
 

@@ -35,13 +35,17 @@ func each(t *testing.T, f func(t *testing.T, h *modtest.Host), opts ...modtest.O
 func query(items string) string { return "<query xmlns='jabber:iq:roster'>" + items + "</query>" }
 
 func pushed(items string) string {
-	return "<iq type='set' id='{any}'><query xmlns='jabber:iq:roster'>" + items + "</query></iq>"
+	return "<iq type='set' id='{any}'>" + versioned(items) + "</iq>"
 }
 
-// result checks the roster of an account, got without versions.
+func versioned(items string) string {
+	return "<query xmlns='jabber:iq:roster' ver='{any}'>" + items + "</query>"
+}
+
+// result checks the roster of an account.
 func result(t *testing.T, h *modtest.Host, full, items string) {
 	t.Helper()
-	modtest.Expect(t, h.Get(full, "", get), "<iq type='result'>"+query(items)+"</iq>")
+	modtest.Expect(t, h.Get(full, "", get), "<iq type='result'>"+versioned(items)+"</iq>")
 }
 
 // settle lets what was routed arrive, with what follows from it, and returns all of it.
@@ -257,7 +261,8 @@ func TestVersions(t *testing.T) {
 		if v, p := ver(t, h, a, empty); v != "" || len(p) != 0 {
 			t.Errorf("the current version gives %q and %d pushes", v, len(p))
 		}
-		for _, c := range []string{"a", "b", "c", "d"} {
+		contacts := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+		for _, c := range contacts {
 			set("<item jid='" + c + "@b.c'/>")
 		}
 		var last int64
@@ -270,13 +275,13 @@ func TestVersions(t *testing.T) {
 			last = v
 			vers = append(vers, p.Payload().Attr("ver"))
 		}
-		if len(vers) != 4 {
+		if len(vers) != len(contacts) {
 			t.Fatalf("%d pushes", len(vers))
 		}
 		modtest.ExpectAll(t, b.Take()) // not interested
 		now, _ := ver(t, h, a, "")
-		if now != vers[3] {
-			t.Errorf("the roster has version %s, the last push %s", now, vers[3])
+		if now != vers[len(vers)-1] {
+			t.Errorf("the roster has version %s, the last push %s", now, vers[len(vers)-1])
 		}
 		// The difference: only the last state of each item, in the order of the changes.
 		set("<item jid='a@b.c' name='A'/>")
@@ -286,22 +291,24 @@ func TestVersions(t *testing.T) {
 		if v != "" {
 			t.Errorf("the whole roster came, version %s", v)
 		}
-		push := "<iq type='set' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>%s</query></iq>"
-		modtest.ExpectAll(t, p, fmt.Sprintf(push, "<item jid='b@b.c' subscription='remove'/>"),
-			fmt.Sprintf(push, "<item jid='a@b.c' subscription='none' name='AA'/>"))
+		modtest.ExpectAll(t, p, pushed("<item jid='b@b.c' subscription='remove'/>"), pushed("<item jid='a@b.c' subscription='none' name='AA'/>"))
 		set("<item jid='b@b.c'/>") // it is back: no removal is told any more
 		_, p = ver(t, h, a, now)
-		modtest.ExpectAll(t, p, fmt.Sprintf(push, "<item jid='a@b.c' subscription='none' name='AA'/>"),
-			fmt.Sprintf(push, "<item jid='b@b.c' subscription='none'/>"))
+		modtest.ExpectAll(t, p, pushed("<item jid='a@b.c' subscription='none' name='AA'/>"), pushed("<item jid='b@b.c' subscription='none'/>"))
+		// The whole is smaller than the pushes for three of eight.
+		set("<item jid='c@b.c' name='C'/>")
+		if v, p := ver(t, h, a, now); v == "" || len(p) != 0 {
+			t.Errorf("got version %q and %d pushes, want the whole roster", v, len(p))
+		}
 		// Versions that were never given out, and one from before all that is remembered.
 		for _, have := range []string{"x", "-1", "1", "99999999999999", "99999999999999999999", strings.Repeat("v", 50000)} {
 			if v, p := ver(t, h, a, have); v == "" || len(p) != 0 {
 				t.Errorf("version %.20q does not give the whole roster", have)
 			}
 		}
-		// Without a version asked for, none is told.
 		result(t, h, romeo+"/b", "<item jid='a@b.c' subscription='none' name='AA'/><item jid='b@b.c' subscription='none'/>"+
-			"<item jid='c@b.c' subscription='none'/><item jid='d@b.c' subscription='none'/>")
+			"<item jid='c@b.c' subscription='none' name='C'/><item jid='d@b.c' subscription='none'/><item jid='e@b.c' subscription='none'/>"+
+			"<item jid='f@b.c' subscription='none'/><item jid='g@b.c' subscription='none'/><item jid='h@b.c' subscription='none'/>")
 	})
 }
 
