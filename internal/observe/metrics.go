@@ -96,7 +96,7 @@ func (m *Metrics) Stanza(k stanza.Kind, o mod.Outcome) {
 	m.stanzas[k][len(outcomes)-1].Inc()
 }
 
-// Session counts bound resources: delta is 1 or -1, transport is tcp or websocket.
+// Session counts bound resources: delta is 1 or -1, transport is tcp, tls or websocket.
 func (m *Metrics) Session(transport string, delta int) {
 	m.sessions.WithLabelValues(transport).Add(float64(delta))
 }
@@ -110,7 +110,7 @@ func (m *Metrics) Connection(purpose string) (closed func()) {
 	return g.Dec
 }
 
-// Refused counts a connection that was closed at once. reason is one of a few words: address-limit, limit, proxy, handshake.
+// Refused counts a connection that was closed at once. reason is one of a few words: address-limit, limit, descriptors, proxy.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
 
 // QueueFunc gives the bytes that wait for clients to read them. It is called once.
