@@ -1,0 +1,196 @@
+package conn_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"sabir/internal/conn"
+)
+
+// pair returns both ends of a TCP connection, the first as a Conn.
+func pair(t *testing.T) (*conn.Conn, net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	peer, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := conn.New(own, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); peer.Close() })
+	return c, peer
+}
+
+// readAll reads n bytes in the way of a stream: Read until ErrAgain, then Wait.
+func readAll(t *testing.T, c *conn.Conn, n int) []byte {
+	t.Helper()
+	var all []byte
+	buf := make([]byte, 1000)
+	for len(all) < n {
+		k, err := c.Read(buf)
+		all = append(all, buf[:k]...)
+		if errors.Is(err, conn.ErrAgain) {
+			err = c.Wait()
+		}
+		if err != nil {
+			t.Fatalf("after %d of %d bytes: %v", len(all), n, err)
+		}
+	}
+	return all
+}
+
+func certificate(t *testing.T) *tls.Config {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"b"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: k}}}
+}
+
+func TestPlain(t *testing.T) {
+	c, peer := pair(t)
+	if _, err := c.Read(make([]byte, 10)); !errors.Is(err, conn.ErrAgain) {
+		t.Fatalf("reading nothing: %v", err)
+	}
+	want := bytes.Repeat([]byte("0123456789"), 10_000)
+	go peer.Write(want)
+	if got := readAll(t, c, len(want)); !bytes.Equal(got, want) {
+		t.Error("other bytes arrived")
+	}
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	var ne net.Error
+	if err := c.Wait(); !errors.As(err, &ne) || !ne.Timeout() {
+		t.Errorf("waiting beyond the deadline: %v", err)
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	peer.Close()
+	if err := c.Wait(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+// TestTLS sends data together with the end of the handshake: it lies in the tls.Conn before anybody has waited.
+func TestTLS(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		c, peer := pair(t)
+		cfg := certificate(t)
+		done := make(chan error, 1)
+		go func() {
+			p := tls.Client(peer, &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version})
+			_, err := p.Write([]byte("first"))
+			if err == nil {
+				_, err = io.Copy(p, p)
+			}
+			done <- err
+		}()
+		if err := c.Handshake(context.Background(), cfg, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Wait(); err != nil { // returns although nothing more will come
+			t.Fatal(err)
+		}
+		if got := readAll(t, c, 5); string(got) != "first" {
+			t.Errorf("got %q", got)
+		}
+		want := bytes.Repeat([]byte("x"), 100_000)
+		go c.Write(want)
+		if got := readAll(t, c, len(want)); !bytes.Equal(got, want) {
+			t.Error("other bytes came back")
+		}
+		if c.TLS() == nil || c.TLS().Version != version {
+			t.Error("the state of TLS is not told")
+		}
+		c.Close()
+		<-done
+	}
+}
+
+// TestTryWrite fills the socket of a peer that does not read: nothing waits, and nothing is lost when it reads at last.
+func TestTryWrite(t *testing.T) {
+	c, peer := pair(t)
+	chunk := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	sent, left := 0, false
+	for !left {
+		start := time.Now()
+		var err error
+		if left, err = c.TryWrite(chunk); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Fatalf("it waited %v", took)
+		}
+		if sent += len(chunk); sent > 1<<30 {
+			t.Fatal("the socket takes everything")
+		}
+	}
+	flushed := make(chan error, 1)
+	go func() {
+		_, err := c.Write([]byte("end"))
+		flushed <- err
+	}()
+	got := make([]byte, sent+3)
+	if _, err := io.ReadFull(peer, got); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-flushed; err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < sent; i += len(chunk) {
+		if !bytes.Equal(got[i:i+len(chunk)], chunk) {
+			t.Fatalf("other bytes at %d", i)
+		}
+	}
+	if string(got[sent:]) != "end" {
+		t.Errorf("the end is %q", got[sent:])
+	}
+}
+
+func TestPending(t *testing.T) {
+	c, peer := pair(t)
+	if c.Pending() {
+		t.Error("something waits in a new connection")
+	}
+	if _, err := peer.Write([]byte("<proceed/>injected")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if !c.Pending() {
+		t.Error("what was injected is not seen")
+	}
+}

@@ -1,0 +1,97 @@
+package session_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"sabir/internal/session"
+	"sabir/xmpp/jid"
+)
+
+func newSession(full string) *session.Session {
+	q := session.NewQueue(session.QueueOptions{Write: func([]byte) error { return nil }, Limit: 1000, Done: func() {}})
+	return session.New(jid.MustParse(full), q, time.Now(), func(string, string) {})
+}
+
+func TestDirectory(t *testing.T) {
+	d := session.NewDirectory()
+	a, b := newSession("romeo@b/1"), newSession("romeo@b/2")
+	for _, s := range []*session.Session{a, b} {
+		if _, ok := d.Add(s, 2); !ok {
+			t.Fatal("not added")
+		}
+	}
+	if _, ok := d.Add(newSession("romeo@b/3"), 2); ok {
+		t.Error("a third resource was let in")
+	}
+	again := newSession("romeo@b/1")
+	if replaced, ok := d.Add(again, 2); !ok || replaced != a {
+		t.Error("the newcomer did not take the place of the old one")
+	}
+	if d.Remove(a) {
+		t.Error("the replaced session was still in")
+	}
+	if d.Find(again.JID()) != again || d.Len() != 2 || len(d.All()) != 2 {
+		t.Errorf("found %v of %d", d.Find(again.JID()), d.Len())
+	}
+	if !d.Remove(again) || !d.Remove(b) || d.Len() != 0 || d.Sessions(b.JID().Bare()) != nil {
+		t.Error("something is left")
+	}
+}
+
+// TestDirectoryRace lets many bind the same resource at once: one is in, and each other was replaced by exactly one.
+func TestDirectoryRace(t *testing.T) {
+	d := session.NewDirectory()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	out := make(map[*session.Session]int)
+	for range 100 {
+		wg.Go(func() {
+			s := newSession("romeo@b/x")
+			replaced, ok := d.Add(s, 1)
+			if !ok {
+				t.Error("refused")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if replaced != nil {
+				out[replaced]++
+			}
+		})
+	}
+	wg.Wait()
+	if d.Len() != 1 || len(out) != 99 {
+		t.Errorf("%d are in, %d were replaced", d.Len(), len(out))
+	}
+	for s, n := range out {
+		if n != 1 {
+			t.Error(fmt.Sprint(s.JID(), " was replaced ", n, " times"))
+		}
+	}
+}
+
+func TestFlagsAndDirected(t *testing.T) {
+	s := newSession("romeo@b/x")
+	s.SetFlag("a", "1")
+	s.SetFlag("b", "2")
+	s.SetFlag("a", "")
+	if s.Flag("a") != "" || s.Flag("b") != "2" {
+		t.Error("flags are mixed up")
+	}
+	to := jid.MustParse("juliet@b")
+	if !s.Direct(to, true) || !s.Direct(to, true) || len(s.Directed()) != 1 {
+		t.Error("directed presence is counted twice")
+	}
+	s.Direct(to, false)
+	if len(s.Directed()) != 0 {
+		t.Error("directed presence does not end")
+	}
+	for i := range 1000 {
+		s.Direct(jid.MustParse(fmt.Sprintf("u%d@b", i)), true)
+	}
+	if s.Direct(to, true) {
+		t.Error("directed presence has no bound")
+	}
+}

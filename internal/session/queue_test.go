@@ -1,0 +1,172 @@
+package session_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"sabir/internal/session"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// socket is what a queue writes to.
+type socket struct {
+	mu     sync.Mutex
+	b      strings.Builder
+	writes int
+	broken error
+	gate   chan struct{} // where not nil, each write waits for it
+}
+
+func (s *socket) write(b []byte) error {
+	if s.gate != nil {
+		<-s.gate
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
+	s.writes++
+	s.b.Write(b)
+	return nil
+}
+
+func (s *socket) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func message(id string) *stanza.Stanza {
+	m := stanza.New(stanza.Message, stanza.TypeChat, xmlstream.El(stanza.NSClient, "body", strings.Repeat("x", 100)))
+	m.ID = id
+	return m
+}
+
+func ids(text string) string {
+	var out []string
+	for _, part := range strings.Split(text, "id='")[1:] {
+		id, _, _ := strings.Cut(part, "'")
+		out = append(out, id)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestQueueKeepsOrderAndGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &socket{gate: make(chan struct{})}
+		var gauge atomic.Int64
+		q := session.NewQueue(session.QueueOptions{Write: s.write, Limit: 1 << 20, Done: func() {}, Gauge: &gauge})
+		for i := range 10 {
+			if !q.Put(message(fmt.Sprint(i)), "a@b") {
+				t.Fatal("the queue is not open")
+			}
+		}
+		if gauge.Load() == 0 || q.Bytes() == 0 {
+			t.Error("nothing waits")
+		}
+		close(s.gate)
+		synctest.Wait()
+		if got := ids(s.text()); got != "0 1 2 3 4 5 6 7 8 9" {
+			t.Errorf("order %s", got)
+		}
+		if s.writes > 2 {
+			t.Errorf("%d writes for what was ready at once", s.writes)
+		}
+		if gauge.Load() != 0 || q.Bytes() != 0 {
+			t.Errorf("%d and %d bytes wait in an empty queue", gauge.Load(), q.Bytes())
+		}
+	})
+}
+
+func TestQueueOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &socket{gate: make(chan struct{})}
+		full := 0
+		var gauge atomic.Int64
+		q := session.NewQueue(session.QueueOptions{Write: s.write, Limit: 1000, Full: func() { full++ }, Done: func() {}, Gauge: &gauge})
+		taken := 0
+		for i := range 20 {
+			if q.Put(message(fmt.Sprint(i)), "") {
+				taken++
+			}
+		}
+		if taken == 0 || taken == 20 || full != 1 {
+			t.Errorf("%d of 20 were taken, and full was called %d times", taken, full)
+		}
+		s.mu.Lock()
+		s.broken = errors.New("gone")
+		s.mu.Unlock()
+		close(s.gate)
+		synctest.Wait()
+		if n := len(q.Unsent()); n != taken {
+			t.Errorf("%d of the %d that were taken are returned", n, taken)
+		}
+		if gauge.Load() != 0 {
+			t.Errorf("%d bytes are still counted", gauge.Load())
+		}
+	})
+}
+
+func TestQueueFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &socket{}
+		done := 0
+		q := session.NewQueue(session.QueueOptions{Write: s.write, Limit: 1 << 20, Done: func() { done++ }})
+		q.Put(message("1"), "")
+		q.Finish([]byte("</end>"))
+		q.Finish([]byte("again"))
+		if q.Put(message("2"), "") {
+			t.Error("a queue that ends takes more")
+		}
+		synctest.Wait()
+		if got := s.text(); !strings.HasSuffix(got, "</end>") || ids(got) != "1" || done != 1 {
+			t.Errorf("written %s, done %d times", got, done)
+		}
+	})
+}
+
+// TestQueueStart shows that what the socket leaves is written by another goroutine, in order.
+func TestQueueStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &socket{gate: make(chan struct{})}
+		var kept []byte
+		try := func(b []byte) (bool, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			half := len(b) / 2
+			s.b.Write(b[:half])
+			kept = append(kept, b[half:]...)
+			return true, nil
+		}
+		write := func(b []byte) error {
+			rest := kept
+			kept = nil
+			return s.write(append(rest, b...))
+		}
+		q := session.NewQueue(session.QueueOptions{Write: write, Try: try, Limit: 1 << 20, Done: func() {}})
+		taken, start := q.PutLater(message("1"), "")
+		if !taken || !start {
+			t.Fatalf("taken %v, start %v", taken, start)
+		}
+		if _, again := q.PutLater(message("2"), ""); again {
+			t.Error("the second asks for a start too")
+		}
+		if s.text() != "" {
+			t.Error("written before Start")
+		}
+		q.Start()
+		q.Put(message("3"), "")
+		close(s.gate)
+		synctest.Wait()
+		if got := ids(s.text()); got != "1 2 3" || strings.Count(s.text(), "</message>") != 3 {
+			t.Errorf("written %s", s.text())
+		}
+	})
+}
