@@ -5,6 +5,7 @@ import (
 	"sabir/mod"
 	"sabir/mod/blocking"
 	"sabir/mod/caps"
+	"sabir/mod/carbons"
 	"sabir/mod/disco"
 	"sabir/mod/last"
 	"sabir/mod/limits"
@@ -24,6 +25,7 @@ import (
 var Extensions = []mod.Info{
 	blocking.Info,
 	caps.Info,
+	carbons.Info,
 	disco.Info,
 	last.Info,
 	limits.Info,
