@@ -183,7 +183,7 @@ func (d *doctor) certificates() {
 		h := &d.cfg.Hosts[i]
 		c, err := listen.LoadPair(listen.Pair{Domain: h.JID().Domain(), Certificate: h.Certificate, Key: h.Key}, d.now)
 		if err != nil {
-			d.say("certificate", bad, "the file and the reason are named", "%v", err)
+			d.say("certificate", bad, "get one for the domain, and name its chain and key in host[].certificate and host[].key", "%v", err)
 			continue
 		}
 		left := c.Leaf.NotAfter.Sub(d.now)
