@@ -3,6 +3,8 @@ package c2s
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +85,14 @@ func (c *clientStream) finish(err error) {
 	}
 	c.end(se)
 	c.srv.remove(c)
+}
+
+// recovered contains a panic outside of the handling of a stanza to its stream. It is deferred.
+func (c *clientStream) recovered(err *error) {
+	if v := recover(); v != nil {
+		c.srv.o.Log.Error("panic while handling a stream", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		*err = stream.Err(stream.InternalServerError, "")
+	}
 }
 
 // hostNow returns the host of the stream, as the newest configuration has it: a reload may have built another.

@@ -175,7 +175,8 @@ const readBuffer = 16 << 10
 var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
 
 // handle handles the complete elements that the decoder has.
-func (t *tcp) handle() error {
+func (t *tcp) handle() (err error) {
+	defer t.stream.recovered(&err)
 	for {
 		if t.stream.ended.Load() {
 			return errEnd

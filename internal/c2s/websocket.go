@@ -127,7 +127,8 @@ func (t *webSocket) read(deadline time.Time) ([]byte, error) {
 	return b, nil
 }
 
-func (t *webSocket) handle(b []byte) error {
+func (t *webSocket) handle(b []byte) (err error) {
+	defer t.stream.recovered(&err)
 	if t.stream.ended.Load() {
 		return errEnd
 	}

@@ -226,35 +226,26 @@ func (s *Stanza) Add(children ...*xmlstream.Element) *Stanza {
 
 // Remove drops the children for which drop returns true and tells how many they were. It belongs to building.
 func (s *Stanza) Remove(drop func(xmlstream.Name) bool) int {
-	before := s.NumChildren()
-	kept := make([]kid, 0, before)
-	for i := range before {
-		if k := s.kid(i); !drop(s.kidName(k)) {
-			kept = append(kept, k)
-		}
-	}
-	if len(kept) == before {
-		return 0
-	}
-	s.kids = kept
-	s.wire.Store(nil)
-	return before - len(kept)
+	return s.remove(func(k kid) bool { return drop(s.kidName(k)) })
 }
 
 // RemoveFunc is Remove by the whole element, for rules that ask for an attribute.
 func (s *Stanza) RemoveFunc(drop func(*xmlstream.Element) bool) int {
+	return s.remove(func(k kid) bool { return drop(s.kidEl(k)) })
+}
+
+func (s *Stanza) remove(drop func(kid) bool) int {
 	before := s.NumChildren()
 	kept := make([]kid, 0, before)
 	for i := range before {
-		if k := s.kid(i); !drop(s.kidEl(k)) {
+		if k := s.kid(i); !drop(k) {
 			kept = append(kept, k)
 		}
 	}
-	if len(kept) == before {
-		return 0
+	if len(kept) < before {
+		s.kids = kept
+		s.wire.Store(nil)
 	}
-	s.kids = kept
-	s.wire.Store(nil)
 	return before - len(kept)
 }
 
