@@ -18,7 +18,7 @@ import (
 // later are the groups of cases for what the server does not have yet.
 var later = []struct{ groups, why string }{
 	{"sasl2 fast", "SASL2 (XEP-0388) and FAST (XEP-0484) are another issue"},
-	{"carbon sid occupantid delay mam", "carbons and the archive are another issue"},
+	{"sid occupantid mam", "the archive is another issue"},
 	{"muc pep pubsub", "rooms and publish-subscribe are another issue"},
 	{"offline search", "flooding the offline store and searching are another issue"},
 	{"sm", "stream management is another issue"},
