@@ -152,7 +152,10 @@ func (s *Server) all() []*clientStream {
 // Shutdown ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
-	s.closing = true
+	if !s.closing {
+		s.closing = true
+		close(s.logins.quit)
+	}
 	s.mu.Unlock()
 	for _, c := range s.all() {
 		c.end(stream.Err(stream.SystemShutdown, ""))

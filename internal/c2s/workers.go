@@ -17,10 +17,11 @@ const (
 // database, which a new goroutine would have to grow, copy by copy.
 type workers struct {
 	idle    chan func()
+	quit    chan struct{} // closed when the server stops
 	waiting atomic.Int32
 }
 
-func newWorkers() *workers { return &workers{idle: make(chan func())} }
+func newWorkers() *workers { return &workers{idle: make(chan func()), quit: make(chan struct{})} }
 
 // do runs f on an idle goroutine, or on a new one.
 func (w *workers) do(f func()) {
@@ -46,6 +47,8 @@ func (w *workers) run(f func()) {
 			w.waiting.Add(-1)
 		case <-t.C:
 			w.waiting.Add(-1)
+			return
+		case <-w.quit:
 			return
 		}
 	}
