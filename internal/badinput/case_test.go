@@ -115,9 +115,9 @@ func (c *testCase) mayLive() bool {
 // timeout bounds the time to the outcome.
 func (c *testCase) timeout() time.Duration {
 	if c.WithinMS > 0 {
-		return time.Duration(c.WithinMS) * time.Millisecond
+		return patience * time.Duration(c.WithinMS) * time.Millisecond
 	}
-	return 5 * time.Second
+	return patience * 5 * time.Second
 }
 
 // mentions tells whether a part of the case names something of an actor, such as {victim_full}.

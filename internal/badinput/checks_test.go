@@ -155,7 +155,7 @@ func memoryBack(x *exec, _ *outcome) error {
 	if err := x.h.quiet(); err != nil {
 		return err
 	}
-	base := inUse()
+	base := heap()
 	if err := x.conns("2000"); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func memoryBack(x *exec, _ *outcome) error {
 		return err
 	}
 	var now uint64
-	if eventually(func() bool { now = inUse(); return now <= base+base/50+128<<10 }) != nil {
+	if eventually(func() bool { now = heap(); return now <= base+base/50+128<<10 }) != nil {
 		return fmt.Errorf("%d bytes are in use, %d were before", now, base)
 	}
 	return nil

@@ -409,7 +409,7 @@ func (x *exec) await(start time.Time) (o *outcome, lives error) {
 		a.waitEnd(x.c.timeout())
 	case a.full != "":
 		// The answer to a ping comes after all that the input led to (RFC 6120 §10.1).
-		lives = a.ping(domain, x.probe, max(x.c.timeout(), 5*time.Second))
+		lives = a.ping(domain, x.probe, max(x.c.timeout(), patience*5*time.Second))
 	default:
 		lives = x.goOn()
 	}
@@ -627,4 +627,12 @@ func inUse() uint64 {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return s.HeapAlloc + s.StackInuse
+}
+
+// heap is inUse without stacks: those of goroutines that wait for logins stay for a while.
+func heap() uint64 {
+	inUse()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
 }

@@ -171,7 +171,7 @@ func (h *harness) quiet() error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			b := make([]byte, 1<<20)
+			b := make([]byte, 8<<10)
 			return fmt.Errorf("%d goroutines are left and %d wait for logins, %d were there before:\n%s", n, idle, h.calm, b[:runtime.Stack(b, true)])
 		}
 		time.Sleep(2 * time.Millisecond)
