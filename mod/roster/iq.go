@@ -267,7 +267,8 @@ func (x *extension) removeItem(ctx context.Context, q *mod.Request, contact jid.
 	if l, err = x.commit(ctx, q.Account, l, edit{item: it, gone: true, push: true}); err != nil {
 		return item{}, err
 	}
-	q.Session.Send(q.Result(nil))
+	// RFC 6121 §2.5.2 names the push before the result: who has the result has been told that the item is gone.
 	x.push(q.Account, push{l.ver, removed(contact)})
+	q.Session.Send(q.Result(nil))
 	return it, nil
 }
