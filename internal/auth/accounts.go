@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	saltLen     = 16   // bytes; RFC 5802 names none, reliability wants 16 or more
+	saltLen     = 16   // bytes; RFC 5802 names no number, and 128 random bits never meet
 	maxPassword = 1024 // bytes; PBKDF2 hashes longer ones first anyway
 )
 
