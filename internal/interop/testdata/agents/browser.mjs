@@ -1,0 +1,266 @@
+// The web client in Chromium, which does what it is told on standard input, as a person would: it clicks and types.
+//
+// One line is one command, an object of JSON with "do" and its arguments; one line of standard output is its answer:
+// {"result": ...} or {"error": "..."}. Commands that wait give up after the seconds of "within" (10). Several people may be
+// logged in at once, each in a browser context of its own, named by "who".
+//
+// Certificates are verified: Chromium trusts what the NSS database under its HOME holds.
+
+import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+// The packages lie outside of the source tree.
+const { chromium } = createRequire(process.env.SABIR_INTEROP_NODE + '/')('playwright-core');
+
+const flags = [
+    '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+
+let browser;
+const people = new Map();
+
+/** What one person's page has done that somebody may want to know. */
+class Person {
+    constructor(context, page) {
+        Object.assign(this, { context, page, violations: [], foreign: [], errors: [], sockets: [], requests: 0 });
+    }
+
+    get(selector) {
+        return this.page.locator(selector);
+    }
+}
+
+const quoted = (s) => JSON.stringify(s);
+const contact = (jid) => `converse-roster li.list-item:has(a.open-chat[data-jid=${quoted(jid)}])`;
+const chat = (jid) => `converse-chat[jid=${quoted(jid)}]`;
+
+async function open(a) {
+    browser ??= await chromium.launch({ executablePath: process.env.SABIR_INTEROP_CHROMIUM || '/usr/bin/chromium', args: flags });
+    const context = await browser.newContext({
+        viewport: { width: a.width ?? 1180, height: a.height ?? 660 },
+        deviceScaleFactor: a.scale ?? 1,
+        locale: 'en-GB',
+        timezoneId: 'UTC',
+        reducedMotion: 'reduce', // a modal that fades away cannot be opened again
+    });
+    context.setDefaultTimeout(10_000);
+    const page = await context.newPage();
+    const p = new Person(context, page);
+    const own = new URL(a.url);
+    await page.exposeFunction('sabirViolation', (v) => p.violations.push(v));
+    await page.addInitScript(() => {
+        document.addEventListener('securitypolicyviolation', (e) => {
+            globalThis.sabirViolation(`${e.violatedDirective}: ${e.blockedURI} (${e.sourceFile}:${e.lineNumber}) ${e.sample}`);
+        });
+    });
+    const look = (url) => {
+        const u = new URL(url);
+        if (!['data:', 'blob:'].includes(u.protocol)) {
+            p.requests++;
+            if (u.host !== own.host) p.foreign.push(url);
+        }
+    };
+    page.on('request', (r) => look(r.url()));
+    page.on('websocket', (w) => {
+        p.sockets.push(w.url());
+        look(w.url());
+    });
+    page.on('pageerror', (e) => p.errors.push('uncaught: ' + (e.stack || e.message || e)));
+    page.on('console', (m) => {
+        if (/Content Security Policy/i.test(m.text())) p.violations.push(m.text());
+        if (m.type() === 'error' || m.type() === 'warning') p.errors.push(`${m.type()}: ${m.text()}`);
+    });
+    await page.goto(a.url);
+    people.set(a.who, p);
+    return p;
+}
+
+/** Presses a button that stands in a contact's menu. */
+async function menu(p, jid, entry) {
+    const item = p.get(contact(jid)).first();
+    await item.locator('converse-dropdown button').click({ timeout: 2000 });
+    await item.locator(entry).click({ timeout: 2000 });
+}
+
+/** Waits until no modal is open or on its way out. */
+async function closed(p, modal) {
+    await p.get(modal).and(p.get(':visible')).waitFor({ state: 'detached' });
+    await p.get('.modal-backdrop').waitFor({ state: 'detached' });
+}
+
+/** Presses the button of a modal, and waits until it is gone. */
+async function submit(p, modal, fill) {
+    const m = p.get(`${modal}.show`);
+    await m.waitFor();
+    await fill?.(m);
+    await m.locator('form').first().locator('[type=submit]').click();
+    await closed(p, modal);
+}
+
+const commands = {
+    /** Loads a page without more, and tells how that went. */
+    async load(a) {
+        const context = await (browser ??= await chromium.launch({ executablePath: process.env.SABIR_INTEROP_CHROMIUM || '/usr/bin/chromium', args: flags })).newContext();
+        try {
+            const res = await (await context.newPage()).goto(a.url);
+            return { status: res.status(), tls: (await res.securityDetails()).protocol, issuer: (await res.securityDetails()).issuer };
+        } finally {
+            await context.close();
+        }
+    },
+
+    async login(a) {
+        const p = await open(a);
+        await p.get('input[name=jid]').fill(a.user);
+        await p.get('input[name=password]').fill(a.password);
+        await p.get('form#converse-login [type=submit]').click();
+        await p.get('converse-user-profile .xmpp-status').or(p.get('.conn-feedback:not(.d-none)')).first().waitFor({ timeout: (a.within ?? 20) * 1000 });
+        const said = p.get('form#converse-login .conn-feedback');
+        if (await said.count()) throw new Error(`not logged in: ${await said.innerText()}`);
+        await p.get('converse-roster .roster-contacts').waitFor();
+        return { socket: p.sockets.at(-1) };
+    },
+
+    /** Tries to log in where that must fail, and returns what the page says. */
+    async refused(a) {
+        const p = await open(a);
+        await p.get('input[name=jid]').fill(a.user);
+        await p.get('input[name=password]').fill(a.password);
+        await p.get('form#converse-login [type=submit]').click();
+        const said = p.get('.feedback-message');
+        await said.filter({ hasText: /\S/ }).waitFor();
+        const text = await said.innerText();
+        await p.get('form#converse-login').waitFor(); // to try again
+        await p.context.close();
+        people.delete(a.who);
+        return text;
+    },
+
+    async subscribe(p, a) {
+        await p.get('converse-roster > div converse-dropdown.dropdown--contacts button').first().click();
+        await p.get('converse-roster a.add-contact').click();
+        await submit(p, 'converse-add-contact-modal', async (m) => {
+            await m.locator('input[name=jid]').fill(a.to);
+            await m.locator('input[name=name]').fill(a.name ?? '');
+        });
+    },
+
+    /**
+     * Accepts a request, by which the web client asks for the same in return. One from somebody whom it has asked itself is
+     * accepted without a question.
+     */
+    async approve(p, a) {
+        const item = `${contact(a.from)}.requesting-xmpp-contact`;
+        const both = p.get(`${contact(a.from)}.both`);
+        await p.get(item).or(both).first().waitFor({ timeout: a.limit });
+        if (await both.count()) return;
+        await p.get(`${item} converse-dropdown button`).click();
+        await p.get(`${item} a.accept-xmpp-request`).click();
+        await submit(p, 'converse-accept-contact-request-modal', async (m) => {
+            if (a.name) await m.locator('input[name=name]').fill(a.name);
+        });
+    },
+
+    async open_chat(p, a) {
+        await p.get(`${contact(a.jid)} a.open-chat`).first().click();
+        await p.get(`${chat(a.jid)} .chat-head`).waitFor(); // the element around it has no box of its own
+    },
+
+    async send(p, a) {
+        await commands.open_chat(p, { jid: a.to });
+        const input = p.get(`${chat(a.to)} textarea.chat-textarea`);
+        await input.fill(a.text);
+        await input.press('Enter');
+        await p.get(`${chat(a.to)} converse-chat-message .chat-msg__text`, { hasText: a.text }).last().waitFor();
+    },
+
+    async receive(p, a) {
+        await p.get(`${contact(a.from)}`).first().waitFor({ timeout: a.limit });
+        await commands.open_chat(p, { jid: a.from });
+        const m = p.get(`${chat(a.from)} converse-chat-message .chat-msg__text`).filter({ hasText: a.text });
+        await m.first().waitFor({ timeout: a.limit });
+        return { count: await m.count() };
+    },
+
+    /** Chooses a presence in the menu of one's own status. */
+    async presence(p, a) {
+        await p.get('converse-user-profile a.change-status').click();
+        const m = p.get('converse-profile-modal.show');
+        await m.locator(`input[type=radio][value=${a.show}]`).check();
+        await m.locator('input[name=status_message]').fill(a.status ?? '');
+        await m.locator('form#set-xmpp-status [type=submit]').click();
+        await m.locator('.modal-footer [data-bs-dismiss=modal]').click();
+        await closed(p, 'converse-profile-modal');
+    },
+
+    /** The roster shows what a contact is up to, not the text beside it. */
+    async sees(p, a) {
+        await p.get(`${contact(a.jid)}[data-status=${a.show}]`).first().waitFor({ timeout: a.limit });
+    },
+
+    /** Removes a contact and with it the subscriptions both ways. Returns false where the roster shows no such contact. */
+    async remove(p, a) {
+        try {
+            await menu(p, a.jid, 'a.remove-xmpp-contact');
+        } catch (e) {
+            if (await p.get(contact(a.jid)).count()) throw e;
+            return false;
+        }
+        await submit(p, 'converse-confirm-modal');
+        await p.get(contact(a.jid)).waitFor({ state: 'detached' });
+        return true;
+    },
+
+    /** A contact who is offline, or in nobody's roster any more. */
+    async unseen(p, a) {
+        const here = p.get(`${contact(a.jid)}:not([data-status=offline])`);
+        await here.first().waitFor({ state: 'detached', timeout: a.limit });
+    },
+
+    /** Takes a picture, once the notices that lie over the page are closed. */
+    async shot(p, a) {
+        const notices = p.get('converse-toast .btn-close, converse-toast button');
+        while (await notices.count()) {
+            await notices.first().click();
+            await sleep(100);
+        }
+        if (a.settle) await sleep(a.settle);
+        await p.page.screenshot({ path: a.path });
+    },
+
+    /** What the page has asked for, and what it complains of. */
+    async log(p) {
+        const { violations, foreign, errors, sockets, requests } = p;
+        return { violations, foreign, errors, sockets, requests };
+    },
+
+    async logout(p, a) {
+        await p.context.close();
+        people.delete(a.who);
+    },
+};
+
+const alone = new Set(['load', 'login', 'refused']);
+
+for await (const line of createInterface({ input: process.stdin })) {
+    const a = JSON.parse(line);
+    a.limit = (a.within ?? 10) * 1000;
+    let answer;
+    try {
+        const f = commands[a.do];
+        if (!f) throw new Error(`no command ${a.do}`);
+        const p = people.get(a.who);
+        if (!alone.has(a.do) && !p) throw new Error(`${a.who} is not logged in`);
+        answer = { result: (await (alone.has(a.do) ? f(a) : f(p, a))) ?? null };
+    } catch (e) {
+        answer = { error: `${a.do}: ${e.message}` };
+        const p = people.get(a.who);
+        if (p && process.env.SABIR_INTEROP_FAILED) {
+            await p.page.screenshot({ path: `${process.env.SABIR_INTEROP_FAILED}/${a.who}-${a.do}-${Date.now()}.png` }).catch(() => {});
+        }
+    }
+    process.stdout.write(JSON.stringify(answer) + '\n');
+}
+await browser?.close();

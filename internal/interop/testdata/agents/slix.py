@@ -1,0 +1,291 @@
+"""A slixmpp client that does what it is told on standard input.
+
+One line is one command, an object of JSON with "do" and its arguments; one line of standard output is its answer:
+{"result": ...} or {"error": "..."}. Commands that wait give up after the seconds of "within" (10). What the library logs
+goes to standard error.
+"""
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+
+import slixmpp
+from slixmpp.exceptions import IqError, IqTimeout
+
+PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203']
+
+
+class Agent(slixmpp.ClientXMPP):
+    def __init__(self, a):
+        super().__init__(a['jid'], a['password'], lang='en')
+        for p in PLUGINS:
+            self.register_plugin(p)
+        if a.get('mechanism'):
+            self.plugin['feature_mechanisms'].use_mech = a['mechanism']
+        self.plugin['xep_0092'].software_name = 'interop agent'
+        self.plugin['xep_0092'].version = '1'
+        self.ca_certs = Path(a['ca'])
+        self.enable_plaintext = False
+        self.enable_direct_tls = bool(a.get('direct'))
+        self.enable_starttls = not a.get('direct')
+        # Every step is asked for by name: nothing is granted or asked back by itself.
+        self.roster.auto_authorize = None
+        self.roster.auto_subscribe = False
+        self.changed = asyncio.Condition()
+        self.ended = None
+        self.messages = []   # (bare JID, body, stamp or None)
+        self.errors = []     # (bare JID, condition)
+        self.requests = set()
+        self.there = {}      # full JID: (show, status)
+        self.gone = set()    # bare JIDs whose last presence was unavailable
+        self.pushes = []     # (bare JID, subscription, name)
+        self.answers = []    # (bare JID, subscribed or unsubscribed)
+        for name, f in [
+            ('message', self.on_message), ('message_error', self.on_error),
+            ('presence_available', self.on_here), ('presence_away', self.on_here), ('presence_xa', self.on_here),
+            ('presence_dnd', self.on_here), ('presence_chat', self.on_here), ('presence_unavailable', self.on_gone),
+            ('presence_subscribe', self.on_request), ('roster_update', self.on_roster),
+            ('presence_subscribed', self.on_answer), ('presence_unsubscribed', self.on_answer),
+            ('disconnected', self.on_end), ('failed_auth', self.on_failed), ('connection_failed', self.on_end),
+            ('ssl_invalid_chain', self.on_certificate),
+        ]:
+            self.add_event_handler(name, f)
+
+    async def note(self):
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def wait(self, what, test, within):
+        """Waits until test() is true, and returns its value."""
+        async def loop():
+            async with self.changed:
+                while not (v := test()):
+                    await self.changed.wait()
+                return v
+        try:
+            return await asyncio.wait_for(loop(), within)
+        except asyncio.TimeoutError:
+            raise Exception(f'no {what} within {within} s; messages {self.messages}, presence {self.there}, '
+                            f'gone {self.gone}, requests {self.requests}, roster pushes {self.pushes}') from None
+
+    async def on_message(self, m):
+        if m['type'] in ('chat', 'normal') and m['body']:
+            stamp = m['delay']['stamp'].isoformat() if m.get_plugin('delay', check=True) is not None else None
+            self.messages.append((m['from'].bare, m['body'], stamp))
+            await self.note()
+
+    async def on_error(self, m):
+        self.errors.append((m['from'].bare, m['error']['condition']))
+        await self.note()
+
+    async def on_here(self, p):
+        self.gone.discard(p['from'].bare)
+        self.there[p['from'].full] = (p['show'] or 'online', p['status'])
+        await self.note()
+
+    async def on_gone(self, p):
+        for full in [f for f in self.there if f == p['from'].full or not p['from'].resource and slixmpp.JID(f).bare == p['from'].bare]:
+            del self.there[full]
+        if not any(slixmpp.JID(f).bare == p['from'].bare for f in self.there):
+            self.gone.add(p['from'].bare)
+        await self.note()
+
+    async def on_request(self, p):
+        self.requests.add(p['from'].bare)
+        await self.note()
+
+    async def on_answer(self, p):
+        self.answers.append((p['from'].bare, p['type']))
+        await self.note()
+
+    async def on_roster(self, iq):
+        for jid, item in iq['roster']['items'].items():
+            self.pushes.append((slixmpp.JID(jid).bare, item['subscription'], item['name']))
+        await self.note()
+
+    async def on_end(self, why=None):
+        self.ended = self.ended or str(why or 'disconnected')
+        await self.note()
+
+    async def on_certificate(self, error):
+        self.ended = f'certificate: {error}'
+        await self.note()
+
+    async def on_failed(self, failure):
+        self.ended = 'login failed: ' + failure['condition']
+        await self.note()
+
+
+class Commands:
+    """Each method is a command; a is its line."""
+
+    def __init__(self):
+        self.x = None
+
+    async def login(self, a):
+        x = self.x = Agent(a)
+        up = asyncio.Event()
+        bound = {}
+
+        def started(_):
+            bound['jid'] = x.boundjid.full
+            up.set()
+        x.add_event_handler('session_start', started)
+        x.connect(a['host'], a['port'])
+        first = asyncio.ensure_future(up.wait())
+        last = asyncio.ensure_future(x.wait('end', lambda: x.ended, a.get('within', 15)))
+        await asyncio.wait([first, last], return_when=asyncio.FIRST_COMPLETED)
+        done = first.done()
+        first.cancel()
+        last.cancel()
+        if not done:
+            why = last.exception() if last.done() and not last.cancelled() and last.exception() else x.ended
+            x.abort()
+            raise Exception(f'no session: {why}')
+        await x.get_roster(timeout=10)
+        if not a.get('quiet'):
+            x.send_presence()
+        tls = x.transport.get_extra_info('ssl_object')
+        return {'jid': bound['jid'], 'mechanism': x.plugin['feature_mechanisms'].mech.name,
+                'tls': tls.version(), 'cipher': tls.cipher()[0], 'verified': tls.context.verify_mode.name == 'CERT_REQUIRED' and tls.context.check_hostname}
+
+    async def logout(self, a):
+        x = self.x
+        await x.disconnect(wait=3.0)
+        return await x.wait('end', lambda: x.ended, 10)
+
+    async def send(self, a):
+        self.x.send_message(mto=a['to'], mbody=a['text'], mtype='chat')
+
+    async def receive(self, a):
+        def test():
+            return [m for m in self.x.messages if m[0] == a['from'] and m[1] == a['text']]
+        m = await self.x.wait(f"message {a['text']!r} from {a['from']}", test, a.get('within', 10))
+        return {'count': len(m), 'stamp': m[0][2]}
+
+    async def messages(self, a):
+        return self.x.messages
+
+    async def receive_error(self, a):
+        def test():
+            return [c for j, c in self.x.errors if j == a['from']]
+        return (await self.x.wait(f"error from {a['from']}", test, a.get('within', 10)))[0]
+
+    async def subscribe(self, a):
+        self.x.send_presence_subscription(pto=a['to'])
+
+    async def approve(self, a):
+        await self.x.wait(f"request of {a['from']}", lambda: a['from'] in self.x.requests, a.get('within', 10))
+        self.x.requests.discard(a['from'])
+        self.x.send_presence(pto=a['from'], ptype='subscribed')
+
+    async def refuse(self, a):
+        await self.x.wait(f"request of {a['from']}", lambda: a['from'] in self.x.requests, a.get('within', 10))
+        self.x.requests.discard(a['from'])
+        self.x.send_presence(pto=a['from'], ptype='unsubscribed')
+
+    async def answered(self, a):
+        want = (a['from'], a['type'])
+        await self.x.wait(f'{want}', lambda: want in self.x.answers, a.get('within', 10))
+
+    async def subscription(self, a):
+        """Waits until the server's pushes say that a contact has this subscription."""
+        def test():
+            last = [p for p in self.x.pushes if p[0] == a['jid']]
+            return last and last[-1][1] == a['subscription']
+        await self.x.wait(f"subscription {a['subscription']} with {a['jid']}", test, a.get('within', 10))
+
+    async def presence(self, a):
+        show = a['show']
+        if show == 'offline':
+            self.x.send_presence(ptype='unavailable')
+        else:
+            self.x.send_presence(pshow='' if show == 'online' else show, pstatus=a.get('status', ''))
+
+    async def sees(self, a):
+        bare, want = a['jid'], a['show']
+
+        def test():
+            if want == 'offline':
+                return bare in self.x.gone
+            return any(slixmpp.JID(f).bare == bare and show == want and a.get('status') in (None, '', status)
+                       for f, (show, status) in self.x.there.items())
+        await self.x.wait(f'presence {want} {a.get("status", "")!r} of {bare}', test, a.get('within', 10))
+
+    async def full(self, a):
+        """The full JIDs of a contact that are there."""
+        return [f for f in self.x.there if slixmpp.JID(f).bare == a['jid']]
+
+    async def roster(self, a):
+        await self.x.get_roster(timeout=10)  # by version: empty where nothing has changed (RFC 6121 §2.6)
+        r = self.x.client_roster
+        return {j: {'name': r[j]['name'], 'subscription': r[j]['subscription'], 'groups': sorted(r[j]['groups'])}
+                for j in r if j != self.x.boundjid.bare}
+
+    async def add(self, a):
+        await self.x.update_roster(a['jid'], name=a.get('name'), groups=a.get('groups', []), timeout=10)
+
+    async def remove(self, a):
+        await self.x.del_roster_item(a['jid'])
+
+    async def ping(self, a):
+        return await self.x.plugin['xep_0199'].ping(a.get('to') or None, timeout=10)
+
+    async def version(self, a):
+        iq = await self.x.plugin['xep_0092'].get_version(a['to'], timeout=10)
+        return {'name': iq['software_version']['name'], 'version': iq['software_version']['version']}
+
+    async def time(self, a):
+        iq = await self.x.plugin['xep_0202'].get_entity_time(a['to'], timeout=10)
+        # As text: the library puts a second Z behind what the standard has end in one.
+        return iq['entity_time']._get_sub_text('utc')
+
+    async def last(self, a):
+        iq = await self.x.plugin['xep_0012'].get_last_activity(a['to'], timeout=10)
+        return {'seconds': iq['last_activity']['seconds'], 'status': iq['last_activity']['status']}
+
+    async def features(self, a):
+        iq = await self.x.plugin['xep_0030'].get_info(jid=a['to'], timeout=10)
+        return sorted(iq['disco_info']['features'])
+
+    async def set_vcard(self, a):
+        v = self.x.plugin['xep_0054'].make_vcard()
+        v['FN'] = a['name']
+        v['NICKNAME'] = a['nick']
+        await self.x.plugin['xep_0054'].publish_vcard(vcard=v, timeout=10)
+
+    async def vcard(self, a):
+        iq = await self.x.plugin['xep_0054'].get_vcard(jid=a['jid'], timeout=10)
+        return {'name': iq['vcard_temp']['FN'], 'nick': iq['vcard_temp']['NICKNAME']}
+
+    async def block(self, a):
+        await self.x.plugin['xep_0191'].block(a['jid'], timeout=10)
+
+    async def unblock(self, a):
+        await self.x.plugin['xep_0191'].unblock(a['jid'], timeout=10)
+
+    async def blocked(self, a):
+        return sorted(str(j) for j in await self.x.plugin['xep_0191'].get_blocked_jids(timeout=10))
+
+
+async def main():
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    commands = Commands()
+    while line := await reader.readline():
+        a = json.loads(line)
+        try:
+            answer = {'result': await getattr(commands, a['do'])(a)}
+        except IqError as e:
+            answer = {'error': f"{e.condition} ({e.text})"}
+        except IqTimeout:
+            answer = {'error': 'no answer came'}
+        except Exception as e:  # whatever it is, the test is to know of it
+            answer = {'error': f'{type(e).__name__}: {e}'}
+        print(json.dumps(answer), flush=True)
+
+
+logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+asyncio.run(main())
