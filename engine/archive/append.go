@@ -1,0 +1,210 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+)
+
+// Message is what is kept of a message, once for all archives that get it.
+type Message struct {
+	// Wire is the stanza as XML, complete by itself. It has no stanza-id of one of the archives, so that they can share it.
+	Wire string
+	// Text is what a search finds it by: its body. Empty for none; of a long text the first 64 KiB count.
+	Text string
+}
+
+// Row is one archive that gets a message, and what only that one knows about it.
+type Row struct {
+	Archive Archive
+	// Peer is the other side, by which Query.With finds it: to whom it went or from whom it came; in the archive of a
+	// room, who sent it.
+	Peer jid.JID
+	// Groupchat marks messages that Query.NoGroupchat leaves out.
+	Groupchat bool
+}
+
+// Place is where a message is found in one archive.
+type Place struct {
+	ID    string
+	Stamp time.Time // by the clock, in UTC and whole microseconds
+}
+
+// Bits of archive_entry.kind.
+const kindGroupchat = 1
+
+// Append keeps a message in each of the archives, at least one and none twice, and returns its place in each, in their
+// order. It takes part in tx: the places are true only after its Write has returned nil, and if the function of the
+// Write runs again it appends again and gets others. A Write may append any number of messages; an archive has them in
+// the order of the calls.
+//
+// The body is stored once for all rows of a call, and for those of calls that follow each other in one Write with an
+// equal Message, such as those for the two sides of a message between local accounts: archives named by their bare JID,
+// each of which is the peer of the other. (One with a Text is not shared so with further archives; name those in one call.)
+func (l *Log) Append(ctx context.Context, tx mod.Tx, m Message, rows ...Row) ([]Place, error) {
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("archive: append: no archive")
+	}
+	t, err := l.take(tx, m, rows)
+	if err != nil {
+		return nil, fmt.Errorf("archive: append: %w", err)
+	}
+	if t.mark > 0 {
+		if _, err := tx.Exec(ctx, `UPDATE archive_state SET reserved = ? WHERE id = 1 AND reserved < ?`, t.mark, t.mark); err != nil {
+			return nil, fmt.Errorf("archive: append: %w", err)
+		}
+	}
+	segment := t.seq >> segmentBits
+	if !t.shared {
+		if err := l.body(ctx, tx, segment, t.seq, m, rows); err != nil {
+			return nil, fmt.Errorf("archive: append: %w", err)
+		}
+	}
+	places := make([]Place, len(rows))
+	for i, r := range rows {
+		if t.shared || i > 0 {
+			_, err := tx.Exec(ctx, `INSERT INTO archive_share (segment, seq, owner) VALUES (?, ?, ?)`, segment, t.seq, r.Archive.num)
+			if err != nil {
+				return nil, fmt.Errorf("archive: append: %w", err)
+			}
+		}
+		if err := l.entry(ctx, tx, segment, t, r); err != nil {
+			return nil, fmt.Errorf("archive: append: %w", err)
+		}
+		places[i] = Place{ID: l.id(r.Archive, t.seq), Stamp: time.UnixMicro(t.stamp).UTC()}
+	}
+	return places, nil
+}
+
+// taken is a seq for one Append.
+type taken struct {
+	seq, stamp int64
+	mark       int64 // to be stored; 0 if there is no need
+	shared     bool
+}
+
+// take gives a seq to a message. It is called on the goroutine that runs the transaction.
+func (l *Log) take(tx mod.Tx, m Message, rows []Row) (taken, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shares(tx, m, rows) {
+		for _, r := range rows {
+			l.prev.to = append(l.prev.to, r.Archive.num)
+		}
+		return taken{seq: l.prev.seq, stamp: l.prev.stamp, shared: true}, nil
+	}
+	now := l.o.Now().UnixMicro()
+	at := max(now, l.last+1)
+	if now < 0 || at >= maxTime-int64(ahead/time.Microsecond) {
+		return taken{}, ErrClock
+	}
+	l.last = at
+	t := taken{seq: at<<openerBits | l.opener, stamp: now}
+	if at > l.reserved {
+		t.mark = at + int64(ahead/time.Microsecond)
+		l.stale = true
+	}
+	l.prev = appended{tx: tx, m: m, seq: t.seq, stamp: now, to: l.prev.to[:0], who: l.prev.who[:0]}
+	for _, r := range rows {
+		l.prev.to = append(l.prev.to, r.Archive.num)
+		l.prev.who = append(l.prev.who, r.Archive.who, peerWord(r.Peer))
+	}
+	return t, nil
+}
+
+// shares tells whether the message is the one before, of the same Write, for other archives. Every seq resets prev, so
+// those archives have nothing that is later. The index of words must have it under their names already.
+func (l *Log) shares(tx mod.Tx, m Message, rows []Row) bool {
+	if l.prev.tx != tx || l.prev.m != m {
+		return false
+	}
+	return !slices.ContainsFunc(rows, func(r Row) bool {
+		return slices.Contains(l.prev.to, r.Archive.num) ||
+			m.Text != "" && (!slices.Contains(l.prev.who, r.Archive.who) || !slices.Contains(l.prev.who, peerWord(r.Peer)))
+	})
+}
+
+func (l *Log) body(ctx context.Context, tx mod.Tx, segment, seq int64, m Message, rows []Row) error {
+	words := ""
+	if !l.o.NoSearch && m.Text != "" {
+		words = document(m.Text, rows)
+	}
+	owner := rows[0].Archive.num
+	if l.db.Dialect() == mod.Postgres {
+		_, err := tx.Exec(ctx, `INSERT INTO archive_body (seq, segment, owner, wire, words)
+			VALUES (?, ?, ?, ?, array_to_tsvector(string_to_array(CAST(? AS text), ' ')))`, seq, segment, owner, m.Wire, words)
+		return err
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO archive_body (seq, segment, owner, wire) VALUES (?, ?, ?, ?)`, seq, segment, owner, m.Wire)
+	if err == nil && words != "" {
+		_, err = tx.Exec(ctx, `INSERT INTO archive_text (rowid, words) VALUES (?, ?)`, seq, words)
+	}
+	return err
+}
+
+// entry writes the row of one archive. The NULL for a seq that is not the archive's highest fails the Write; the
+// database runs it again, and then it gets a higher one.
+func (l *Log) entry(ctx context.Context, tx mod.Tx, segment int64, t taken, r Row) error {
+	_, err := tx.Exec(ctx, `INSERT INTO archive_span (owner, segment, count, last_seq, lead) VALUES (?, ?, 1, ?, ?)
+		ON CONFLICT (owner, segment) DO UPDATE SET count = archive_span.count + 1,
+		last_seq = CASE WHEN archive_span.last_seq < excluded.last_seq THEN excluded.last_seq END,
+		lead = CASE WHEN archive_span.lead < excluded.lead THEN excluded.lead ELSE archive_span.lead END`,
+		r.Archive.num, segment, t.seq, t.seq>>openerBits-t.stamp)
+	if err != nil {
+		return err
+	}
+	kind := 0
+	if r.Groupchat {
+		kind |= kindGroupchat
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO archive_entry (segment, owner, seq, stamp, peer, resource, kind) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		segment, r.Archive.num, t.seq, t.stamp, peerKey(r.Archive, r.Peer), r.Peer.Resource(), kind)
+	return err
+}
+
+// bury is the condition under which a body is no longer held by any archive.
+const bury = ` AND NOT EXISTS (SELECT 1 FROM archive_entry e WHERE e.segment = archive_body.segment
+		AND e.owner = archive_body.owner AND e.seq = archive_body.seq AND e.tombstone IS NULL)
+	AND NOT EXISTS (SELECT 1 FROM archive_share s JOIN archive_entry e ON e.segment = s.segment AND e.owner = s.owner
+		AND e.seq = s.seq WHERE s.segment = archive_body.segment AND s.seq = archive_body.seq AND e.tombstone IS NULL)`
+
+// Replace puts a tombstone, a stanza as XML, in the place of a message in one archive (XEP-0424 §5.1): id, time and
+// order stay, searches find it no more. The message itself is deleted once none of its archives has it. An id that the
+// archive does not have is ErrNotFound, in which case tx is unharmed. Replacing a tombstone gives another tombstone.
+func (l *Log) Replace(ctx context.Context, tx mod.Tx, a Archive, id, tombstone string) error {
+	seq, err := l.seq(a, id)
+	if err != nil {
+		return err
+	}
+	segment := seq >> segmentBits
+	r, err := tx.Exec(ctx, `UPDATE archive_entry SET tombstone = ? WHERE segment = ? AND owner = ? AND seq = ?`, tombstone, segment, a.num, seq)
+	if err != nil {
+		return fmt.Errorf("archive: replace: %w", err)
+	}
+	if n, err := r.RowsAffected(); err != nil {
+		return fmt.Errorf("archive: replace: %w", err)
+	} else if n == 0 {
+		return ErrNotFound
+	}
+	if err := l.bury(ctx, tx, segment, seq); err != nil {
+		return fmt.Errorf("archive: replace: %w", err)
+	}
+	return nil
+}
+
+// bury deletes a body that no archive holds any more.
+func (l *Log) bury(ctx context.Context, tx mod.Tx, segment, seq int64) error {
+	r, err := tx.Exec(ctx, `DELETE FROM archive_body WHERE segment = ? AND seq = ?`+bury, segment, seq)
+	if err != nil || l.db.Dialect() == mod.Postgres {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM archive_text WHERE rowid = ?`, seq)
+	return err
+}

@@ -1,0 +1,392 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+)
+
+// Query says what is asked of an archive. The zero value with a Limit asks for the first page of all.
+type Query struct {
+	// Filters (XEP-0313 §4.1). A message is found if it passes all that are set.
+	With       jid.JID   // by Row.Peer: of any resource if it is bare, of exactly this one if it is full
+	Start, End time.Time // both inclusive
+	AfterID    string    // later than this one
+	BeforeID   string    // earlier than this one
+	IDs        []string  // one of these; nil for any
+	Text       string    // has all these words; with a * at the end the last is the beginning of one (XEP-0431)
+	// NoGroupchat leaves out what Row.Groupchat marks.
+	NoGroupchat bool
+
+	// The page (XEP-0059): the first Limit that follow After, or the last Limit that precede Before, or with Last, the
+	// last of all (an empty <before/>). At most one of the three is set. A Limit of 0 gives no items, as for a count.
+	After, Before string
+	Last          bool
+	Limit         int
+	// Count asks for Page.Count and Page.Index.
+	Count bool
+}
+
+// Item is a message in an archive.
+type Item struct {
+	Place
+	Wire      string // the stanza or the tombstone that replaced it
+	Groupchat bool
+	Tombstone bool
+}
+
+// Page is the answer to a Query.
+type Page struct {
+	// Items are in the order of the archive, also where the page was sought backwards.
+	Items []Item
+	// Complete says that no further items match in the direction of the page.
+	Complete bool
+	// Count is how many messages the archive has, if Query.Count asked and there was no filter; otherwise -1. It is
+	// kept, not counted: what it costs does not depend on it.
+	Count int64
+	// Index is the position of the first item, where Count is known and the page is at one end; otherwise -1.
+	Index int64
+}
+
+// Statements that read a page within one segment. The index of conversations has the owner in the peer; the plus keeps
+// the engines from preferring the key.
+const (
+	pageFields = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
+	FROM archive_entry e LEFT JOIN archive_body b ON b.segment = ? AND b.seq = e.seq
+	WHERE e.segment = ?`
+	pageRest   = ` AND e.seq > ? AND e.seq < ? AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0`
+	pageSelect = pageFields + ` AND e.owner = ?` + pageRest
+	pagePeer   = pageFields + ` AND +e.owner = ?` + pageRest + ` AND e.peer = ? AND (? = '' OR e.resource = ?)`
+	asc        = ` ORDER BY e.seq LIMIT ?`
+	desc       = ` ORDER BY e.seq DESC LIMIT ?`
+
+	pageAsc      = pageSelect + asc
+	pageDesc     = pageSelect + desc
+	pagePeerAsc  = pagePeer + asc
+	pagePeerDesc = pagePeer + desc
+
+	// The index of words is the outer loop, in its own order, over all segments at once.
+	textSQLite = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
+	FROM archive_text t CROSS JOIN archive_entry e CROSS JOIN archive_body b
+	WHERE b.seq = t.rowid AND e.segment = (t.rowid >> 49) AND e.owner = ? AND e.seq = t.rowid AND t.rowid > ? AND t.rowid < ?
+	AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0 AND e.tombstone IS NULL AND (? = 0 OR e.peer = ?)
+	AND (? = '' OR e.resource = ?) AND archive_text MATCH ?
+	AND EXISTS (SELECT 1 FROM archive_span s WHERE s.owner = e.owner AND s.segment = e.segment)`
+	textSQLiteAsc  = textSQLite + ` ORDER BY t.rowid LIMIT ?`
+	textSQLiteDesc = textSQLite + ` ORDER BY t.rowid DESC LIMIT ?`
+
+	textPostgres = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
+	FROM archive_body b JOIN archive_entry e ON e.seq = b.seq
+	WHERE b.segment = ? AND e.segment = ? AND e.owner = ? AND e.seq > ? AND e.seq < ?
+	AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0 AND e.tombstone IS NULL AND (CAST(? AS bigint) = 0 OR e.peer = ?)
+	AND (? = '' OR e.resource = ?) AND b.words @@ CAST(CAST(? AS text) AS tsquery)`
+	textPostgresAsc  = textPostgres + asc
+	textPostgresDesc = textPostgres + desc
+)
+
+// bounds is a Query made into numbers.
+type bounds struct {
+	lo, hi     int64 // seqs, exclusive
+	start, end int64 // stamps, inclusive
+	mask       int64
+	peer       int64
+	resource   string
+	match      string
+	backward   bool
+}
+
+// Page answers a query. An id in it that the archive does not have is ErrNotFound.
+func (l *Log) Page(ctx context.Context, a Archive, q Query) (Page, error) {
+	p := Page{Count: -1, Index: -1}
+	b, some, err := l.bounds(ctx, a, q)
+	if err != nil {
+		return Page{}, err
+	}
+	var items []Item
+	switch {
+	case !some:
+	case q.IDs != nil:
+		items, err = l.named(ctx, a, q.IDs, b)
+	default:
+		items, err = l.walk(ctx, a, b, q.Limit+1)
+	}
+	if err != nil {
+		return Page{}, fmt.Errorf("archive: page: %w", err)
+	}
+	p.Complete = len(items) <= q.Limit
+	p.Items = items[:min(len(items), q.Limit)]
+	if b.backward {
+		slices.Reverse(p.Items)
+	}
+	if q.Count && q.unfiltered() {
+		if p.Count, err = l.Count(ctx, a); err != nil {
+			return Page{}, err
+		}
+		switch {
+		case len(p.Items) == 0:
+		case b.backward && p.Complete, !b.backward && q.After == "":
+			p.Index = 0
+		case q.Last:
+			p.Index = max(0, p.Count-int64(len(p.Items)))
+		}
+	}
+	return p, nil
+}
+
+func (q *Query) unfiltered() bool {
+	return q.With.IsZero() && q.Start.IsZero() && q.End.IsZero() && q.AfterID == "" && q.BeforeID == "" && q.IDs == nil &&
+		q.Text == "" && !q.NoGroupchat
+}
+
+// bounds returns some=false where nothing can match.
+func (l *Log) bounds(ctx context.Context, a Archive, q Query) (b bounds, some bool, err error) {
+	b = bounds{lo: -1, hi: math.MaxInt64, start: 0, end: math.MaxInt64, backward: q.Last || q.Before != ""}
+	if q.Limit < 0 || q.Limit > math.MaxInt32 || q.After != "" && b.backward || q.Last && q.Before != "" {
+		return b, false, ErrQuery
+	}
+	for _, id := range []string{q.AfterID, q.After} {
+		if err := l.narrow(ctx, a, id, func(seq int64) { b.lo = max(b.lo, seq) }); err != nil {
+			return b, false, err
+		}
+	}
+	for _, id := range []string{q.BeforeID, q.Before} {
+		if err := l.narrow(ctx, a, id, func(seq int64) { b.hi = min(b.hi, seq) }); err != nil {
+			return b, false, err
+		}
+	}
+	if !q.Start.IsZero() {
+		// A stamp in whole microseconds is not before a start between two of them only if it is not before the next.
+		b.start = max(0, ceilMicro(q.Start))
+		if b.start >= maxTime {
+			return b, false, nil
+		}
+		b.lo = max(b.lo, b.start<<openerBits-1) // a seq is never before its stamp
+	}
+	if !q.End.IsZero() {
+		b.end = min(q.End.UnixMicro(), maxTime)
+	}
+	if q.NoGroupchat {
+		b.mask = kindGroupchat
+	}
+	who := ""
+	if !q.With.IsZero() {
+		b.peer, b.resource = peerKey(a, q.With), q.With.Resource()
+		who = peerWord(q.With)
+	}
+	some = b.lo < b.hi && b.start <= b.end
+	if q.Text != "" {
+		var ok bool
+		b.match, ok = match(l.db.Dialect(), a.who, who, q.Text)
+		some = some && ok
+	}
+	return b, some, nil
+}
+
+func ceilMicro(t time.Time) int64 {
+	u := t.UnixMicro()
+	if t.Nanosecond()%1000 != 0 {
+		u++
+	}
+	return u
+}
+
+// narrow looks up an id that bounds a query, if it is set.
+func (l *Log) narrow(ctx context.Context, a Archive, id string, f func(seq int64)) error {
+	if id == "" {
+		return nil
+	}
+	seq, err := l.seq(a, id)
+	if err != nil {
+		return err
+	}
+	var one int64
+	err = l.db.QueryRow(ctx, `SELECT 1 FROM archive_entry e JOIN archive_span s ON s.owner = e.owner AND s.segment = e.segment
+		WHERE e.segment = ? AND e.owner = ? AND e.seq = ?`, seq>>segmentBits, a.num, seq).Scan(&one)
+	if errors.Is(err, mod.ErrNoRows) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("archive: page: %w", err)
+	}
+	f(seq)
+	return nil
+}
+
+// span is a segment in which an archive has something.
+type span struct{ segment, count, lead int64 }
+
+// spans returns those of an archive in [from, to], oldest first.
+func (l *Log) spans(ctx context.Context, a Archive, from, to int64) (list []span, err error) {
+	rows, err := l.db.Query(ctx, `SELECT segment, count, lead FROM archive_span WHERE owner = ? AND segment >= ? AND segment <= ?
+		AND count > 0 ORDER BY segment`, a.num, from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var s span
+		if err := rows.Scan(&s.segment, &s.count, &s.lead); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, rows.Err()
+}
+
+// walk reads up to n matching items in the direction of the query, segment by segment.
+func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) ([]Item, error) {
+	if b.match != "" && l.db.Dialect() == mod.SQLite {
+		return l.read(ctx, a, 0, b, n, nil)
+	}
+	spans, err := l.spans(ctx, a, max(b.lo, 0)>>segmentBits, b.hi>>segmentBits)
+	if err != nil {
+		return nil, err
+	}
+	if b.backward {
+		slices.Reverse(spans)
+	}
+	var items []Item
+	for _, s := range spans {
+		if len(items) == n {
+			break
+		}
+		in := b
+		in.lo = max(in.lo, s.segment<<segmentBits-1)
+		if s.segment+1 <= math.MaxInt64>>segmentBits {
+			in.hi = min(in.hi, (s.segment+1)<<segmentBits)
+		}
+		// Within a span no seq is ahead of its stamp by more than lead.
+		if last := in.end + min(s.lead, maxTime) + 1; last > 0 && last < maxTime {
+			in.hi = min(in.hi, last<<openerBits)
+		}
+		if in.lo >= in.hi {
+			continue
+		}
+		if items, err = l.read(ctx, a, s.segment, in, n-len(items), items); err != nil {
+			return nil, err
+		}
+	}
+	return items, nil
+}
+
+// read appends up to n items of one segment; those that SQLite finds by words are of any.
+func (l *Log) read(ctx context.Context, a Archive, segment int64, b bounds, n int, items []Item) (_ []Item, err error) {
+	args := []any{segment, segment, a.num, b.lo, b.hi, b.start, b.end, b.mask}
+	query := pageAsc
+	switch sqlite := l.db.Dialect() == mod.SQLite; {
+	case b.match != "":
+		query = textPostgresAsc
+		switch {
+		case sqlite && b.backward:
+			query = textSQLiteDesc
+		case sqlite:
+			query = textSQLiteAsc
+		case b.backward:
+			query = textPostgresDesc
+		}
+		if sqlite {
+			args = args[2:] // it takes the segment from the seq
+		}
+		args = append(args, b.peer, b.peer, b.resource, b.resource, b.match)
+	case b.peer != 0:
+		query = pagePeerAsc
+		if b.backward {
+			query = pagePeerDesc
+		}
+		args = append(args, b.peer, b.resource, b.resource)
+	case b.backward:
+		query = pageDesc
+	}
+	rows, err := l.db.Query(ctx, query, append(args, n)...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var i Item
+		var seq, kind int64
+		if err := rows.Scan(&seq, &i.Stamp, &kind, &i.Tombstone, &i.Wire); err != nil {
+			return nil, err
+		}
+		i.ID, i.Groupchat = l.id(a, seq), kind&kindGroupchat != 0
+		items = append(items, i)
+	}
+	return items, rows.Err()
+}
+
+// named reads the items of ids that pass the filters, in the direction of the query.
+func (l *Log) named(ctx context.Context, a Archive, ids []string, b bounds) ([]Item, error) {
+	var seqs []int64
+	for _, id := range ids {
+		// The empty id is none, and narrow takes it for an absent one.
+		if id == "" {
+			return nil, ErrNotFound
+		}
+		if err := l.narrow(ctx, a, id, func(seq int64) { seqs = append(seqs, seq) }); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(seqs)
+	seqs = slices.Compact(seqs)
+	if b.backward {
+		slices.Reverse(seqs)
+	}
+	var items []Item
+	for _, seq := range seqs {
+		if seq <= b.lo || seq >= b.hi {
+			continue
+		}
+		one := b
+		one.lo, one.hi = seq-1, seq+1
+		var err error
+		if items, err = l.read(ctx, a, seq>>segmentBits, one, 1, items); err != nil {
+			return nil, err
+		}
+	}
+	return items, nil
+}
+
+// Count returns how many messages an archive has, tombstones included. It adds up what is kept for each segment.
+func (l *Log) Count(ctx context.Context, a Archive) (n int64, err error) {
+	err = l.db.QueryRow(ctx, `SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM archive_span WHERE owner = ?`, a.num).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("archive: count: %w", err)
+	}
+	return n, nil
+}
+
+// Metadata returns the places of the first and the last message (XEP-0313 §5), or ErrNotFound if the archive is empty.
+func (l *Log) Metadata(ctx context.Context, a Archive) (first, last Place, err error) {
+	for _, end := range []struct {
+		p *Place
+		q Query
+	}{{&first, Query{Limit: 1}}, {&last, Query{Limit: 1, Last: true}}} {
+		p, err := l.Page(ctx, a, end.q)
+		if err != nil {
+			return Place{}, Place{}, err
+		}
+		if len(p.Items) == 0 {
+			return Place{}, Place{}, ErrNotFound
+		}
+		*end.p = p.Items[0].Place
+	}
+	return first, last, nil
+}
+
+// Find returns the item of one id, or ErrNotFound.
+func (l *Log) Find(ctx context.Context, a Archive, id string) (Item, error) {
+	p, err := l.Page(ctx, a, Query{IDs: []string{id}, Limit: 1})
+	if err != nil {
+		return Item{}, err
+	}
+	if len(p.Items) == 0 {
+		return Item{}, ErrNotFound
+	}
+	return p.Items[0], nil
+}
