@@ -17,8 +17,9 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/sabir-fresh.XXXXXX")
 pids=()
 finish() {
 	code=$?
+	# Each is the leader of a group of its own, in which its compilers and the server are.
 	for p in "${pids[@]}"; do
-		kill "$p" 2>/dev/null || true
+		kill -- "-$p" 2>/dev/null || kill "$p" 2>/dev/null || true
 	done
 	for p in "${pids[@]}"; do
 		wait "$p" 2>/dev/null || true
@@ -29,7 +30,7 @@ finish() {
 	fi
 	# Go's module cache is not writable.
 	chmod -R u+w "$tmp" 2>/dev/null || true
-	rm -rf "$tmp"
+	rm -rf "$tmp" || { sleep 2 && rm -rf "$tmp"; } || true
 	exit $code
 }
 trap finish EXIT
@@ -61,7 +62,8 @@ await() {
 	done
 }
 
-# 1. make run.
+# 1. make run. Jobs get groups of their own.
+set -m
 make run >"$tmp/run.out" 2>"$tmp/run.err" &
 make_pid=$!
 pids+=($make_pid)
@@ -69,7 +71,6 @@ await "$tmp/run.out" 'End it with' 120 $make_pid
 # make's child is the server: it is stopped by its own id, and make ends with it.
 server=$(pgrep -P $make_pid -f 'bin/sabir local' | head -n 1)
 [ -n "$server" ] || die "make has no child that is the server"
-pids=("$server" "${pids[@]}")
 took=$SECONDS
 [ $took -le 120 ] || die "make run took $took s"
 url=$(sed -n 's/^  web client  *//p' "$tmp/run.out")
