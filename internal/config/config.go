@@ -125,7 +125,7 @@ type Limits struct {
 	Resources             int          `toml:"resources" min:"1" max:"1000" doc:"Bound resources of one account at a time."`
 	ConnectionsPerAddress int          `toml:"connections_per_address" doc:"Connections at a time from one IPv4 address or one IPv6 /64 network; 0 for no limit."`
 	Connections           int          `toml:"connections" doc:"Connections at a time in all; 0 for no limit but that of the operating system."`
-	QueueBytes            int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read; beyond, it is disconnected."`
+	QueueBytes            int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read, with 512 more counted for each stanza; beyond, it is disconnected."`
 	ByteRate              int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
 	ByteBurst             int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
 }

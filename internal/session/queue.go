@@ -37,6 +37,10 @@ const (
 	queueClosed            // the last bytes were written, or an error ended it
 )
 
+// overhead is about what a waiting stanza costs beside its encoded form, in bytes: a small one is held by more than it
+// weighs on the wire.
+const overhead = 512
+
 type item struct {
 	s    *stanza.Stanza
 	to   string
@@ -83,7 +87,7 @@ func (q *Queue) Put(s *stanza.Stanza, to string) bool {
 
 // PutLater is Put, but where start is true nothing is written until the caller calls Start, which it owes soon.
 func (q *Queue) PutLater(s *stanza.Stanza, to string) (taken, start bool) {
-	return q.put(item{s: s, to: to, size: s.Wire().Size() + len(to)})
+	return q.put(item{s: s, to: to, size: s.Wire().Size() + len(to) + overhead})
 }
 
 // PutRaw queues bytes that are no stanza.
