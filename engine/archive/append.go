@@ -172,7 +172,7 @@ const bury = ` AND NOT EXISTS (SELECT 1 FROM archive_entry e WHERE e.segment = a
 	AND NOT EXISTS (SELECT 1 FROM archive_share s JOIN archive_entry e ON e.segment = s.segment AND e.owner = s.owner
 		AND e.seq = s.seq WHERE s.segment = archive_body.segment AND s.seq = archive_body.seq AND e.tombstone IS NULL)`
 
-// Replace puts a tombstone, a stanza as XML, in the place of a message in one archive (XEP-0424 §5.1): id, time and
+// Replace puts a tombstone, a stanza as XML, in the place of a message in one archive (XEP-0424#business-id): id, time and
 // order stay, searches find it no more. The message itself is deleted once none of its archives has it. An id that the
 // archive does not have is ErrNotFound, in which case tx is unharmed. Replacing a tombstone gives another tombstone.
 func (l *Log) Replace(ctx context.Context, tx mod.Tx, a Archive, id, tombstone string) error {

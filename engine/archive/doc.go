@@ -12,7 +12,7 @@
 // restart is not given out again: a mark some seconds ahead is stored with the messages.
 //
 // An id is what others see of a seq: owner and seq as one block of AES under a secret of the database. So it is unique
-// among all archives, cannot be predicted (XEP-0313 §3), tells nothing, needs no index, and says by itself whether it is
+// among all archives, cannot be predicted (XEP-0313#archives), tells nothing, needs no index, and says by itself whether it is
 // of this archive. It is 22 characters of base64url.
 //
 // # Storage

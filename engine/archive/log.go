@@ -29,7 +29,7 @@ var Schema embed.FS
 const Module = "archive"
 
 var (
-	// ErrNotFound says that an id is not (or no more) in the archive that was asked: item-not-found (XEP-0313 §4.1.3).
+	// ErrNotFound says that an id is not (or no more) in the archive that was asked: item-not-found (XEP-0313#query-limit-id).
 	ErrNotFound = errors.New("no such id in the archive")
 	// ErrClock says that the clock is outside of what an id can hold, 1970 to 2112.
 	ErrClock = errors.New("the clock is not between 1970 and 2112")

@@ -14,7 +14,7 @@ import (
 
 // Query says what is asked of an archive. The zero value with a Limit asks for the first page of all.
 type Query struct {
-	// Filters (XEP-0313 §4.1). A message is found if it passes all that are set.
+	// Filters (XEP-0313#filter). A message is found if it passes all that are set.
 	With       jid.JID   // by Row.Peer: of any resource if it is bare, of exactly this one if it is full
 	Start, End time.Time // both inclusive
 	AfterID    string    // later than this one
@@ -361,7 +361,7 @@ func (l *Log) Count(ctx context.Context, a Archive) (n int64, err error) {
 	return n, nil
 }
 
-// Metadata returns the places of the first and the last message (XEP-0313 §5), or ErrNotFound if the archive is empty.
+// Metadata returns the places of the first and the last message (XEP-0313#archive-metadata), or ErrNotFound if the archive is empty.
 func (l *Log) Metadata(ctx context.Context, a Archive) (first, last Place, err error) {
 	for _, end := range []struct {
 		p *Place

@@ -66,7 +66,7 @@ func (l *Log) purgeOwner(ctx context.Context, num int64) error {
 }
 
 // trim deletes what an archive has in one segment up to the first message whose stamp is not before cutoff: archives
-// lose only their oldest (XEP-0313 §3). With nothing left, the span goes too.
+// lose only their oldest (XEP-0313#archives). With nothing left, the span goes too.
 func (l *Log) trim(ctx context.Context, owner, segment, cutoff int64) error {
 	for more := true; more; {
 		err := l.db.Write(ctx, func(tx mod.Tx) error {
