@@ -48,7 +48,9 @@ else
 	[ -z "$npmcache" ] || export npm_config_cache=$npmcache
 fi
 
-git clone -q "file://$source" "$tmp/sabir"
+# In CI the checkout may belong to another user, whom git has to be told to trust.
+printf '[safe]\n\tdirectory = *\n' >"$tmp/gitconfig"
+GIT_CONFIG_GLOBAL="$tmp/gitconfig" git clone -q "file://$source" "$tmp/sabir"
 cd "$tmp/sabir"
 say "cloned $(git log -1 --format='%h %s')"
 
