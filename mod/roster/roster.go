@@ -83,6 +83,7 @@ func (x *extension) hooks() *mod.Hooks {
 			{Auth: true, Func: func() *xmlstream.Element { return xmlstream.El(nsVersioning, "ver") }},
 			{Auth: true, Func: func() *xmlstream.Element { return xmlstream.El(nsPreApproval, "sub") }},
 		},
+		Rewrite:              []mod.RewriteHook{{When: mod.When{Side: mod.Out, Kinds: mod.Presences}, Func: x.forgetReminder}},
 		Available:            x.available,
 		BeforeAccountRemoved: x.farewell,
 		AccountRemoved:       func(ctx context.Context, tx mod.Tx, a jid.JID) error { return x.forget(ctx, tx, a) },

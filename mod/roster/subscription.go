@@ -218,7 +218,7 @@ func (x *extension) request(ctx context.Context, s *stanza.Stanza, account, cont
 		return false, err
 	}
 	for _, t := range x.h.Sessions(account) {
-		if t.Presence() != nil {
+		if t.Presence() != nil && t.Flag(reminded) != "" {
 			t.Send(s)
 		}
 	}
@@ -246,13 +246,10 @@ func (x *extension) available(ctx context.Context, s mod.Session, initial bool) 
 		return
 	}
 	account := s.JID().Bare()
-	l, err := x.items(ctx, account)
+	l, err := x.remind(ctx, s, account)
 	if err != nil {
-		x.h.Log().Error("roster not read", "error", err)
+		x.h.Log().Error("roster or subscription requests not read", "error", err)
 		return
-	}
-	if l.requests > 0 {
-		x.remind(ctx, s, account)
 	}
 	for i := range l.all {
 		if it := &l.all[i]; it.state&bitOut != 0 {
@@ -261,11 +258,21 @@ func (x *extension) available(ctx context.Context, s mod.Session, initial bool) 
 	}
 }
 
-func (x *extension) remind(ctx context.Context, s mod.Session, account jid.JID) {
+// reminded is the flag of a session that has been sent the requests that wait. Only such a session gets further ones as
+// they come: to another, which is about to be reminded, they would go twice.
+const reminded = "roster.reminded"
+
+// remind sends the requests that wait to a session, and returns the roster.
+func (x *extension) remind(ctx context.Context, s mod.Session, account jid.JID) (*items, error) {
+	defer x.locks.lock(account)()
+	s.SetFlag(reminded, "1")
+	l, err := x.load(ctx, account)
+	if err != nil || l.requests == 0 {
+		return l, err
+	}
 	requests, err := x.requests(ctx, account)
 	if err != nil {
-		x.h.Log().Error("subscription requests not read", "error", err)
-		return
+		return nil, err
 	}
 	for _, text := range requests {
 		f, err := xmlstream.ParseFrame(text, xmlstream.DefaultLimits)
@@ -277,6 +284,15 @@ func (x *extension) remind(ctx context.Context, s mod.Session, account jid.JID) 
 			s.Send(r)
 		}
 	}
+	return l, nil
+}
+
+// forgetReminder makes a session that says good-bye be reminded when it comes back.
+func (x *extension) forgetReminder(_ context.Context, p *mod.Pass) error {
+	if p.Session != nil && p.Stanza.To.IsZero() && p.Stanza.Type == stanza.TypeUnavailable {
+		p.Session.SetFlag(reminded, "")
+	}
+	return nil
 }
 
 // farewell ends the subscriptions of an account that is about to be removed.
