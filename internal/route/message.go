@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 
 	"sabir/internal/host"
@@ -220,13 +221,15 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 	if err == nil {
 		return
 	}
-	// One bad write shall not take its neighbours with it.
+	// One bad write shall not take its neighbours with it. But where the store itself failed, it may not even be known
+	// whether the commit was kept: a second try could store a message twice.
+	again := len(js) > 1 && !errors.Is(err, mod.ErrUnavailable) && !errors.Is(err, mod.ErrFull)
 	for i := range js {
 		j := &js[i]
 		if len(j.writes) == 0 {
 			continue
 		}
-		if len(js) > 1 {
+		if again {
 			err = b.r.o.DB.Write(ctx, j.write)
 		}
 		if err != nil {
