@@ -45,6 +45,11 @@ type DB interface {
 	// transaction, each in a savepoint of its own, so the error of one undoes only that one. If the commit fails, all
 	// that took part in it get the error. fn may run more than once: it has no effect besides those on tx. fn is quick:
 	// while it runs the other writers wait.
+	//
+	// ctx bounds the time until fn begins. If it has ended before, at the call or while the Write waits for its turn, fn
+	// is not run, nothing is written, and Write returns ctx.Err(). Once fn has begun, Write returns the outcome however ctx
+	// ends meanwhile: nil means that it is durable. A statement is given a context of its own: where that one has ended
+	// the statement fails, and the Write with it.
 	Write(ctx context.Context, fn func(tx Tx) error) error
 	// Dialect tells which engine it is.
 	Dialect() Dialect

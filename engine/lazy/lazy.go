@@ -23,13 +23,14 @@ type Writer struct {
 
 	mu      sync.Mutex
 	waiting map[string]func(tx mod.Tx) error
-	kick    chan struct{}
-	writing sync.Mutex // held while a batch is written, so that Flush returns behind it
+	some    chan struct{} // holds a token from the first write that waits on
+	many    chan struct{} // holds a token when maxWaiting is reached
+	writing sync.Mutex    // held while a batch is written, so that Flush returns behind it
 }
 
 // New returns a writer of an extension.
 func New(h mod.Host) *Writer {
-	return &Writer{h: h, waiting: make(map[string]func(mod.Tx) error), kick: make(chan struct{}, 1)}
+	return &Writer{h: h, waiting: make(map[string]func(mod.Tx) error), some: make(chan struct{}, 1), many: make(chan struct{}, 1)}
 }
 
 // Start begins to write. It belongs into Hooks.Start.
@@ -42,12 +43,24 @@ func (w *Writer) Start(context.Context) error {
 func (w *Writer) Put(key string, fn func(tx mod.Tx) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	before := len(w.waiting)
 	w.waiting[key] = fn
-	if n := len(w.waiting); n == 1 || n == maxWaiting {
-		select {
-		case w.kick <- struct{}{}:
-		default:
-		}
+	if len(w.waiting) == before {
+		return // it took the place of an earlier one, for which somebody was woken already
+	}
+	switch before + 1 {
+	case 1:
+		wake(w.some)
+	case maxWaiting:
+		wake(w.many)
+	}
+}
+
+// wake leaves a token, if there is none.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -58,7 +71,8 @@ func (w *Writer) Drop(key string) {
 	delete(w.waiting, key)
 }
 
-// Flush writes what waits. Whoever reads what Put was to write calls it first. After an error the writes wait on.
+// Flush writes what waits. Whoever reads what Put was to write calls it first. After an error the writes wait on. If nothing
+// waits it returns nil, whatever ctx says.
 func (w *Writer) Flush(ctx context.Context) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
@@ -108,23 +122,20 @@ func (w *Writer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.kick:
+		case <-w.some:
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(every):
-		case <-w.kick: // many wait
+		case <-w.many:
 		}
 		w.flush(ctx)
 		w.mu.Lock()
 		left := len(w.waiting) > 0
 		w.mu.Unlock()
 		if left {
-			select {
-			case w.kick <- struct{}{}:
-			default:
-			}
+			wake(w.some)
 		}
 	}
 }
