@@ -15,6 +15,7 @@ import (
 //	Rewrite  may change it: ids stripped and added, stamps
 //	Record   hands over what must be durable before anybody sees it
 //	(the batch commits)
+//	Settle   puts in what the commit has made known, such as ids of archives
 //	Fork     may add copies for other sessions
 //	(delivery)
 //	Observe  sees what became of it
@@ -44,7 +45,7 @@ const (
 
 // Pass is one stanza on its way through the phases of one side. It is valid during the call.
 type Pass struct {
-	// Stanza is the stanza as it stands. Rewrite may put a changed clone in its place, others leave it alone.
+	// Stanza is the stanza as it stands. Rewrite and Settle may put a changed clone in its place, others leave it alone.
 	Stanza *stanza.Stanza
 	Side   Side
 	// Account is the bare JID of the local account whose side this is, or the host's own address.
@@ -56,6 +57,18 @@ type Pass struct {
 	// Stored says that the message was taken into a store from which its recipient will get it, so that it is not
 	// bounced although Targets is empty. A Record hook sets it.
 	Stored bool
+	// Archived is where the archive of Account keeps the message, or nil where it does not. The Record hook of the extension
+	// that keeps the archive sets it.
+	Archived *Archived
+}
+
+// Archived is the place of a message in an archive (XEP-0313).
+type Archived struct {
+	// By is the address of the archive: the `by` of the stanza-id (XEP-0359).
+	By jid.JID
+	// ID is given within the transaction. It is there for the writes of Record hooks that come After the archive, and from
+	// Settle on. A write that runs again may find another one.
+	ID string
 }
 
 // When says for which stanzas a hook runs.
@@ -91,6 +104,15 @@ type RewriteHook struct {
 type RecordHook struct {
 	When
 	Func func(ctx context.Context, p *Pass) (func(tx Tx) error, error)
+}
+
+// SettleHook may set p.Stanza to a changed clone, once what Record hooks asked for is committed and before anybody sees the
+// message: on side In before the sessions of the recipient get it, on side Out before Fork, when it has gone to the
+// recipient, who does not see the change. It cannot refuse the message any more. It runs for the messages for which Fork
+// runs, once a side.
+type SettleHook struct {
+	When
+	Func func(ctx context.Context, p *Pass)
 }
 
 // Copy is one more delivery of a stanza, or of something made from it.
@@ -213,6 +235,7 @@ type Hooks struct {
 	Admit   []AdmitHook
 	Rewrite []RewriteHook
 	Record  []RecordHook
+	Settle  []SettleHook
 	Fork    []ForkHook
 	Observe []ObserveHook
 

@@ -57,6 +57,7 @@ type Phases struct {
 	Admit   []Hook[mod.AdmitHook]
 	Rewrite []Hook[mod.RewriteHook]
 	Record  []Hook[mod.RecordHook]
+	Settle  []Hook[mod.SettleHook]
 	Fork    []Hook[mod.ForkHook]
 	Observe []Hook[mod.ObserveHook]
 }
@@ -125,6 +126,7 @@ func (t *tables) freeze(shuffle func(int, func(i, j int))) error {
 				collect(t.ext, &p.Admit, side, k, shuffle, func(h *mod.Hooks) []mod.AdmitHook { return h.Admit }, func(h mod.AdmitHook) mod.When { return h.When }),
 				collect(t.ext, &p.Rewrite, side, k, shuffle, func(h *mod.Hooks) []mod.RewriteHook { return h.Rewrite }, func(h mod.RewriteHook) mod.When { return h.When }),
 				collect(t.ext, &p.Record, side, k, shuffle, func(h *mod.Hooks) []mod.RecordHook { return h.Record }, func(h mod.RecordHook) mod.When { return h.When }),
+				collect(t.ext, &p.Settle, side, k, shuffle, func(h *mod.Hooks) []mod.SettleHook { return h.Settle }, func(h mod.SettleHook) mod.When { return h.When }),
 				collect(t.ext, &p.Fork, side, k, shuffle, func(h *mod.Hooks) []mod.ForkHook { return h.Fork }, func(h mod.ForkHook) mod.When { return h.When }),
 				collect(t.ext, &p.Observe, side, k, shuffle, func(h *mod.Hooks) []mod.ObserveHook { return h.Observe }, func(h mod.ObserveHook) mod.When { return h.When }),
 			)

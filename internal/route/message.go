@@ -271,9 +271,11 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 		}
 	case j.silent:
 		if !j.lost {
+			b.settle(ctx, j.inHost, &j.in)
 			b.copies(ctx, j.inHost, &j.in)
 		}
 	default:
+		b.settle(ctx, j.inHost, &j.in)
 		o := mod.Stored
 		if len(j.in.Targets) > 0 {
 			if o = b.deliver(ctx, j); o == mod.Refused {
@@ -285,6 +287,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 		b.observe(ctx, j.inHost, &j.in, o)
 	}
 	if j.outHost != nil {
+		b.settle(ctx, j.outHost, &j.out)
 		b.copies(ctx, j.outHost, &j.out)
 		b.observe(ctx, j.outHost, &j.out, mod.Forwarded)
 	}
@@ -303,6 +306,14 @@ func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 		return mod.Delivered
 	}
 	return b.again(ctx, j, j.inHost, true)
+}
+
+// settle lets the Settle hooks put in what the commit has made known.
+func (b *Batch) settle(ctx context.Context, h *host.Host, p *mod.Pass) {
+	for _, k := range h.Phases(p.Side, stanza.Message).Settle {
+		b.ext = k.Extension
+		k.H.Func(ctx, p)
+	}
 }
 
 // copies queues what the Fork hooks add, behind what was queued before.

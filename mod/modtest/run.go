@@ -195,6 +195,15 @@ func (h *Host) Record(p *mod.Pass) error {
 	})
 }
 
+// Settle runs the Settle hooks.
+func (h *Host) Settle(p *mod.Pass) {
+	for _, k := range h.Hooks.Settle {
+		if fits(k.When, p) {
+			k.Func(h.ctx, p)
+		}
+	}
+}
+
 // Fork runs the Fork hooks and returns the copies.
 func (h *Host) Fork(p *mod.Pass) []mod.Copy {
 	var all []mod.Copy
