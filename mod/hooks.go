@@ -141,7 +141,7 @@ const (
 	Dropped   Outcome = "dropped"   // ended without an answer, as the spec asks
 )
 
-// ObserveHook sees what became of a stanza.
+// ObserveHook sees what became of a message on both sides, and of a presence to somebody on side In; iqs it does not see.
 type ObserveHook struct {
 	When
 	Func func(ctx context.Context, p *Pass, o Outcome)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"sabir/xmpp/jid"
@@ -90,6 +91,10 @@ type Host interface {
 	Disco(at Where) Disco
 	// Limits returns the limits of clients' streams that are in force now.
 	Limits() Limits
+	// HTTP returns a client for requests to the outside. The server's one dialler makes its connections, so that the policy
+	// of the section [outbound] holds whatever an address that somebody gave us resolves or is redirected to. It is shared:
+	// requests bring their own deadline.
+	HTTP() *http.Client
 }
 
 // Limits bound what a client may send on a stream.
@@ -175,6 +180,8 @@ type Roster interface {
 	Contact(ctx context.Context, owner, contact jid.JID) (Contact, bool, error)
 	// Contacts returns the whole roster. The slice is shared and must not be changed.
 	Contacts(ctx context.Context, owner jid.JID) ([]Contact, error)
+	// Requests returns how many subscription requests wait for the owner's answer (RFC 6121 §3.1.3).
+	Requests(ctx context.Context, owner jid.JID) (int, error)
 }
 
 // Identity is an identity in service discovery (XEP-0030#info-basic).

@@ -26,6 +26,7 @@ type Config struct {
 	Limits   Limits   `toml:"limits" doc:"Bounds on what clients may use up."`
 	Auth     Auth     `toml:"auth" doc:"How users log in."`
 	Web      Web      `toml:"web" doc:"What the HTTPS listener serves."`
+	Outbound Outbound `toml:"outbound" reload:"restart" doc:"Which addresses the server itself connects to, for whatever reason: other servers, push services."`
 	Log      Log      `toml:"log" doc:"What is written to standard error."`
 
 	path string
@@ -160,6 +161,22 @@ type Web struct {
 	Origins []string `toml:"origins" doc:"Origins of other web sites whose pages may connect over WebSocket, such as \"https://chat.example.org\"; \"*\" for all."`
 }
 
+// Outbound says what the server itself may connect to. Whoever can name a host for it to connect to is kept away from the
+// networks that only the server can reach.
+type Outbound struct {
+	Allow []string `toml:"allow" doc:"Addresses or networks (CIDR) that may be connected to although they are not public, such as \"10.0.0.0/8\"."`
+	Deny  []string `toml:"deny" doc:"Further addresses or networks that may not."`
+	CA    string   `toml:"ca" doc:"File with the certificates, in PEM, of authorities that are trusted beside those of the system."`
+}
+
+// Networks returns Allow and Deny.
+func (o *Outbound) Networks() (allow, deny []netip.Prefix, err error) {
+	if allow, err = networks("allow", o.Allow); err == nil {
+		deny, err = networks("deny", o.Deny)
+	}
+	return allow, deny, err
+}
+
 // Log says what is logged.
 type Log struct {
 	Level  string `toml:"level" enum:"debug,info,warn,error" doc:"debug, info, warn or error."`
@@ -239,16 +256,19 @@ func Default() *Config {
 }
 
 // TrustedProxies returns the networks of ProxyFrom.
-func (l *Listen) TrustedProxies() ([]netip.Prefix, error) {
+func (l *Listen) TrustedProxies() ([]netip.Prefix, error) { return networks("proxy_from", l.ProxyFrom) }
+
+// networks reads a list of addresses and networks.
+func networks(key string, list []string) ([]netip.Prefix, error) {
 	var nets []netip.Prefix
-	for _, s := range l.ProxyFrom {
+	for _, s := range list {
 		if a, err := netip.ParseAddr(s); err == nil {
 			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
 			continue
 		}
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("proxy_from: %q is neither an address nor a network such as 10.0.0.0/8", s)
+			return nil, fmt.Errorf("%s: %q is neither an address nor a network such as 10.0.0.0/8", key, s)
 		}
 		nets = append(nets, p.Masked())
 	}

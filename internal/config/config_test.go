@@ -175,6 +175,7 @@ func TestProblems(t *testing.T) {
 		{"admin for all", minimal + "[[listen]]\naddress = \":5280\"\npurpose = \"admin\"\n", `7:1: listen[0].address: the admin listener may stand on a loopback address only (write "127.0.0.1:5280" and reach it by a tunnel, or by a reverse proxy that asks for credentials)`},
 		{"insecure for all", "insecure = true\n[[host]]\ndomain = \"a\"\ncertificate = \"c\"\nkey = \"k\"\n[[listen]]\naddress = \"[::]:5222\"\npurpose = \"c2s\"\n", `7:1: listen[0].address: insecure is for loopback addresses only (remove insecure, or write "127.0.0.1:5222")`},
 		{"socket twice", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2s\"\n[[listen]]\naddress = \":1\"\npurpose = \"s2s\"\n", `10:1: listen[1].address: :1 is used by another [[listen]] already (remove one of the blocks, or choose another port)`},
+		{"outbound", minimal + "[outbound]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"evil\"]\n", `8:1: outbound.deny: deny: "evil" is neither an address nor a network such as 10.0.0.0/8`},
 		{"proxy_from", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2s\"\nproxy = true\nproxy_from = [\"ten\"]\n", `10:1: listen[0].proxy_from: proxy_from: "ten" is neither an address nor a network such as 10.0.0.0/8`},
 		{"mechanism", minimal + "[auth]\nmechanisms = [\"SCRAM-SHA256\"]\n", `7:1: auth.mechanisms[0]: unknown mechanism "SCRAM-SHA256" (did you mean SCRAM-SHA-256?)`},
 		{"plain without PLAIN", minimal + "[auth]\nplain = true\nmechanisms = [\"SCRAM-SHA-1\"]\n", `7:1: auth.plain: PLAIN is not in auth.mechanisms (add it there)`},

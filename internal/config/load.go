@@ -199,6 +199,7 @@ func (r *reader) resolve(c *Config) {
 	}
 	abs(&c.DataDir)
 	abs(&c.Auth.ClientCA)
+	abs(&c.Outbound.CA)
 	abs(&c.Database.URLFile)
 	for i := range c.Hosts {
 		abs(&c.Hosts[i].Certificate)

@@ -27,6 +27,10 @@ func (r *reader) validate(c *Config, sections []Section) {
 			r.problem("web.origins["+strconv.Itoa(i)+"]", `write scheme and host, such as "https://chat.example.org"`, "%q is no origin", o)
 		}
 	}
+	if _, _, err := c.Outbound.Networks(); err != nil {
+		key, _, _ := strings.Cut(err.Error(), ":")
+		r.problem("outbound."+key, "", "%v", err)
+	}
 	if c.Limits.ByteRate > 0 && c.Limits.ByteBurst < c.Limits.AfterAuth.Bytes {
 		r.problem("limits.byte_burst", "give at least limits.after_auth.bytes", "a single stanza may be larger than it")
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -41,6 +42,8 @@ type Options struct {
 	Items []mod.DiscoItem
 	// Limits returns the limits of clients' streams. It may be nil.
 	Limits func() mod.Limits
+	// HTTP makes the requests of extensions to the outside.
+	HTTP *http.Client
 	// Panicked counts a panic of an extension. It may be nil.
 	Panicked func(extension string)
 	// Shuffle, where it is not nil, reorders hooks within a phase. Tests use it to show that the order does not matter.
@@ -160,6 +163,7 @@ var _ mod.Host = (*view)(nil)
 func (v *view) DB() mod.DB         { return v.o.DB }
 func (v *view) Clock() mod.Clock   { return v.o.Clock }
 func (v *view) Limits() mod.Limits { return v.o.Limits() }
+func (v *view) HTTP() *http.Client { return v.o.HTTP }
 
 func (v *view) Log() *slog.Logger {
 	return v.o.Log.With("host", v.o.Domain.String(), "extension", v.name)

@@ -247,4 +247,6 @@ type noRoster struct{}
 func (noRoster) Contact(context.Context, jid.JID, jid.JID) (mod.Contact, bool, error) {
 	return mod.Contact{}, false, nil
 }
+func (noRoster) Requests(context.Context, jid.JID) (int, error) { return 0, nil }
+
 func (noRoster) Contacts(context.Context, jid.JID) ([]mod.Contact, error) { return nil, nil }

@@ -78,6 +78,7 @@ func (b *Batch) presenceIn(ctx context.Context, h *host.Host, s *stanza.Stanza) 
 			return
 		}
 		b.r.o.Count(stanza.Presence, mod.Delivered)
+		b.observe(ctx, h, p, mod.Delivered)
 		return
 	}
 	o := mod.Dropped
@@ -91,4 +92,5 @@ func (b *Batch) presenceIn(ctx context.Context, h *host.Host, s *stanza.Stanza) 
 		}
 	}
 	b.r.o.Count(stanza.Presence, o)
+	b.observe(ctx, h, p, o)
 }

@@ -25,6 +25,7 @@ import (
 	"sabir/internal/web"
 	"sabir/mod"
 	"sabir/mod/all"
+	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 )
@@ -61,12 +62,15 @@ type Server struct {
 	limiter *listen.Limiter
 	c2s     *c2s.Server
 	web     *web.Server
+	// dialer makes all connections to the outside, http those for requests of extensions.
+	dialer *dial.Dialer
+	http   *http.Client
 
 	cfg       atomic.Pointer[config.Config]
 	reloading sync.Mutex
 	listeners []*listen.Listener
-	mu        sync.Mutex // guards http
-	http      []*http.Server
+	mu        sync.Mutex // guards https
+	https     []*http.Server
 }
 
 // Sections describes the settings of extensions to the configuration; nil stands for all extensions.
@@ -104,6 +108,9 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 			s.release()
 		}
 	}()
+	if err := s.openOutbound(cfg.Outbound); err != nil {
+		return nil, err
+	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
@@ -189,7 +196,7 @@ func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, erro
 	acc := &hostAccounts{s: s, domain: c.JID()}
 	return host.New(host.Options{
 		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
-		Extensions: enabled, Limits: s.limits, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
+		Extensions: enabled, Limits: s.limits, HTTP: s.http, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
 	})
 }
 
@@ -297,7 +304,7 @@ func (s *Server) serveHTTP(h *http.Server, l net.Listener, secure bool) error {
 	h.ReadHeaderTimeout, h.IdleTimeout, h.MaxHeaderBytes = headerTimeout, idleTimeout, maxHeader
 	h.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
 	s.mu.Lock()
-	s.http = append(s.http, h)
+	s.https = append(s.https, h)
 	s.mu.Unlock()
 	var err error
 	if secure {
@@ -333,7 +340,7 @@ func (s *Server) drain(stop func()) {
 	defer cancel()
 	s.c2s.Shutdown(ctx)
 	s.mu.Lock()
-	servers := s.http
+	servers := s.https
 	s.mu.Unlock()
 	for _, h := range servers {
 		s.closed("HTTP", h.Shutdown(ctx))
@@ -356,6 +363,9 @@ func (s *Server) release() {
 		for _, h := range s.router.Hosts() {
 			h.Stop()
 		}
+	}
+	if s.http != nil {
+		s.http.CloseIdleConnections()
 	}
 	if s.db != nil {
 		s.closed("the database", s.db.Close())

@@ -9,6 +9,7 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +66,7 @@ type Host struct {
 	info      mod.Info
 	domain    jid.JID
 	db        mod.DB
+	http      *http.Client
 	migrate   func(ctx context.Context, module string, schema fs.FS) error
 	configure []func(any)
 	ctx       context.Context
@@ -74,6 +76,7 @@ type Host struct {
 	passwords map[string]string
 	sessions  map[string]*Session // by full JID
 	contacts  map[string][]mod.Contact
+	requests  int
 	disco     map[mod.Where]mod.Disco
 	routed    []*stanza.Stanza
 	asked     []*Question
@@ -352,6 +355,30 @@ func (h *Host) Password(local string) (string, bool) {
 	p, ok := h.passwords[local]
 	return p, ok
 }
+
+func (r roster) Requests(context.Context, jid.JID) (int, error) {
+	r.h.mu.Lock()
+	defer r.h.mu.Unlock()
+	return r.h.requests, nil
+}
+
+// SetRequests sets how many subscription requests wait in each fake roster.
+func (h *Host) SetRequests(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.requests = n
+}
+
+// HTTP returns the client given by WithHTTP.
+func (h *Host) HTTP() *http.Client {
+	if h.http == nil {
+		panic("modtest: the extension " + h.info.Name + " asks for an HTTP client: give one by WithHTTP")
+	}
+	return h.http
+}
+
+// WithHTTP gives the extension a client for requests to the outside.
+func WithHTTP(c *http.Client) Option { return func(h *Host) { h.http = c } }
 
 type accounts struct{ h *Host }
 

@@ -406,6 +406,8 @@ func (broken) Contact(context.Context, jid.JID, jid.JID) (mod.Contact, bool, err
 	return mod.Contact{}, false, mod.ErrUnavailable
 }
 
+func (broken) Requests(context.Context, jid.JID) (int, error) { return 0, mod.ErrUnavailable }
+
 func (broken) Contacts(context.Context, jid.JID) ([]mod.Contact, error) {
 	return nil, mod.ErrUnavailable
 }

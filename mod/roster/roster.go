@@ -109,6 +109,15 @@ func (x *extension) Contact(ctx context.Context, owner, contact jid.JID) (mod.Co
 	return it.contact(), true, nil
 }
 
+// Requests returns how many subscription requests wait for the owner's answer. See mod.Roster.
+func (x *extension) Requests(ctx context.Context, owner jid.JID) (int, error) {
+	l, err := x.items(ctx, owner)
+	if err != nil {
+		return 0, err
+	}
+	return l.requests, nil
+}
+
 // Contacts returns the whole roster. The slice is shared: it must not be changed.
 func (x *extension) Contacts(ctx context.Context, owner jid.JID) ([]mod.Contact, error) {
 	l, err := x.items(ctx, owner)

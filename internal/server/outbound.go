@@ -1,0 +1,46 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+
+	"sabir/internal/config"
+	"sabir/xmpp/dial"
+)
+
+// openOutbound makes the one dialler of the server, with the policy of the configuration.
+func (s *Server) openOutbound(c config.Outbound) error {
+	allow, deny, err := c.Networks()
+	if err != nil {
+		return fmt.Errorf("outbound.%w", err)
+	}
+	s.dialer = &dial.Dialer{Policy: &dial.Policy{Allow: allow, Deny: deny}}
+	base, err := outboundTLS(c.CA)
+	if err != nil {
+		return err
+	}
+	s.http = s.dialer.HTTPClient(base)
+	return nil
+}
+
+// outboundTLS returns whom outbound connections trust: the authorities of the system, and those of a file.
+func outboundTLS(ca string) (*tls.Config, error) {
+	if ca == "" {
+		return &tls.Config{}, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("outbound.ca: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("the authorities of the system: %w", err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("outbound.ca: " + ca + " has no certificate in PEM")
+	}
+	return &tls.Config{RootCAs: pool}, nil
+}
