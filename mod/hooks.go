@@ -240,6 +240,8 @@ type Hooks struct {
 	Observe []ObserveHook
 
 	StreamFeatures []StreamFeature
+	// Inline is what clients may set up while they bind (XEP-0386).
+	Inline []Inline
 
 	Features   []Feature
 	Identities []IdentityAt

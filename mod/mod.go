@@ -134,6 +134,8 @@ type Session interface {
 	Close(condition, text string)
 	// LastActive returns when the client sent its last stanza.
 	LastActive() time.Time
+	// Client returns what is known of the client.
+	Client() Client
 }
 
 // Accounts are the users of a host.

@@ -21,6 +21,7 @@ type tables struct {
 	roster   mod.Roster
 	rosterBy string
 	stream   []mod.StreamFeature
+	inline   inline
 }
 
 type extension struct {
@@ -111,7 +112,7 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		t.roster, t.rosterBy = h.Roster, name
 	}
 	t.stream = append(t.stream, h.StreamFeatures...)
-	return nil
+	return t.inline.add(name, h.Inline)
 }
 
 func (t *tables) freeze(shuffle func(int, func(i, j int))) error {

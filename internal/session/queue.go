@@ -99,6 +99,28 @@ func (q *Queue) PutRaw(b string) bool {
 	return taken
 }
 
+// Hold keeps what is queued from being written until Release. It is called before anybody else knows the queue.
+func (q *Queue) Hold() { q.writing = true }
+
+// Release writes first, each as bytes that are no stanza, and then what has come since Hold.
+func (q *Queue) Release(first ...string) {
+	items := make([]item, len(first))
+	n := 0
+	for i, b := range first {
+		items[i] = item{raw: b, size: len(b)}
+		n += len(b)
+	}
+	q.mu.Lock()
+	if q.state == queueClosed {
+		items, n = nil, 0
+	}
+	q.items = append(items, q.items...)
+	q.bytes += n
+	q.gauge.Add(int64(n))
+	q.mu.Unlock()
+	q.Start()
+}
+
 func (q *Queue) put(it item) (taken, start bool) {
 	q.mu.Lock()
 	if q.state != queueOpen {

@@ -170,3 +170,48 @@ func TestQueueStart(t *testing.T) {
 		}
 	})
 }
+
+// TestHold: what comes before Release is written after what Release is given, and nothing before it.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s socket
+		var gauge atomic.Int64
+		q := session.NewQueue(session.QueueOptions{Write: s.write, Limit: 1 << 20, Done: func() {}, Gauge: &gauge})
+		q.Hold()
+		q.Put(message("1"), "a@b/c")
+		if taken, start := q.PutLater(message("2"), "a@b/c"); !taken || start {
+			t.Errorf("taken %v, start %v", taken, start)
+		}
+		synctest.Wait()
+		if s.text() != "" {
+			t.Errorf("written before Release: %q", s.text())
+		}
+		q.Release("<first/>", "<second/>")
+		synctest.Wait()
+		if got := s.text(); !strings.HasPrefix(got, "<first/><second/><message") || ids(got) != "1 2" {
+			t.Errorf("written: %q", got)
+		}
+		q.Put(message("3"), "a@b/c")
+		synctest.Wait()
+		if got := ids(s.text()); got != "1 2 3" || gauge.Load() != 0 || q.Bytes() != 0 {
+			t.Errorf("written %q, %d bytes left, %d by the gauge", got, q.Bytes(), gauge.Load())
+		}
+	})
+}
+
+// TestHoldFinish: a queue that ends while it is held writes everything in order all the same.
+func TestHoldFinish(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s socket
+		done := make(chan struct{})
+		q := session.NewQueue(session.QueueOptions{Write: s.write, Limit: 1 << 20, Done: func() { close(done) }})
+		q.Hold()
+		q.Put(message("1"), "a@b/c")
+		q.Finish([]byte("</end>"))
+		q.Release("<first/>")
+		<-done
+		if got := s.text(); !strings.HasPrefix(got, "<first/><message") || !strings.HasSuffix(got, "</end>") {
+			t.Errorf("written: %q", got)
+		}
+	})
+}

@@ -27,6 +27,8 @@ type Session struct {
 	Secure bool
 	Addr   string
 	Since  time.Time
+	// Agent is the client behind the stream. It is set before the session enters a directory.
+	Agent mod.Client
 
 	close func(condition, text string)
 	last  atomic.Int64 // unix nanoseconds of the last stanza
@@ -166,6 +168,9 @@ func (s *Session) Close(condition, text string) { s.close(condition, text) }
 
 // LastActive returns when the client sent its last stanza.
 func (s *Session) LastActive() time.Time { return time.Unix(0, s.last.Load()) }
+
+// Client returns what is known of the client. See mod.Session.
+func (s *Session) Client() mod.Client { return s.Agent }
 
 // Touch notes that the client sent a stanza.
 func (s *Session) Touch(now time.Time) { s.last.Store(now.UnixNano()) }

@@ -58,8 +58,14 @@ func newCarbons(h mod.Host, cfg any) (*mod.Hooks, error) {
 			{At: mod.AtHost | mod.AtAccount, Space: ns, Local: "enable", Type: stanza.TypeSet, Quiet: true, Unknown: true, Func: notAllowed},
 			{At: mod.AtHost | mod.AtAccount, Space: ns, Local: "disable", Type: stanza.TypeSet, Quiet: true, Unknown: true, Func: notAllowed},
 		},
-		Admit:    []mod.AdmitHook{{When: both, Func: refuseForged}},
-		Fork:     []mod.ForkHook{{When: both, Func: c.fork}},
+		Admit: []mod.AdmitHook{{When: both, Func: refuseForged}},
+		Fork:  []mod.ForkHook{{When: both, Func: c.fork}},
+		// XEP-0386#bind-request: enabling in the bind has no answer, since it does not fail.
+		Inline: []mod.Inline{{Var: ns, Requests: []xmlstream.Name{{Space: ns, Local: "enable"}},
+			Func: func(_ context.Context, s mod.Session, _ *xmlstream.Element) *xmlstream.Element {
+				s.SetFlag(enabled, "1")
+				return nil
+			}}},
 		Features: []mod.Feature{{At: mod.AtHost, Var: ns}, {At: mod.AtHost, Var: nsRules}}, // XEP-0280#disco, #mandatory-support
 	}, nil
 }

@@ -324,3 +324,15 @@ func BenchmarkFork(b *testing.B) {
 		})
 	}
 }
+
+// TestInline: a client that binds with carbons gets copies from then on (XEP-0386#bind-request).
+func TestInline(t *testing.T) {
+	h := modtest.New(t, Info)
+	s := h.Login("romeo@localhost/phone")
+	if got := h.Inline(s, "<enable xmlns='urn:xmpp:carbons:2'/>"); len(got) != 0 {
+		t.Errorf("answered: %v", got)
+	}
+	if s.Flag(enabled) == "" {
+		t.Error("carbons are not enabled")
+	}
+}

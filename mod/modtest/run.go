@@ -235,6 +235,29 @@ func (h *Host) Presence(p *mod.Pass) (bool, error) {
 	return false, nil
 }
 
+// Inline binds by Bind 2 what the session asks for, children of <bind/> in XML (XEP-0386), and returns the children of
+// <bound/>. A request that nobody has registered is left out.
+func (h *Host) Inline(s *Session, requests ...string) []*xmlstream.Element {
+	h.t.Helper()
+	var out []*xmlstream.Element
+	add := func(e *xmlstream.Element) {
+		if e != nil {
+			out = append(out, e)
+		}
+	}
+	for _, f := range h.Hooks.Inline {
+		if len(f.Requests) == 0 {
+			add(f.Func(h.ctx, s, nil))
+		}
+		for _, r := range requests {
+			if e := XML(h.t, r); slices.Contains(f.Requests, e.Name) {
+				add(f.Func(h.ctx, s, e))
+			}
+		}
+	}
+	return out
+}
+
 // Run takes a stanza through Admit, Rewrite and Record of one side and returns its Pass and what stopped it, or nil.
 func (h *Host) Run(side mod.Side, s *stanza.Stanza, targets ...mod.Session) (*mod.Pass, error) {
 	p := h.Pass(side, s, targets...)

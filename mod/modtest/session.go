@@ -27,6 +27,7 @@ type Session struct {
 	closed     bool
 	condition  string
 	lastActive time.Time
+	client     mod.Client
 }
 
 var _ mod.Session = (*Session)(nil)
@@ -264,4 +265,18 @@ func (s *Session) Touch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastActive = now
+}
+
+// Client returns what SetClient was told.
+func (s *Session) Client() mod.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}
+
+// SetClient says what client stands behind the session.
+func (s *Session) SetClient(c mod.Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.client = c
 }
