@@ -152,10 +152,11 @@ type Where uint8
 
 // The addresses. A request without `to` is made to the sender's own account (RFC 6120 §10.3).
 const (
-	AtHost    Where = 1 << iota // the domain itself
-	AtAccount                   // the bare JID of a local account, asked by anybody; its owner included
-	AtOwn                       // the bare JID of the sender's own account; from others: service-unavailable
-	AtStream                    // a stream that has no resource yet (XEP-0077); Session is nil
+	AtHost     Where = 1 << iota // the domain itself
+	AtAccount                    // the bare JID of a local account, asked by anybody; its owner included
+	AtOwn                        // the bare JID of the sender's own account; from others: service-unavailable
+	AtStream                     // a stream that has no resource yet (XEP-0077); Session is nil
+	AtResource                   // a full JID of a Service; elsewhere those are the clients' own
 )
 
 // Request is an iq of type get or set on its way to a handler.
@@ -264,6 +265,9 @@ type Hooks struct {
 
 	// Roster is given by the extension that keeps the rosters. One does.
 	Roster Roster
+
+	// Services are the domains that the extension owns beside the host's.
+	Services []*Service
 
 	// Start is called when the host is complete, Stop when it ends.
 	Start func(ctx context.Context) error

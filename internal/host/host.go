@@ -20,6 +20,7 @@ import (
 // Router sends stanzas on their way. internal/route implements it.
 type Router interface {
 	Route(ctx context.Context, s *stanza.Stanza)
+	RouteAll(ctx context.Context, s *stanza.Stanza, to []jid.JID)
 }
 
 // Enabled is an extension with its configuration for one host.
@@ -83,6 +84,9 @@ func New(o Options) (*Host, error) {
 			return nil, fmt.Errorf("host %s: %w", o.Domain, err)
 		}
 	}
+	for _, v := range h.t.services {
+		v.asks = &h.asks
+	}
 	if err := h.t.freeze(o.Shuffle); err != nil {
 		h.stop()
 		return nil, fmt.Errorf("host %s: %w", o.Domain, err)
@@ -141,7 +145,7 @@ func (h *Host) Extensions() []string {
 func (h *Host) Disco(at mod.Where) mod.Disco {
 	d := h.t.disco(at)
 	if at&mod.AtHost != 0 {
-		d.Items = h.o.Items
+		d.Items = h.t.items(h.o.Items)
 	}
 	return d
 }
@@ -212,6 +216,10 @@ func (v *view) Session(full jid.JID) mod.Session {
 }
 
 func (v *view) Route(ctx context.Context, s *stanza.Stanza) { v.o.Router.Route(ctx, s) }
+
+func (v *view) RouteAll(ctx context.Context, s *stanza.Stanza, to []jid.JID) {
+	v.o.Router.RouteAll(ctx, s, to)
+}
 
 func (v *view) Refuses(ctx context.Context, p *mod.Pass) error {
 	for _, k := range v.Phases(p.Side, p.Stanza.Kind).Admit {

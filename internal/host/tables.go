@@ -22,6 +22,7 @@ type tables struct {
 	rosterBy string
 	stream   []mod.StreamFeature
 	inline   inline
+	services []*Service
 }
 
 type extension struct {
@@ -112,6 +113,11 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		t.roster, t.rosterBy = h.Roster, name
 	}
 	t.stream = append(t.stream, h.StreamFeatures...)
+	for _, v := range h.Services {
+		if err := t.addService(name, v); err != nil {
+			return err
+		}
+	}
 	return t.inline.add(name, h.Inline)
 }
 

@@ -27,7 +27,10 @@ func (b *Batch) iq(ctx context.Context, s *stanza.Stanza) {
 		to = s.From.Bare()
 	}
 	h := b.r.Host(to.DomainJID())
+	v := b.r.Service(to.DomainJID())
 	switch {
+	case v != nil:
+		b.iqToService(ctx, v, s)
 	case h == nil:
 		b.send(ctx, s)
 	case to.IsFull() && to.Local() != "":

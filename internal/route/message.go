@@ -19,6 +19,8 @@ func stack() string { return string(debug.Stack()) }
 type journey struct {
 	out, in         mod.Pass
 	outHost, inHost *host.Host // nil where that side is not local
+	service         *host.Service
+	wait            func(context.Context) error // until the service has made the message durable; or nil
 	writes          []func(mod.Tx) error
 	inline          [4]mod.Session // room for in.Targets
 	ended           bool
@@ -62,6 +64,11 @@ func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
 	}
 	if j.inHost = b.r.Host(to.DomainJID()); j.inHost != nil && !b.arrive(ctx, j, s, to) {
 		return
+	}
+	if j.inHost == nil {
+		if j.service = b.r.Service(to.DomainJID()); j.service != nil || j.outHost == nil {
+			j.in.Stanza = s // from a service of ours, it has no other side
+		}
 	}
 	if j.outHost != nil && !b.record(ctx, j.outHost, &j.out, j) {
 		return
@@ -197,6 +204,9 @@ func (b *Batch) Flush(ctx context.Context) {
 		if j := &js[i]; !j.ended {
 			b.deliverOne(ctx, j)
 		}
+	}
+	for i := range js {
+		b.await(ctx, &js[i])
 		js[i] = journey{}
 	}
 	b.j = js[:0]
@@ -250,7 +260,7 @@ func (j *journey) write(tx mod.Tx) error {
 
 // stanza returns the message as it stands.
 func (j *journey) stanza() *stanza.Stanza {
-	if j.inHost != nil {
+	if j.in.Stanza != nil {
 		return j.in.Stanza
 	}
 	return j.out.Stanza
@@ -265,8 +275,12 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 		}
 	}()
 	switch {
+	case j.service != nil:
+		if !b.messageToService(ctx, j) {
+			return
+		}
 	case j.inHost == nil:
-		if !b.send(ctx, j.out.Stanza) {
+		if !b.send(ctx, j.stanza()) {
 			return // its sender has an error; there is nothing to copy
 		}
 	case j.silent:

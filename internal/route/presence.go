@@ -57,6 +57,10 @@ func (b *Batch) presenceTo(ctx context.Context, s *stanza.Stanza) {
 		b.presenceIn(ctx, h, s)
 		return
 	}
+	if v := b.r.Service(s.To.DomainJID()); v != nil {
+		b.presenceToService(ctx, v, s)
+		return
+	}
 	b.send(ctx, s)
 }
 

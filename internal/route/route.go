@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"sabir/internal/host"
@@ -46,8 +47,9 @@ type Options struct {
 
 // Router sends stanzas on their way. Its methods may be called from any goroutine.
 type Router struct {
-	o     Options
-	hosts atomic.Pointer[map[jid.JID]*host.Host]
+	o        Options
+	hosts    atomic.Pointer[map[jid.JID]*host.Host]
+	services atomic.Pointer[map[jid.JID]*host.Service]
 }
 
 // New returns a router without hosts.
@@ -63,17 +65,50 @@ func New(o Options) *Router {
 	}
 	r := &Router{o: o}
 	r.hosts.Store(&map[jid.JID]*host.Host{})
+	r.services.Store(&map[jid.JID]*host.Service{})
 	return r
 }
 
-// SetHosts replaces the hosts, by domain. The map must not be changed any more.
-func (r *Router) SetHosts(m map[jid.JID]*host.Host) { r.hosts.Store(&m) }
+// SetHosts replaces the hosts, by domain, and with them their services. The map must not be changed any more.
+// host.Services has found nothing wrong with it.
+func (r *Router) SetHosts(m map[jid.JID]*host.Host) {
+	services := make(map[jid.JID]*host.Service)
+	for _, h := range m {
+		for _, v := range h.Services() {
+			services[v.Domain] = v
+		}
+	}
+	r.services.Store(&services)
+	r.hosts.Store(&m)
+}
 
 // Host returns the host of a domain, or nil.
 func (r *Router) Host(domain jid.JID) *host.Host { return (*r.hosts.Load())[domain] }
 
 // Hosts returns all hosts by domain. The map must not be changed.
 func (r *Router) Hosts() map[jid.JID]*host.Host { return *r.hosts.Load() }
+
+// Service returns the service of a domain, or nil.
+func (r *Router) Service(domain jid.JID) *host.Service { return (*r.services.Load())[domain] }
+
+// Serves tells whether a domain is that of a host or of a service: it is not reached by way of another server, and stanzas
+// from other servers are not from it.
+func (r *Router) Serves(domain jid.JID) bool {
+	return r.Host(domain) != nil || r.Service(domain) != nil
+}
+
+// Domains returns the domains of the hosts and of their services, sorted.
+func (r *Router) Domains() []jid.JID {
+	var all []jid.JID
+	for d := range r.Hosts() {
+		all = append(all, d)
+	}
+	for d := range *r.services.Load() {
+		all = append(all, d)
+	}
+	slices.SortFunc(all, jid.JID.Compare)
+	return all
+}
 
 // Directory returns the sessions.
 func (r *Router) Directory() *session.Directory { return r.o.Directory }
@@ -82,6 +117,16 @@ func (r *Router) Directory() *session.Directory { return r.o.Directory }
 func (r *Router) Route(ctx context.Context, s *stanza.Stanza) {
 	b := Batch{r: r}
 	b.Do(ctx, s)
+	b.Flush(ctx)
+}
+
+// RouteAll is Route to each of many recipients, in one batch. See mod.Host.
+func (r *Router) RouteAll(ctx context.Context, s *stanza.Stanza, to []jid.JID) {
+	s.Wire() // one encoding for all
+	b := Batch{r: r}
+	for _, t := range to {
+		b.Do(ctx, s.WithTo(t))
+	}
 	b.Flush(ctx)
 }
 
@@ -176,7 +221,10 @@ func (b *Batch) answer(ctx context.Context, s *stanza.Stanza) {
 		return
 	}
 	h := b.r.Host(s.To.DomainJID())
+	v := b.r.Service(s.To.DomainJID())
 	switch {
+	case v != nil:
+		b.toService(ctx, v, s)
 	case h == nil:
 		// Its sender is gone or beyond reach. There is no answer to an answer.
 		if e := b.r.o.Remote.Send(ctx, s); e != nil {

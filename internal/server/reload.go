@@ -84,6 +84,10 @@ func (s *Server) rebuild(ctx context.Context, now *config.Config, changes []conf
 		}
 		hosts[c.JID()] = h
 	}
+	if err := host.Services(hosts); err != nil {
+		stopAll(built)
+		return nil, nil, err
+	}
 	return hosts, built, nil
 }
 

@@ -126,6 +126,9 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 		}
 		hosts[h.Domain()] = h
 	}
+	if err := host.Services(hosts); err != nil {
+		return nil, err
+	}
 	s.router.SetHosts(hosts)
 	for _, h := range hosts {
 		if err := h.Start(ctx); err != nil {
@@ -389,6 +392,10 @@ func (s *Server) Accounts(domain jid.JID) mod.Accounts {
 	}
 	return nil
 }
+
+// Domains returns the domains that this server answers for, those of services included: what certificates and records in
+// the DNS are needed for.
+func (s *Server) Domains() []jid.JID { return s.router.Domains() }
 
 // Auth returns the credentials of all hosts.
 func (s *Server) Auth() *auth.Auth { return s.auth }

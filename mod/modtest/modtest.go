@@ -192,6 +192,13 @@ func (h *Host) Route(_ context.Context, s *stanza.Stanza) {
 	h.routed = append(h.routed, s)
 }
 
+// RouteAll records a stanza for each recipient, see Routed.
+func (h *Host) RouteAll(ctx context.Context, s *stanza.Stanza, to []jid.JID) {
+	for _, t := range to {
+		h.Route(ctx, s.WithTo(t))
+	}
+}
+
 // Routed returns the stanzas that the extension routed since the last call.
 func (h *Host) Routed() []*stanza.Stanza {
 	h.mu.Lock()

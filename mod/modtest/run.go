@@ -41,6 +41,9 @@ func (h *Host) IQ(typ, from, to, payload string) *stanza.Stanza {
 func (h *Host) Do(s *stanza.Stanza) *stanza.Stanza {
 	h.t.Helper()
 	r := &mod.Request{Stanza: s, Payload: s.Payload(), Session: h.Session(s.From), Secure: true}
+	if v := h.service(s.To); v != nil {
+		return h.toService(v, r)
+	}
 	places := h.places(s, r)
 	q := h.handler(places, s.Type, r.Payload.Name)
 	if q == nil {
@@ -80,9 +83,13 @@ func (h *Host) places(s *stanza.Stanza, r *mod.Request) []mod.Where {
 }
 
 func (h *Host) handler(places []mod.Where, typ string, name xmlstream.Name) *mod.IQHandler {
+	return find(h.Hooks.IQ, places, typ, name)
+}
+
+func find(handlers []mod.IQHandler, places []mod.Where, typ string, name xmlstream.Name) *mod.IQHandler {
 	for _, at := range places {
-		for i := range h.Hooks.IQ {
-			q := &h.Hooks.IQ[i]
+		for i := range handlers {
+			q := &handlers[i]
 			if q.At&at != 0 && q.Type == typ && q.Space == name.Space && q.Local == name.Local {
 				return q
 			}
@@ -100,13 +107,13 @@ func (h *Host) answer(q *mod.IQHandler, r *mod.Request) *stanza.Stanza {
 	case errors.Is(err, mod.ErrAnswered):
 		s, ok := r.Session.(*Session)
 		if !ok {
-			return nil
+			return h.takeRouted(r.ID)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		i := slices.IndexFunc(s.sent, func(x *stanza.Stanza) bool { return x.Kind == stanza.IQ && x.ID == r.ID })
 		if i < 0 {
-			return nil
+			return h.takeRouted(r.ID)
 		}
 		a := s.sent[i]
 		s.sent = slices.Delete(s.sent, i, i+1)
