@@ -21,6 +21,7 @@ var may = []struct {
 	{"xmpp/sasl", ""},
 	{"xmpp/stream", "xmpp/jid xmpp/xmlstream xmpp/stanza xmpp/sasl"},
 	{"xmpp/dial", "xmpp/jid xmpp/xmlstream"},
+	{"xmpp/sm", "xmpp/jid xmpp/xmlstream xmpp/stanza xmpp/stream"},
 	{"xmpp/client", "library"},
 	{"xmpp/component", "library"},
 
