@@ -120,12 +120,11 @@ func (r *Router) Route(ctx context.Context, s *stanza.Stanza) {
 	b.Flush(ctx)
 }
 
-// RouteAll is Route to each of many recipients, in one batch. See mod.Host.
-func (r *Router) RouteAll(ctx context.Context, s *stanza.Stanza, to []jid.JID) {
-	s.Wire() // one encoding for all
+// RouteAll is Route for each stanza of a list, in one batch. See mod.Host.
+func (r *Router) RouteAll(ctx context.Context, list []*stanza.Stanza) {
 	b := Batch{r: r}
-	for _, t := range to {
-		b.Do(ctx, s.WithTo(t))
+	for _, s := range list {
+		b.Do(ctx, s)
 	}
 	b.Flush(ctx)
 }

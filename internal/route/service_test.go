@@ -166,7 +166,12 @@ func TestServiceSends(t *testing.T) {
 	romeo, juliet := w.bind(t, "romeo@x.example/a"), w.bind(t, "juliet@x.example/a")
 	m := to(stanza.Message, stanza.TypeGroupchat, "room@hall.x.example", "m")
 	m.From, m.To = jid.MustParse("room@hall.x.example/n"), jid.JID{}
-	s.h.RouteAll(t.Context(), m, []jid.JID{romeo.JID(), jid.MustParse("romeo@x.example/gone"), juliet.JID()})
+	m.Wire()
+	var all []*stanza.Stanza
+	for _, to := range []jid.JID{romeo.JID(), jid.MustParse("romeo@x.example/gone"), juliet.JID()} {
+		all = append(all, m.WithTo(to))
+	}
+	s.h.RouteAll(t.Context(), all)
 	if got := strings.Join(s.seen, ", "); got != "admit2 m, admit2 m, admit2 m, message m" && got != "admit2 m, admit2 m, message m, admit2 m" {
 		t.Errorf("seen: %s", got)
 	}

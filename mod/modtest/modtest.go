@@ -192,11 +192,11 @@ func (h *Host) Route(_ context.Context, s *stanza.Stanza) {
 	h.routed = append(h.routed, s)
 }
 
-// RouteAll records a stanza for each recipient, see Routed.
-func (h *Host) RouteAll(ctx context.Context, s *stanza.Stanza, to []jid.JID) {
-	for _, t := range to {
-		h.Route(ctx, s.WithTo(t))
-	}
+// RouteAll records a list of stanzas, see Routed.
+func (h *Host) RouteAll(_ context.Context, list []*stanza.Stanza) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.routed = append(h.routed, list...)
 }
 
 // Routed returns the stanzas that the extension routed since the last call.
