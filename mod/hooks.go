@@ -265,6 +265,8 @@ type Hooks struct {
 
 	// Roster is given by the extension that keeps the rosters. One does.
 	Roster Roster
+	// Offline is given by the extension that keeps messages for absent users. One does.
+	Offline Offline
 
 	// Services are the domains that the extension owns beside the host's.
 	Services []*Service

@@ -34,9 +34,19 @@ type Info struct {
 	Config func() any
 	// Schema holds the migrations of its tables, as internal/db reads them: schema/NNNN_x.sql. Nil without tables.
 	Schema fs.FS
+	// Engines are the packages of engine/ with tables that it uses. Several extensions may name one.
+	Engines []Engine
 	// New makes the instance for one host. cfg is what Config returned, filled in. The services of h other than DB,
 	// Log, Clock and Domain may be used from Hooks.Start on, not yet within New.
 	New func(h Host, cfg any) (*Hooks, error)
+}
+
+// Engine is a package of engine/ that keeps tables.
+type Engine struct {
+	// Name is that of the module in the database.
+	Name string
+	// Schema holds the migrations, as those of Info.
+	Schema fs.FS
 }
 
 // Duration is a time.Duration that configuration files write as "90s" or "24h".
@@ -90,6 +100,8 @@ type Host interface {
 	Accounts() Accounts
 	// Roster returns what the extension that provides the roster gives; never nil.
 	Roster() Roster
+	// Offline returns what the extension that keeps messages for absent users gives; never nil.
+	Offline() Offline
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
 	// Limits returns the limits of clients' streams that are in force now.
@@ -187,6 +199,16 @@ type Roster interface {
 	Contacts(ctx context.Context, owner jid.JID) ([]Contact, error)
 	// Requests returns how many subscription requests wait for the owner's answer (RFC 6121 §3.1.3).
 	Requests(ctx context.Context, owner jid.JID) (int, error)
+}
+
+// Offline is what others need of the extension that keeps messages for absent users (XEP-0160). A client that reads what it
+// has missed from the archive must not get the same a second time when it becomes available (XEP-0313#business-storeret-user-archives).
+type Offline interface {
+	// Mark returns a place behind all that waits for an account now. It is taken before the archive is read.
+	Mark(ctx context.Context, account jid.JID) (int64, error)
+	// Skip says that the client of s has, or knows that the archive has, what was archived up to mark: when s becomes
+	// available, such messages are deleted and not delivered to it. Those that are in no archive still are.
+	Skip(s Session, mark int64)
 }
 
 // Identity is an identity in service discovery (XEP-0030#info-basic).

@@ -132,6 +132,9 @@ func (h *Host) Accounts() mod.Accounts { return h.o.Accounts }
 // Roster returns the rosters of the host's users; never nil.
 func (h *Host) Roster() mod.Roster { return h.t.roster }
 
+// Offline returns what others need of the extension that keeps messages for absent users; never nil.
+func (h *Host) Offline() mod.Offline { return h.t.offline }
+
 // Extensions returns the names of the extensions that are enabled, in the order of the list.
 func (h *Host) Extensions() []string {
 	names := make([]string, len(h.t.ext))

@@ -14,15 +14,17 @@ import (
 
 // tables are the hooks of all extensions of a host, by the question that they answer. They do not change once frozen.
 type tables struct {
-	ext      []extension
-	iq       map[iqKey]IQ
-	presence map[presenceKey]Presence
-	phases   [2][3]Phases // by side (0 Out, 1 In) and kind
-	roster   mod.Roster
-	rosterBy string
-	stream   []mod.StreamFeature
-	inline   inline
-	services []*Service
+	ext       []extension
+	iq        map[iqKey]IQ
+	presence  map[presenceKey]Presence
+	phases    [2][3]Phases // by side (0 Out, 1 In) and kind
+	roster    mod.Roster
+	rosterBy  string
+	offline   mod.Offline
+	offlineBy string
+	stream    []mod.StreamFeature
+	inline    inline
+	services  []*Service
 }
 
 type extension struct {
@@ -112,6 +114,12 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 		t.roster, t.rosterBy = h.Roster, name
 	}
+	if h.Offline != nil {
+		if t.offline != nil {
+			return fmt.Errorf("extensions %s and %s both keep messages for absent users", t.offlineBy, name)
+		}
+		t.offline, t.offlineBy = h.Offline, name
+	}
 	t.stream = append(t.stream, h.StreamFeatures...)
 	for _, v := range h.Services {
 		if err := t.addService(name, v); err != nil {
@@ -124,6 +132,9 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 func (t *tables) freeze(shuffle func(int, func(i, j int))) error {
 	if t.roster == nil {
 		t.roster = noRoster{}
+	}
+	if t.offline == nil {
+		t.offline = noOffline{}
 	}
 	for si, side := range []mod.Side{mod.Out, mod.In} {
 		for kind := range t.phases[si] {
@@ -257,3 +268,9 @@ func (noRoster) Contact(context.Context, jid.JID, jid.JID) (mod.Contact, bool, e
 func (noRoster) Requests(context.Context, jid.JID) (int, error) { return 0, nil }
 
 func (noRoster) Contacts(context.Context, jid.JID) ([]mod.Contact, error) { return nil, nil }
+
+// noOffline stands for the extension that keeps messages for absent users where there is none.
+type noOffline struct{}
+
+func (noOffline) Mark(context.Context, jid.JID) (int64, error) { return 0, nil }
+func (noOffline) Skip(mod.Session, int64)                      {}

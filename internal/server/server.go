@@ -165,6 +165,11 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	for _, e := range s.o.Extensions {
+		for _, g := range e.Engines {
+			if err := db.Migrate(ctx, s.db, g.Name, g.Schema); err != nil {
+				return err
+			}
+		}
 		if e.Schema == nil {
 			continue
 		}

@@ -82,6 +82,7 @@ type Host struct {
 	asked     []*Question
 	onAsk     func(*stanza.Stanza) *stanza.Stanza
 	refuses   func(*mod.Pass) error
+	skipped   []jid.JID
 
 	work sync.WaitGroup
 }
@@ -101,6 +102,14 @@ func New(t testing.TB, info mod.Info, opts ...Option) *Host {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	h.ctx = ctx
+	for _, e := range info.Engines {
+		if h.db == nil {
+			break
+		}
+		if err := h.migrate(ctx, e.Name, e.Schema); err != nil {
+			t.Fatalf("schema of %s: %v", e.Name, err)
+		}
+	}
 	if h.db != nil && info.Schema != nil {
 		if err := h.migrate(ctx, info.Name, info.Schema); err != nil {
 			t.Fatalf("schema of %s: %v", info.Name, err)
@@ -324,6 +333,33 @@ func (h *Host) SetContact(owner, contact string, sub mod.Subscription, groups ..
 // Limits returns fixed limits: 10000 and 20000 bytes, and 5 minutes.
 func (h *Host) Limits() mod.Limits {
 	return mod.Limits{BeforeAuth: 10000, AfterAuth: 20000, Idle: 5 * time.Minute}
+}
+
+// Offline returns the extension's own, or else one that keeps nothing and records the calls of Skip, see Skipped.
+func (h *Host) Offline() mod.Offline {
+	if h.Hooks != nil && h.Hooks.Offline != nil {
+		return h.Hooks.Offline
+	}
+	return offline{h}
+}
+
+type offline struct{ h *Host }
+
+func (offline) Mark(context.Context, jid.JID) (int64, error) { return 1, nil }
+
+func (o offline) Skip(s mod.Session, _ int64) {
+	o.h.mu.Lock()
+	defer o.h.mu.Unlock()
+	o.h.skipped = append(o.h.skipped, s.JID())
+}
+
+// Skipped returns the sessions for which the extension called Skip since the last call.
+func (h *Host) Skipped() []jid.JID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.skipped
+	h.skipped = nil
+	return s
 }
 
 // Roster returns the extension's own roster, or else the fake one.

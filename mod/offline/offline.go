@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"sabir/mod"
@@ -46,6 +47,9 @@ func (c *Config) Validate() error {
 // priority.
 const caughtUp = "offline.caughtup"
 
+// skip is the flag of a session whose client reads the archive: up to this message it gets only what is not archived.
+const skip = "offline.skip"
+
 const (
 	// pageMessages and pageBytes bound what a session gets at once, well below what may wait for it.
 	pageMessages = 2000
@@ -67,10 +71,11 @@ func newOffline(h mod.Host, cfg any) (*mod.Hooks, error) {
 	o := &offline{h: h, c: cfg.(*Config), store: store{h.DB()}}
 	return &mod.Hooks{
 		Rewrite: []mod.RewriteHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages | mod.Presences}, Func: o.stripDelay}},
-		Record:  []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: o.record}},
+		Record:  []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages, After: []string{"mam"}}, Func: o.record}},
 		Observe: []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: o.observe}},
 
 		Features:  []mod.Feature{{At: mod.AtHost, Var: "msgoffline"}}, // XEP-0160#disco
+		Offline:   o,
 		Available: o.available,
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			return o.store.remove(ctx, tx, account)
@@ -95,9 +100,11 @@ func (o *offline) stripDelay(_ context.Context, p *mod.Pass) error {
 	return nil
 }
 
-// record stores a message that no session gets.
+// record stores a message that no session gets. One that is in the archive of the account, too, is stored with the id that
+// it has there, so that a client which reads the archive knows it again.
 func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, error) {
-	if len(p.Targets) > 0 || p.Stored || !storable(p.Stanza) {
+	archived := p.Archived
+	if len(p.Targets) > 0 || p.Stored && archived == nil || !storable(p.Stanza) {
 		return nil, nil
 	}
 	messages, bytes, err := o.store.usage(ctx, p.Account)
@@ -109,12 +116,41 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 	if _, ok := delay.Of(s, jid.JID{}); !ok { // XEP-0203#protocol: one and only one
 		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
 	}
-	wire := string(s.Append(nil, stanza.NSClient))
-	if !o.promised.add(p.Account, len(wire), now, o.c.Messages-messages, o.c.Bytes-bytes) {
+	if !o.promised.add(p.Account, s.Wire().Size()+overhead, now, o.c.Messages-messages, o.c.Bytes-bytes) {
+		if archived != nil && p.Stored {
+			return nil, nil // it is not lost: the archive has it
+		}
 		return nil, stanza.Err(stanza.ServiceUnavailable, "the recipient is offline and has no room for more messages") // XEP-0160#flow
 	}
 	p.Stored = true
-	return func(tx mod.Tx) error { return o.store.add(ctx, tx, p.Account, o.expires(now), wire) }, nil
+	account := p.Account
+	return func(tx mod.Tx) error {
+		m := s
+		if archived != nil && archived.ID != "" && !s.Has(nsStanzaID, "stanza-id") {
+			m = s.Clone().Add(stanzaID(archived))
+		}
+		return o.store.add(ctx, tx, account, o.expires(now), archived != nil, string(m.Append(nil, stanza.NSClient)))
+	}, nil
+}
+
+// overhead is what a message may grow by once it is known where the archive keeps it.
+const overhead = 256
+
+// stanzaID is the mark of a message in an archive (XEP-0359#stanza-id).
+func stanzaID(a *mod.Archived) *xmlstream.Element {
+	return xmlstream.El(nsStanzaID, "stanza-id", xmlstream.A("by", a.By.String()), xmlstream.A("id", a.ID))
+}
+
+// Mark returns a place behind all that waits for an account now.
+func (o *offline) Mark(ctx context.Context, account jid.JID) (int64, error) {
+	return o.store.last(ctx, account)
+}
+
+// Skip keeps with the session up to where it has got from the archive what waits for it. mark is 0 where nothing waited.
+func (o *offline) Skip(s mod.Session, mark int64) {
+	if mark > 0 {
+		s.SetFlag(skip, strconv.FormatInt(mark, 10))
+	}
 }
 
 // observe delivers at once a message whose recipient became available while it was being stored.
@@ -170,7 +206,12 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 		return false, err
 	}
 	last := int64(0)
+	known, _ := strconv.ParseInt(s.Flag(skip), 10, 64) // 0 without the flag
 	for _, m := range list {
+		if m.archived && m.id <= known {
+			last = m.id
+			continue
+		}
 		if st := o.take(ctx, account, m); st != nil && !s.Deliver(st) {
 			more = false
 			break

@@ -363,11 +363,51 @@ func TestRefusedByNow(t *testing.T) {
 	}
 }
 
+// A client that reads the archive is not given what the archive has, up to where it has read; the rest it is.
+func TestSkip(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h := newHost(t, d)
+		archived := func(body, id string) {
+			p := h.Pass(mod.In, modtest.Stanza(t, msg(body)))
+			p.Archived, p.Stored = &mod.Archived{By: p.Account, ID: id}, true
+			if err := h.Record(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		archived("1", "a1")
+		send(t, h, msg("2")) // in no archive
+		s := h.Login("juliet@localhost/balcony")
+		mark, err := h.Offline().Mark(h.Context(), s.JID().Bare())
+		if err != nil {
+			t.Fatal(err)
+		}
+		archived("3", "a3")
+		h.Offline().Skip(s, mark)
+		h.Available(s, 0)
+		modtest.ExpectAll(t, s.Take(), stored("2"), strings.Replace(stored("3"), "</message>", "<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@localhost' id='a3'/></message>", 1))
+		if got := h.Online("juliet@localhost/other", 0).Take(); len(got) != 0 {
+			t.Errorf("what was left out comes later: %v", got)
+		}
+	})
+}
+
+// A message for which there is no room is not refused where the archive keeps it.
+func TestNoRoomButArchived(t *testing.T) {
+	h := newHost(t, dbtest.SQLite(t), modtest.WithConfig(func(c *Config) { c.Messages = 1 }))
+	send(t, h, msg("1"))
+	p := h.Pass(mod.In, modtest.Stanza(t, msg("2")))
+	p.Archived, p.Stored = &mod.Archived{By: p.Account, ID: "a"}, true
+	if err := h.Record(p); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	modtest.ExpectAll(t, h.Online("juliet@localhost/balcony", 0).Take(), stored("1"))
+}
+
 func TestBrokenRow(t *testing.T) {
 	h := newHost(t, dbtest.SQLite(t))
 	send(t, h, msg("1"))
 	err := h.DB().Write(h.Context(), func(tx mod.Tx) error {
-		return (store{}).add(context.Background(), tx, modtest.Stanza(t, msg("")).To, never, "<message")
+		return (store{}).add(context.Background(), tx, modtest.Stanza(t, msg("")).To, never, false, "<message")
 	})
 	if err != nil {
 		t.Fatal(err)

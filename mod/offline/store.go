@@ -23,6 +23,8 @@ type message struct {
 	id   int64
 	size int
 	wire string
+	// archived says that the archive of the account has it, too.
+	archived bool
 }
 
 // parse returns the stanza.
@@ -48,16 +50,20 @@ func (t store) usage(ctx context.Context, account jid.JID) (messages, bytes int,
 	return messages, bytes, err
 }
 
-func (t store) add(ctx context.Context, tx mod.Tx, account jid.JID, expires time.Time, wire string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO offline_message (account, expires, size, stanza) VALUES (?, ?, ?, ?)`,
-		account.String(), expires, len(wire), wire)
+func (t store) add(ctx context.Context, tx mod.Tx, account jid.JID, expires time.Time, archived bool, wire string) error {
+	kept := 0
+	if archived {
+		kept = 1
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO offline_message (account, expires, size, archived, stanza) VALUES (?, ?, ?, ?, ?)`,
+		account.String(), expires, len(wire), kept, wire)
 	return err
 }
 
 // page returns messages of an account, oldest first: at least one, and no more than the limits allow. more tells whether
 // others follow.
 func (t store) page(ctx context.Context, account jid.JID, now time.Time, messages, bytes int) (list []message, more bool, err error) {
-	rows, err := t.db.Query(ctx, `SELECT id, size, stanza FROM offline_message WHERE account = ? AND expires > ? ORDER BY id LIMIT ?`,
+	rows, err := t.db.Query(ctx, `SELECT id, size, archived <> 0, stanza FROM offline_message WHERE account = ? AND expires > ? ORDER BY id LIMIT ?`,
 		account.String(), now, messages+1)
 	if err != nil {
 		return nil, false, err
@@ -66,7 +72,7 @@ func (t store) page(ctx context.Context, account jid.JID, now time.Time, message
 	sum := 0
 	for rows.Next() {
 		var m message
-		if err := rows.Scan(&m.id, &m.size, &m.wire); err != nil {
+		if err := rows.Scan(&m.id, &m.size, &m.archived, &m.wire); err != nil {
 			return nil, false, err
 		}
 		if sum += m.size; len(list) > 0 && (len(list) == messages || sum > bytes) {
@@ -75,6 +81,12 @@ func (t store) page(ctx context.Context, account jid.JID, now time.Time, message
 		list = append(list, m)
 	}
 	return list, false, rows.Err()
+}
+
+// last returns the id of the newest message of an account, 0 where none waits.
+func (t store) last(ctx context.Context, account jid.JID) (id int64, err error) {
+	err = t.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM offline_message WHERE account = ?`, account.String()).Scan(&id)
+	return id, err
 }
 
 func (t store) deleteUpTo(ctx context.Context, tx mod.Tx, account jid.JID, id int64) error {

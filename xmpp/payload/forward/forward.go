@@ -21,6 +21,8 @@ var limits = xmlstream.Limits{Bytes: 64 << 20, Depth: 1000, Attrs: 1000, Childre
 type Forwarded struct {
 	Stanza *stanza.Stanza
 	Delay  *delay.Delay // may be nil
+	// XML is the stanza as it was encoded before, declaring its own namespace, in place of Stanza. Parse leaves it empty.
+	XML string
 }
 
 // Append appends <forwarded/> in wire form. It declares every namespace that it uses, and keeps the bytes of what stands in
@@ -30,7 +32,11 @@ func (f Forwarded) Append(dst []byte) []byte {
 	if f.Delay != nil {
 		dst = f.Delay.Element().Append(dst, NS)
 	}
-	dst = f.Stanza.Append(dst, stanza.NSClient) // the namespace of the stanza is not that of <forwarded/> (XEP-0297 §3.2)
+	if f.Stanza == nil {
+		dst = append(dst, f.XML...)
+	} else {
+		dst = f.Stanza.Append(dst, stanza.NSClient) // the namespace of the stanza is not that of <forwarded/> (XEP-0297 §3.2)
+	}
 	return append(dst, "</forwarded>"...)
 }
 
@@ -39,7 +45,11 @@ func (f Forwarded) Append(dst []byte) []byte {
 // once for all who get it with stanza.WithTo, or by a session that stamps the address. An error means that the stanza
 // is larger than any that a stream accepts.
 func (f Forwarded) Message(typ string, from jid.JID, name xmlstream.Name, attrs ...xmlstream.Attr) (*stanza.Stanza, error) {
-	b := make([]byte, 0, 256+f.Stanza.Wire().Size())
+	size := len(f.XML)
+	if f.Stanza != nil {
+		size = f.Stanza.Wire().Size()
+	}
+	b := make([]byte, 0, 512+size)
 	b = append(b, "<message xmlns='"+stanza.NSClient+"'>"...)
 	around := (&xmlstream.Element{Name: name, Attrs: attrs, Nodes: []xmlstream.Node{{Text: "-"}}}).Append(nil, stanza.NSClient)
 	split := len(around) - len("-</"+name.Local+">")

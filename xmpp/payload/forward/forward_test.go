@@ -29,7 +29,7 @@ func TestMessage(t *testing.T) {
 	s := message(t, "<message xmlns='jabber:client' xmlns:p='urn:p' from='a@x/1' to='b@x' id='&quot;i&apos;' type='chat' xml:lang='ar' own='1'>"+inner+"</message>")
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	from := jid.MustParse("b@x")
-	m, err := Forwarded{s, &delay.Delay{Stamp: at}}.Message(stanza.TypeChat, from, xmlstream.Name{Space: "urn:mam", Local: "result"}, xmlstream.A("id", "'<1>"))
+	m, err := Forwarded{Stanza: s, Delay: &delay.Delay{Stamp: at}}.Message(stanza.TypeChat, from, xmlstream.Name{Space: "urn:mam", Local: "result"}, xmlstream.A("id", "'<1>"))
 	if err != nil {
 		t.Fatal(err)
 	}
