@@ -56,7 +56,7 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer, ready func
 	defer stop()
 
 	handler := new(lateHandler)
-	s, err := server.New(ctx, cfg, server.Options{Log: log, Level: level, Admin: func(*server.Server) http.Handler { return handler }})
+	s, err := server.New(ctx, cfg, server.Options{Log: log, Level: level, CrashPoint: crashPoint(log), Admin: func(*server.Server) http.Handler { return handler }})
 	if err != nil {
 		return err
 	}

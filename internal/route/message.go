@@ -193,13 +193,18 @@ func (b *Batch) record(ctx context.Context, h *host.Host, p *mod.Pass, j *journe
 // Flush commits what the waiting messages must record, in one transaction, and delivers them in order. A message whose
 // write fails is answered with an error and reaches nobody.
 func (b *Batch) Flush(ctx context.Context) {
-	defer b.start()
 	if len(b.j) == 0 {
+		b.start()
 		return
 	}
+	defer func() {
+		b.start()
+		b.r.o.CrashPoint(AfterDelivery)
+	}()
 	js := b.j
 	b.j = nil // a handler below may send more through this batch's router, never through this batch
 	b.commit(ctx, js)
+	b.r.o.CrashPoint(BeforeDelivery)
 	for i := range js {
 		if j := &js[i]; !j.ended {
 			b.deliverOne(ctx, j)
@@ -301,6 +306,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 		b.observe(ctx, j.inHost, &j.in, o)
 	}
 	if j.outHost != nil {
+		b.r.o.CrashPoint(BeforeCopies)
 		b.settle(ctx, j.outHost, &j.out)
 		b.copies(ctx, j.outHost, &j.out)
 		b.observe(ctx, j.outHost, &j.out, mod.Forwarded)

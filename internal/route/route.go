@@ -43,7 +43,19 @@ type Options struct {
 	Count func(k stanza.Kind, o mod.Outcome)
 	// Panicked counts a panic in an extension.
 	Panicked func(extension string)
+	// CrashPoint is called at the named points below; nil for none.
+	CrashPoint func(name string)
 }
+
+// Names of the crash points, where a test may end the process. All are between a commit and the answer to its sender.
+const (
+	// BeforeDelivery: a batch of messages is committed, nobody has got any.
+	BeforeDelivery = "route.before-delivery"
+	// BeforeCopies: a message is queued for the recipient's devices, not for the other devices of its sender.
+	BeforeCopies = "route.before-copies"
+	// AfterDelivery: the batch was handed to the connections of the recipients, its sender knows nothing yet.
+	AfterDelivery = "route.after-delivery"
+)
 
 // Router sends stanzas on their way. Its methods may be called from any goroutine.
 type Router struct {
@@ -62,6 +74,9 @@ func New(o Options) *Router {
 	}
 	if o.Panicked == nil {
 		o.Panicked = func(string) {}
+	}
+	if o.CrashPoint == nil {
+		o.CrashPoint = func(string) {}
 	}
 	r := &Router{o: o}
 	r.hosts.Store(&map[jid.JID]*host.Host{})

@@ -117,7 +117,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if s.auth, err = auth.New(ctx, s.db, auth.Options{Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics}); err != nil {
 		return nil, err
 	}
-	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic})
+	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic, CrashPoint: s.o.CrashPoint})
 	hosts := make(map[jid.JID]*host.Host)
 	for i := range cfg.Hosts {
 		h, err := s.buildHost(cfg, &cfg.Hosts[i])

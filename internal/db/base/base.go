@@ -47,6 +47,8 @@ type Migrator struct {
 	Dialect goose.Dialect
 	// Locker keeps other processes from migrating the same module. Nil where the engine has no such lock.
 	Locker func(module string) lock.SessionLocker
+	// CrashPoint is that of the Options.
+	CrashPoint func(name string)
 }
 
 // Observer is told how long the database takes. Its methods are called on the path of every statement, from several
@@ -66,6 +68,10 @@ const (
 	BeforeCommit = "db.before-commit"
 	// AfterCommit: the batch is durable, no participant knows yet. All of the batch must survive.
 	AfterCommit = "db.after-commit"
+	// BeforeMigration: the next version of a module's tables is about to be made.
+	BeforeMigration = "db.before-migration"
+	// AfterMigration: it was made, later ones and those of other modules were not.
+	AfterMigration = "db.after-migration"
 )
 
 // Options are the settings of an open database. The zero value is good for production.

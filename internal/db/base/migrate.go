@@ -68,38 +68,50 @@ func (m *Migrator) migrate(ctx context.Context, module string, view fs.FS) error
 		return err
 	}
 	for {
-		before, err := m.version(ctx, p, module)
+		before, know, err := m.version(ctx, p, module)
 		if err != nil {
 			return err
 		}
-		_, err = p.Up(ctx)
-		if err == nil {
+		if err = m.up(ctx, p, know-before); err == nil {
 			break
 		}
 		// Without a lock another process may have run the same file between our look and our turn. If the version
 		// moved meanwhile that is what happened: look again. It moves only so many times.
-		after, verr := m.version(ctx, p, module)
+		after, _, verr := m.version(ctx, p, module)
 		if verr != nil || after == before || m.Locker != nil {
 			return err
 		}
 	}
 	// Once more, for a newer program may have been waiting for the lock beside this one.
-	_, err = m.version(ctx, p, module)
+	_, _, err = m.version(ctx, p, module)
 	return err
 }
 
-// version returns the version in the database, and ErrNewer if this program does not know it.
-func (m *Migrator) version(ctx context.Context, p *goose.Provider, module string) (int64, error) {
-	have, know, err := p.GetVersions(ctx)
+// up makes the n versions that are missing, one after the other. That another process was quicker is no error.
+func (m *Migrator) up(ctx context.Context, p *goose.Provider, n int64) error {
+	for range n {
+		m.CrashPoint(BeforeMigration)
+		if _, err := p.UpByOne(ctx); err != nil && !errors.Is(err, goose.ErrNoNextVersion) {
+			return err
+		}
+		m.CrashPoint(AfterMigration)
+	}
+	return nil
+}
+
+// version returns the version in the database and the newest that this program knows, and ErrNewer if it does not know
+// that of the database.
+func (m *Migrator) version(ctx context.Context, p *goose.Provider, module string) (have, know int64, err error) {
+	have, know, err = p.GetVersions(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if have > know {
-		return have, &Error{Op: fmt.Sprintf("the tables of module %s have version %d, this program knows them up to %d: "+
+		return have, know, &Error{Op: fmt.Sprintf("the tables of module %s have version %d, this program knows them up to %d: "+
 			"start the version of the program that made them, or go back to a backup", module, have, know),
 			Kinds: []error{ErrNewer}}
 	}
-	return have, nil
+	return have, know, nil
 }
 
 // schemaView returns the files of one dialect under the names that goose wants.

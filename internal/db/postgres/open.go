@@ -162,7 +162,8 @@ func (d *DB) Migrator(ctx context.Context) (*base.Migrator, error) {
 	s.SetMaxOpenConns(1)
 	return &base.Migrator{
 		DB: s, Dialect: goose.DialectPostgres,
-		Locker: func(module string) lock.SessionLocker { return advisoryLock(module) },
+		Locker:     func(module string) lock.SessionLocker { return advisoryLock(module) },
+		CrashPoint: d.opts.CrashPoint,
 	}, nil
 }
 

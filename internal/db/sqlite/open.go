@@ -277,7 +277,7 @@ func (d *DB) Migrator(ctx context.Context) (*base.Migrator, error) {
 	}
 	s := sql.OpenDB(k)
 	s.SetMaxOpenConns(1)
-	return &base.Migrator{DB: s, Dialect: goose.DialectSQLite3}, nil
+	return &base.Migrator{DB: s, Dialect: goose.DialectSQLite3, CrashPoint: d.opts.CrashPoint}, nil
 }
 
 // Dialect returns mod.SQLite.
