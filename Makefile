@@ -25,8 +25,8 @@ test: web check       ## check, then everything with the race detector, shuffled
 interop: build        ## real peers: clients from Debian and PyPI, the web client in Chromium
 	@sh scripts/interop.sh
 
-crash: build          ## the server is killed under chatting clients, again and again
-	@sh scripts/crash.sh
+crash: build          ## the server is killed under chatting clients, again and again: KILLS (25) times on each database
+	@sh scripts/crash.sh $(KILLS) $(CRASHFLAGS)
 
 fuzz:                 ## each fuzz target for FUZZTIME (30s)
 	@sh scripts/fuzz.sh

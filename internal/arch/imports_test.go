@@ -55,6 +55,7 @@ var may = []struct {
 	{"internal/xmpptest", "library mod mod/all internal/*"},
 	{"internal/badinput", "library internal/*"},
 	{"internal/interop", "library internal/*"},
+	{"internal/interop/ledger", "library internal/interop"},
 	{"internal/arch", ""},
 	{"internal/specref", ""},
 	{"cmd/xt", "library internal/transcript"},

@@ -33,6 +33,8 @@ type Options struct {
 	Dir string
 	// Args are further flags of `sabir local`. The flags --dir, --port-offset and --json are added.
 	Args []string
+	// Env is added to the environment of the process.
+	Env []string
 	// PortOffset is used as it is; 0 means one at random whose ports are free.
 	PortOffset int
 	// Within bounds the start; 0 means 30 seconds.
@@ -148,6 +150,7 @@ func start(ctx context.Context, o Options) (*Local, error) {
 	l := &Local{PortOffset: o.PortOffset, binary: o.Binary, done: make(chan struct{}), log: new(tail)}
 	l.cmd = exec.CommandContext(ctx, o.Binary, args...)
 	l.cmd.Stderr = l.log
+	l.cmd.Env = append(os.Environ(), o.Env...)
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

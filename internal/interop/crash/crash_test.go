@@ -1,9 +1,10 @@
-// Package crash owns the test that kills the server under many clients, again and again, and looks whether what was
+// Package crash owns the tests that kill the server under many clients, again and again, and look whether what was
 // acknowledged is there afterwards: rosters and subscriptions (RFC 6121 §2, §3), passwords (XEP-0077), messages to those who
-// are offline (XEP-0160). A ledger outside of the server knows what was promised: the result of an iq for what the iq asks,
-// and for messages and presence the answer to a ping that the same stream sent after them (RFC 6120 §10.1).
+// are offline (XEP-0160); messages of all kinds by package ledger; and the tables, whose making is cut short. A ledger outside
+// of the server knows what was promised: the result of an iq for what the iq asks, and for messages and presence the answer to
+// a ping that the same stream sent after them (RFC 6120 §10.1).
 //
-// It runs where SABIR_CRASH is 1: scripts/crash.sh sets it.
+// They run where SABIR_CRASH is 1: scripts/crash.sh sets it.
 package crash
 
 import (
@@ -42,9 +43,20 @@ const (
 	domain   = "crash.test"
 )
 
-func TestSQLite(t *testing.T) { run(t, "") }
+// TestState kills the server under clients that change what it keeps of them.
+func TestState(t *testing.T) { eachDatabase(t, run) }
 
-func TestPostgreSQL(t *testing.T) {
+// eachDatabase runs f on SQLite, for which the URL is "", and on a new database of PostgreSQL.
+func eachDatabase(t *testing.T, f func(t *testing.T, database string)) {
+	if os.Getenv("SABIR_CRASH") != "1" {
+		t.Skip("scripts/crash.sh runs it, with SABIR_CRASH=1")
+	}
+	t.Run("SQLite", func(t *testing.T) { f(t, "") })
+	t.Run("PostgreSQL", func(t *testing.T) { f(t, newDatabase(t)) })
+}
+
+func newDatabase(t *testing.T) string {
+	t.Helper()
 	url := os.Getenv("SABIR_TEST_POSTGRES")
 	if url == "" {
 		t.Skip("SABIR_TEST_POSTGRES names no server; scripts/crash.sh starts one")
@@ -73,7 +85,7 @@ func TestPostgreSQL(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	run(t, strings.Replace(url, "/"+cfg.Database, "/"+name, 1))
+	return strings.Replace(url, "/"+cfg.Database, "/"+name, 1)
 }
 
 // world is the server, run after run, and the accounts.
@@ -88,9 +100,6 @@ type world struct {
 }
 
 func run(t *testing.T, database string) {
-	if os.Getenv("SABIR_CRASH") != "1" {
-		t.Skip("scripts/crash.sh runs it, with SABIR_CRASH=1")
-	}
 	w := &world{t: t, keys: sasl.NewKeyCache(10_000), o: interop.Options{Dir: t.TempDir(), Within: time.Minute}}
 	first := w.o
 	first.Args = []string{"--domain", domain, "--accounts", strconv.Itoa(*clients + sleepers), "--password", "first", "--scram-iterations", "4096"}
