@@ -265,6 +265,10 @@ type Hooks struct {
 
 	// Roster is given by the extension that keeps the rosters. One does.
 	Roster Roster
+	// Capabilities is given by the extension that learns what clients understand. One does.
+	Capabilities Capabilities
+	// AccountNodes is given by the extension that keeps nodes of accounts. One does.
+	AccountNodes AccountNodes
 	// Offline is given by the extension that keeps messages for absent users. One does.
 	Offline Offline
 

@@ -100,8 +100,12 @@ type Host interface {
 	Accounts() Accounts
 	// Roster returns what the extension that provides the roster gives; never nil.
 	Roster() Roster
+	// Capabilities returns what the extension gives that learns what clients understand; never nil.
+	Capabilities() Capabilities
 	// Offline returns what the extension that keeps messages for absent users gives; never nil.
 	Offline() Offline
+	// AccountNodes returns what the extension gives that keeps nodes of accounts, or nil.
+	AccountNodes() AccountNodes
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
 	// Limits returns the limits of clients' streams that are in force now.
@@ -199,6 +203,30 @@ type Roster interface {
 	Contacts(ctx context.Context, owner jid.JID) ([]Contact, error)
 	// Requests returns how many subscription requests wait for the owner's answer (RFC 6121 §3.1.3).
 	Requests(ctx context.Context, owner jid.JID) (int, error)
+}
+
+// Capabilities tell what clients understand, as their presence announces it (XEP-0115, XEP-0390). A presence is one of type
+// available, from a full JID, of a local client or of one elsewhere.
+type Capabilities interface {
+	// Features returns the features of the client that sent a presence, as far as they are known. It does not wait. The
+	// slice is shared and must not be changed.
+	Features(presence *stanza.Stanza) ([]string, bool)
+	// Learn calls known once with the features of the client, now or after the client was asked for them, which asker does.
+	// It does not call it where the presence announces nothing, or the client does not tell.
+	Learn(ctx context.Context, asker jid.JID, presence *stanza.Stanza, known func(features []string))
+	// Same tells whether two presences announce the same.
+	Same(a, b *stanza.Stanza) bool
+}
+
+// AccountNodes answers service discovery for the nodes of accounts (XEP-0030#info-nodes). Who asks may see the presence of
+// the account or not: what to show is the extension's to decide.
+type AccountNodes interface {
+	// NodeInfo tells about a node; nil where there is none for who asks.
+	NodeInfo(ctx context.Context, account, who jid.JID, node string) (*Disco, error)
+	// Nodes returns the nodes of an account that who asks may know of.
+	Nodes(ctx context.Context, account, who jid.JID) ([]DiscoItem, error)
+	// NodeItems returns what belongs to a node; ok is false where there is none for who asks.
+	NodeItems(ctx context.Context, account, who jid.JID, node string) (items []DiscoItem, ok bool, err error)
 }
 
 // Offline is what others need of the extension that keeps messages for absent users (XEP-0160). A client that reads what it

@@ -132,6 +132,12 @@ func (h *Host) Accounts() mod.Accounts { return h.o.Accounts }
 // Roster returns the rosters of the host's users; never nil.
 func (h *Host) Roster() mod.Roster { return h.t.roster }
 
+// Capabilities returns what is known of clients; never nil.
+func (h *Host) Capabilities() mod.Capabilities { return h.t.caps }
+
+// AccountNodes returns the nodes of accounts, or nil.
+func (h *Host) AccountNodes() mod.AccountNodes { return h.t.nodes }
+
 // Offline returns what others need of the extension that keeps messages for absent users; never nil.
 func (h *Host) Offline() mod.Offline { return h.t.offline }
 

@@ -20,6 +20,10 @@ type tables struct {
 	phases    [2][3]Phases // by side (0 Out, 1 In) and kind
 	roster    mod.Roster
 	rosterBy  string
+	caps      mod.Capabilities
+	capsBy    string
+	nodes     mod.AccountNodes
+	nodesBy   string
 	offline   mod.Offline
 	offlineBy string
 	stream    []mod.StreamFeature
@@ -114,6 +118,18 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 		t.roster, t.rosterBy = h.Roster, name
 	}
+	if h.Capabilities != nil {
+		if t.caps != nil {
+			return fmt.Errorf("extensions %s and %s both learn what clients understand", t.capsBy, name)
+		}
+		t.caps, t.capsBy = h.Capabilities, name
+	}
+	if h.AccountNodes != nil {
+		if t.nodes != nil {
+			return fmt.Errorf("extensions %s and %s both keep nodes of accounts", t.nodesBy, name)
+		}
+		t.nodes, t.nodesBy = h.AccountNodes, name
+	}
 	if h.Offline != nil {
 		if t.offline != nil {
 			return fmt.Errorf("extensions %s and %s both keep messages for absent users", t.offlineBy, name)
@@ -132,6 +148,9 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 func (t *tables) freeze(shuffle func(int, func(i, j int))) error {
 	if t.roster == nil {
 		t.roster = noRoster{}
+	}
+	if t.caps == nil {
+		t.caps = noCapabilities{}
 	}
 	if t.offline == nil {
 		t.offline = noOffline{}
@@ -268,6 +287,13 @@ func (noRoster) Contact(context.Context, jid.JID, jid.JID) (mod.Contact, bool, e
 func (noRoster) Requests(context.Context, jid.JID) (int, error) { return 0, nil }
 
 func (noRoster) Contacts(context.Context, jid.JID) ([]mod.Contact, error) { return nil, nil }
+
+// noCapabilities stands for the extension that learns what clients understand where there is none.
+type noCapabilities struct{}
+
+func (noCapabilities) Features(*stanza.Stanza) ([]string, bool)                       { return nil, false }
+func (noCapabilities) Learn(context.Context, jid.JID, *stanza.Stanza, func([]string)) {}
+func (noCapabilities) Same(_, _ *stanza.Stanza) bool                                  { return true }
 
 // noOffline stands for the extension that keeps messages for absent users where there is none.
 type noOffline struct{}

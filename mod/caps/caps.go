@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"slices"
 	"sync"
 
 	"sabir/engine/lru"
@@ -46,10 +47,8 @@ const (
 	// maxFeatures and maxBytes bound what is kept of one client.
 	maxFeatures = 1000
 	maxBytes    = 32 << 10
-	// maxWaiting bounds the sessions that are tried one after the other for one hash.
-	maxWaiting = 20
-	// asked is the flag of a session with the node that it was asked for last: once is enough.
-	asked = "caps.asked"
+	// maxWaiting bounds those who wait for the answer of a client about one hash.
+	maxWaiting = 1000
 )
 
 // key names verified features. The node of XEP-0115 is not a part of it: the hash does not cover it.
@@ -77,9 +76,10 @@ type caps struct {
 	store store
 	all   *lru.Cache[key, []string]
 	alone *lru.Cache[jid.JID, own]
+	tried *lru.Cache[jid.JID, key] // what clients were asked for last
 
 	mu      sync.Mutex
-	waiting map[key][]jid.JID // the sessions to try next, while one is asked
+	waiting map[key][]waiter // those to try next, while one is asked
 
 	feature []*xmlstream.Element // of the stream; set at the start
 }
@@ -91,7 +91,8 @@ func newCaps(h mod.Host, cfg any) (*mod.Hooks, error) {
 func build(h mod.Host, c *Config) *caps {
 	return &caps{
 		h: h, c: c, store: store{h.DB(), c.Stored},
-		all: lru.New[key, []string](c.Memory), alone: lru.New[jid.JID, own](c.Memory), waiting: make(map[key][]jid.JID),
+		all: lru.New[key, []string](c.Memory), alone: lru.New[jid.JID, own](c.Memory), waiting: make(map[key][]waiter),
+		tried: lru.New[jid.JID, key](c.Memory),
 	}
 }
 
@@ -102,9 +103,10 @@ func (x *caps) hooks() *mod.Hooks {
 			{Auth: true, Func: func() *xmlstream.Element { return x.feature[0] }},
 			{Auth: true, Func: func() *xmlstream.Element { return x.feature[1] }},
 		},
-		Available: x.available,
-		Unbound:   func(_ context.Context, s mod.Session, _ *stanza.Stanza) { x.alone.Delete(s.JID()) },
-		Start:     x.start,
+		Capabilities: x,
+		Available:    x.available,
+		Unbound:      func(_ context.Context, s mod.Session, _ *stanza.Stanza) { x.gone(s.JID()) },
+		Start:        x.start,
 	}
 }
 
@@ -136,27 +138,38 @@ func announced(p *stanza.Stanza) []wire.Caps {
 	return append(wire.ParseCaps(p.Child(wire.NSCaps2, "c")), wire.ParseCaps(p.Child(wire.NSCaps, "c"))...)
 }
 
-// features returns what the client of a session understands, as far as that is known. It does not wait.
-func (x *caps) features(s mod.Session) ([]string, bool) {
-	for _, c := range announced(s.Presence()) {
+// Features returns what the client understands that sent a presence. See mod.Capabilities.
+func (x *caps) Features(p *stanza.Stanza) ([]string, bool) {
+	for _, c := range announced(p) {
 		k := keyOf(c)
 		if f, ok := x.all.Get(k); ok {
 			return f, true
 		}
-		if o, ok := x.alone.Get(s.JID()); ok && o.key == k {
+		if o, ok := x.alone.Get(p.From); ok && o.key == k {
 			return o.features, true
 		}
 	}
 	return nil, false
 }
 
-// available learns of a session what is not known yet. Of several hashes any will do.
+// Same tells whether two presences announce the same. See mod.Capabilities.
+func (x *caps) Same(a, b *stanza.Stanza) bool { return slices.Equal(announced(a), announced(b)) }
+
+// available learns of a session what is not known yet.
 func (x *caps) available(ctx context.Context, s mod.Session, _ bool) {
-	list := announced(s.Presence())
+	if p := s.Presence(); p != nil {
+		x.Learn(ctx, x.h.Domain(), p, func([]string) {})
+	}
+}
+
+// Learn asks for features that are not known yet. Of several hashes any will do. See mod.Capabilities.
+func (x *caps) Learn(ctx context.Context, asker jid.JID, p *stanza.Stanza, known func([]string)) {
+	list := announced(p)
 	if len(list) == 0 {
 		return
 	}
-	if _, known := x.features(s); known {
+	if f, ok := x.Features(p); ok {
+		known(f)
 		return
 	}
 	for _, c := range list {
@@ -166,27 +179,36 @@ func (x *caps) available(ctx context.Context, s mod.Session, _ bool) {
 		}
 		if ok {
 			x.all.Put(keyOf(c), f)
+			known(f)
 			return
 		}
 	}
-	x.ask(context.WithoutCancel(ctx), s, list[0])
+	x.ask(context.WithoutCancel(ctx), waiter{asker, p.From, list[0], known})
 }
 
-// ask asks a session, unless another is being asked for the same hash: then it waits for that answer.
-func (x *caps) ask(ctx context.Context, s mod.Session, c wire.Caps) {
-	if s.Flag(asked) == c.Query() || !x.turn(keyOf(c), s.JID()) {
+// waiter is somebody who waits for the features of a client.
+type waiter struct {
+	asker, client jid.JID
+	caps          wire.Caps
+	known         func([]string)
+}
+
+// ask asks a client, unless one is being asked for the same hash: then that answer is waited for. A client is asked once
+// for what it announces.
+func (x *caps) ask(ctx context.Context, w waiter) {
+	k := keyOf(w.caps)
+	if tried, ok := x.tried.Get(w.client); ok && tried == k || !x.turn(k, w) {
 		return
 	}
-	s.SetFlag(asked, c.Query())
-	to := s.JID()
-	q := xmlstream.El(wire.NSInfo, "query", xmlstream.A("node", c.Query())) // XEP-0115#discover
-	x.h.Ask(ctx, stanza.NewIQ(stanza.TypeGet, x.h.Domain(), to, q), func(answer *stanza.Stanza) {
-		x.next(ctx, keyOf(c), x.learn(ctx, to, c, answer))
+	x.tried.Put(w.client, k)
+	q := xmlstream.El(wire.NSInfo, "query", xmlstream.A("node", w.caps.Query())) // XEP-0115#discover
+	x.h.Ask(ctx, stanza.NewIQ(stanza.TypeGet, w.asker, w.client, q), func(answer *stanza.Stanza) {
+		x.answered(ctx, w, answer)
 	})
 }
 
-// turn tells whether nobody is being asked for k, which is who's turn then. Otherwise who waits.
-func (x *caps) turn(k key, who jid.JID) bool {
+// turn tells whether nobody is being asked for k, which is w's turn then. Otherwise w waits.
+func (x *caps) turn(k key, w waiter) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	list, busy := x.waiting[k]
@@ -194,52 +216,67 @@ func (x *caps) turn(k key, who jid.JID) bool {
 	case !busy:
 		x.waiting[k] = nil
 	case len(list) < maxWaiting:
-		x.waiting[k] = append(list, who)
+		x.waiting[k] = append(list, w)
 	}
 	return !busy
 }
 
-// next asks the sessions that waited, where the answer was of no use to them (XEP-0115#ver-proc).
-func (x *caps) next(ctx context.Context, k key, known bool) {
+// gone forgets a client.
+func (x *caps) gone(client jid.JID) {
+	x.alone.Delete(client)
+	x.tried.Delete(client)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for k, list := range x.waiting {
+		x.waiting[k] = slices.DeleteFunc(list, func(w waiter) bool { return w.client == client })
+	}
+}
+
+// answered tells what was learned to all who wait for it. Where the answer was of no use to them, the next client is asked
+// (XEP-0115#ver-proc).
+func (x *caps) answered(ctx context.Context, w waiter, answer *stanza.Stanza) {
+	features, all := x.learn(ctx, w, answer)
+	k := keyOf(w.caps)
 	x.mu.Lock()
 	list := x.waiting[k]
 	delete(x.waiting, k)
 	x.mu.Unlock()
-	if known {
-		return
+	if features != nil {
+		w.known(features)
 	}
-	for _, j := range list {
-		s := x.h.Session(j)
-		if s == nil {
-			continue
-		}
-		for _, c := range announced(s.Presence()) {
-			if keyOf(c) == k {
-				x.ask(ctx, s, c)
-			}
+	for _, o := range list {
+		switch {
+		case all || features != nil && o.client == w.client:
+			o.known(features)
+		case o.client != w.client:
+			x.ask(ctx, o)
 		}
 	}
 }
 
-// learn verifies an answer and keeps it. It tells whether it holds for all.
-func (x *caps) learn(ctx context.Context, from jid.JID, c wire.Caps, answer *stanza.Stanza) bool {
+// learn verifies an answer and keeps it. all tells that it holds for every client that announces this.
+func (x *caps) learn(ctx context.Context, w waiter, answer *stanza.Stanza) (features []string, all bool) {
 	if answer == nil || answer.Type != stanza.TypeResult {
-		return false
+		return nil, false
 	}
+	c := w.caps
 	info, err := wire.ParseInfo(answer.Child(wire.NSInfo, "query"), answer.Lang)
 	if err != nil || !c.Verify(info) || !modest(info) {
 		x.h.Log().Debug("capabilities not verified", "node", c.Node, "algo", c.Algo)
-		return false
+		return nil, false
+	}
+	if features = info.Features; features == nil {
+		features = []string{}
 	}
 	if c.Node != "" && info.Ambiguous() {
-		x.alone.Put(from, own{keyOf(c), info.Features})
-		return false
+		x.alone.Put(w.client, own{keyOf(c), features})
+		return features, false
 	}
-	x.all.Put(keyOf(c), info.Features)
-	if err := x.store.put(ctx, keyOf(c), info.Features, x.h.Clock().Now()); err != nil {
+	x.all.Put(keyOf(c), features)
+	if err := x.store.put(ctx, keyOf(c), features, x.h.Clock().Now()); err != nil {
 		x.h.Log().Error("capabilities not stored", "error", err)
 	}
-	return true
+	return features, true
 }
 
 // modest tells whether an answer is small enough to be kept.

@@ -72,7 +72,7 @@ func one(t *testing.T, h *modtest.Host) *modtest.Question {
 
 func knows(t *testing.T, x *caps, s *modtest.Session, want ...string) {
 	t.Helper()
-	got, ok := x.features(s)
+	got, ok := x.Features(s.Presence())
 	if ok != (want != nil) || !slices.Equal(got, want) {
 		t.Errorf("%s is known for %v (%v), want %v", s.JID(), got, ok, want)
 	}

@@ -69,9 +69,19 @@ func newDisco(h mod.Host, cfg any) (*mod.Hooks, error) {
 }
 
 func (d *disco) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	node := r.Payload.Attr("node")
 	at := mod.AtHost
 	if !r.Account.IsZero() {
 		at = mod.AtAccount
+		if nodes := d.h.AccountNodes(); nodes != nil && node != "" {
+			n, err := nodes.NodeInfo(ctx, r.Account, r.From, node)
+			if err != nil {
+				return nil, err
+			}
+			if n != nil {
+				return n.Info(node).Element(), nil
+			}
+		}
 		// XEP-0030#security: the same for an account that does not exist and for those who may not see presence.
 		if ok, err := mod.SeesPresence(ctx, d.h.Roster(), r.Account, r.From); err != nil {
 			return nil, err
@@ -79,7 +89,6 @@ func (d *disco) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, e
 			return nil, stanza.Err(stanza.ServiceUnavailable, "")
 		}
 	}
-	node := r.Payload.Attr("node")
 	info := d.h.Disco(at).Info(node) // XEP-0030#info-nodes: the answer mirrors the node
 	if node != "" && !capsNode(node, info) {
 		return nil, stanza.Err(stanza.ItemNotFound, "no such node")
@@ -109,23 +118,50 @@ func (d *disco) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 		if node != "" {
 			return nil, stanza.Err(stanza.ItemNotFound, "no such node")
 		}
-		for _, i := range d.h.Disco(mod.AtHost).Items {
-			items.Items = append(items.Items, wire.Item(i))
+		return appendItems(items, d.h.Disco(mod.AtHost).Items).Element(), nil
+	}
+	return d.accountItems(ctx, r, items)
+}
+
+// accountItems are the resources of an account, for those who may see its presence, and its nodes.
+func (d *disco) accountItems(ctx context.Context, r *mod.Request, items *wire.Items) (*xmlstream.Element, error) {
+	nodes := d.h.AccountNodes()
+	if items.Node != "" && nodes != nil {
+		list, ok, err := nodes.NodeItems(ctx, r.Account, r.From, items.Node)
+		if err != nil {
+			return nil, err
 		}
-		return items.Element(), nil
+		if ok {
+			return appendItems(items, list).Element(), nil
+		}
 	}
 	ok, err := mod.SeesPresence(ctx, d.h.Roster(), r.Account, r.From)
 	switch {
 	case err != nil:
 		return nil, err
-	case !ok:
-		// XEP-0030#security: an empty list for strangers and for an account that does not exist, with a node or without.
-	case node != "":
+	case ok && items.Node != "":
 		return nil, stanza.Err(stanza.ItemNotFound, "no such node")
-	default:
+	case items.Node != "":
+		// XEP-0030#security: an empty list for strangers and for an account that does not exist, with a node or without.
+		return items.Element(), nil
+	case ok:
 		items.Items = d.resources(r.Account, r.From)
 	}
+	if nodes != nil {
+		list, err := nodes.Nodes(ctx, r.Account, r.From)
+		if err != nil {
+			return nil, err
+		}
+		appendItems(items, list)
+	}
 	return items.Element(), nil
+}
+
+func appendItems(to *wire.Items, list []mod.DiscoItem) *wire.Items {
+	for _, i := range list {
+		to.Items = append(to.Items, wire.Item(i))
+	}
+	return to
 }
 
 // resources are the available resources of an account; its owner sees those without presence too (XEP-0030#items-basic).

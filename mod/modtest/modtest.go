@@ -78,6 +78,7 @@ type Host struct {
 	contacts  map[string][]mod.Contact
 	requests  int
 	disco     map[mod.Where]mod.Disco
+	features  map[string][]string // by full JID
 	routed    []*stanza.Stanza
 	asked     []*Question
 	onAsk     func(*stanza.Stanza) *stanza.Stanza
@@ -334,6 +335,49 @@ func (h *Host) SetContact(owner, contact string, sub mod.Subscription, groups ..
 func (h *Host) Limits() mod.Limits {
 	return mod.Limits{BeforeAuth: 10000, AfterAuth: 20000, Idle: 5 * time.Minute}
 }
+
+// AccountNodes returns the extension's own, or nil.
+func (h *Host) AccountNodes() mod.AccountNodes {
+	if h.Hooks == nil {
+		return nil
+	}
+	return h.Hooks.AccountNodes
+}
+
+// Capabilities returns the extension's own, or else those that Understands has set.
+func (h *Host) Capabilities() mod.Capabilities {
+	if h.Hooks != nil && h.Hooks.Capabilities != nil {
+		return h.Hooks.Capabilities
+	}
+	return capabilities{h}
+}
+
+// Understands sets the features of the client that is bound to, or reachable at, a full JID.
+func (h *Host) Understands(full string, features ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.features == nil {
+		h.features = map[string][]string{}
+	}
+	h.features[full] = features
+}
+
+type capabilities struct{ h *Host }
+
+func (c capabilities) Features(p *stanza.Stanza) ([]string, bool) {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	f, ok := c.h.features[p.From.String()]
+	return f, ok
+}
+
+func (c capabilities) Learn(_ context.Context, _ jid.JID, p *stanza.Stanza, known func([]string)) {
+	if f, ok := c.Features(p); ok {
+		known(f)
+	}
+}
+
+func (c capabilities) Same(a, b *stanza.Stanza) bool { return a.From == b.From }
 
 // Offline returns the extension's own, or else one that keeps nothing and records the calls of Skip, see Skipped.
 func (h *Host) Offline() mod.Offline {
