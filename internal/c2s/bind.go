@@ -45,21 +45,23 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 		return c.writeStanza(s.ErrorReply(stanza.Errf(stanza.BadRequest, "resource: %v", err))) // RFC 6120 §7.7.2.1
 	}
 	me := c.newSession(full)
+	// The result is in the queue before anybody can find the session, so that nothing is written before it.
+	me.Queue.PutLater(bindResult(s, full), "")
 	replaced, ok := c.srv.o.Router.Directory().Add(me, c.srv.limits().Resources)
 	if !ok {
-		me.Queue.Finish(nil)
+		me.Queue.Unsent() // drops it
 		// RFC 6120 §7.6.2.1
 		return c.writeStanza(s.ErrorReply(stanza.Err(stanza.ResourceConstraint, "this account has too many resources").OfType(stanza.Wait)))
-	}
-	if replaced != nil { // RFC 6120 §7.7.2.2: the newcomer wins
-		replaced.Close(string(stream.Conflict), "replaced by a new stream of this resource")
 	}
 	c.session.Store(me)
 	c.batch = c.srv.o.Router.NewBatch(me)
 	c.state = bound
 	c.bound.Store(true)
 	c.srv.o.Metrics.Session(c.t.name(), 1)
-	me.Queue.Put(bindResult(s, full), "")
+	me.Queue.Start()
+	if replaced != nil { // RFC 6120 §7.7.2.2: the newcomer wins
+		replaced.Close(string(stream.Conflict), "replaced by a new stream of this resource")
+	}
 	if c.ended.Load() { // the server is stopping: end has not seen the session
 		c.unbind(me)
 		me.Queue.Finish(c.lastBytes(stream.Err(stream.SystemShutdown, "")))
@@ -114,8 +116,12 @@ func (c *clientStream) newSession(full jid.JID) *session.Session {
 	return me
 }
 
-// unbind takes the session out of the directory and tells the extensions.
+// unbind takes the session out of the directory and tells the extensions, once: where a stream ends while it binds, both
+// bind and end want to.
 func (c *clientStream) unbind(s *session.Session) {
+	if !c.unbound.CompareAndSwap(false, true) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	c.srv.o.Router.Directory().Remove(s)

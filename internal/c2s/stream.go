@@ -50,6 +50,7 @@ type clientStream struct {
 
 	session atomic.Pointer[session.Session]
 	bound   atomic.Bool
+	unbound atomic.Bool // the end of the session was told
 	// lastRead and pinged are unix nanoseconds; pinged is 0 while no ping is out.
 	lastRead, pinged atomic.Int64
 
