@@ -13,6 +13,7 @@ import (
 	"sabir/mod/ping"
 	"sabir/mod/presence"
 	"sabir/mod/private"
+	"sabir/mod/push"
 	"sabir/mod/register"
 	"sabir/mod/roster"
 	"sabir/mod/session"
@@ -33,6 +34,7 @@ var Extensions = []mod.Info{
 	ping.Info,
 	presence.Info,
 	private.Info,
+	push.Info,
 	register.Info,
 	roster.Info,
 	session.Info,

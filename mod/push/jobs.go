@@ -1,0 +1,382 @@
+package push
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+)
+
+const (
+	// maxJobs bounds the services for which something is to be done; what is beyond waits for the sweep.
+	maxJobs = 20000
+	// maxSending and maxPerTarget bound the notifications that are under way, in all and to one app server or push service,
+	// so that one that does not answer leaves room for the others.
+	maxSending, maxPerTarget = 256, 32
+	// sweep is how often the store is asked for notifications that are owed.
+	sweep = 10 * time.Minute
+	// firstRetry and lastRetry bound the time between two attempts.
+	firstRetry, lastRetry = 30 * time.Second, 6 * time.Hour
+)
+
+// news is what there is to tell.
+type news struct {
+	messages, requests bool
+	sender, body       string // of the last message, as far as the configuration wants it told
+}
+
+func (n news) none() bool { return !n.messages && !n.requests }
+
+func (n *news) add(m news) {
+	if m.messages {
+		n.messages, n.sender, n.body = true, m.sender, m.body
+	}
+	n.requests = n.requests || m.requests
+}
+
+// job is what is to be done for a service. One with nothing to tell stays until its time, so that what comes next is not
+// told too soon.
+type job struct {
+	key     key
+	at      time.Time // not before
+	news    news
+	sending bool
+	started news // what is under way
+	// failures in a row.
+	failures int
+	index    int // in the queue, or -1
+}
+
+// queue is a heap of jobs by time.
+type queue []*job
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *queue) Push(x any) {
+	jb := x.(*job)
+	jb.index = len(*q)
+	*q = append(*q, jb)
+}
+
+func (q *queue) Pop() any {
+	old := *q
+	n := len(old) - 1
+	jb := old[n]
+	old[n] = nil
+	*q, jb.index = old[:n], -1
+	return jb
+}
+
+// result is what became of a notification.
+type result struct {
+	key key
+	// told is the number of messages that the service acknowledged.
+	told int
+	// permanent is why the service is given up.
+	permanent string
+	// transient is why it is tried again.
+	transient string
+	// seen says that its client is there: nothing waits any more. A notification need not have been under way.
+	seen bool
+}
+
+// jobs are the notifications that are due, under way, or wait for their time.
+type jobs struct {
+	wake chan struct{}
+
+	mu      sync.Mutex
+	m       map[key]*job
+	queue   queue             // those that wait for their time
+	blocked map[string][]*job // those that wait for their target
+	sending map[string]int    // by target
+	all     int
+	results []result
+}
+
+func (j *jobs) init() {
+	j.wake = make(chan struct{}, 1)
+	j.m, j.sending, j.blocked = make(map[key]*job), make(map[string]int), make(map[string][]*job)
+}
+
+func (j *jobs) signal() {
+	select {
+	case j.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// add notes something for a service.
+func (j *jobs) add(k key, now time.Time, n news) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	jb := j.m[k]
+	if jb == nil {
+		if len(j.m) >= maxJobs {
+			return
+		}
+		jb = &job{key: k, at: now}
+		j.m[k] = jb
+		heap.Push(&j.queue, jb)
+	}
+	jb.news.add(n)
+	j.signal()
+}
+
+// has tells whether something is to be done for a service, or was of late.
+func (j *jobs) has(k key) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.m[k] != nil
+}
+
+// forget drops what is to be told to a service and what is known of it: it was disabled or enabled, or its client is there.
+func (j *jobs) forget(k key, now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	jb := j.m[k]
+	if jb == nil {
+		return
+	}
+	jb.news, jb.failures = news{}, 0
+	if jb.index >= 0 {
+		jb.at = now
+		heap.Fix(&j.queue, jb.index)
+	}
+}
+
+// done hands in a result, from any goroutine, without waiting.
+func (j *jobs) done(r result) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.results = append(j.results, r)
+	j.signal()
+}
+
+// take returns the results since the last call.
+func (j *jobs) take() []result {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	rs := j.results
+	j.results = nil
+	return rs
+}
+
+// started is a notification that begins.
+type started struct {
+	key  key
+	news news
+}
+
+// start returns what is due and may be sent now, and when to look again; a zero time for no need to.
+func (j *jobs) start(now time.Time) (due []started, next time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for len(j.queue) > 0 {
+		jb := j.queue[0]
+		if now.Before(jb.at) {
+			return due, jb.at
+		}
+		if j.all >= maxSending { // a result makes room, and wakes
+			return due, time.Time{}
+		}
+		heap.Pop(&j.queue)
+		switch t := target(jb.key); {
+		case jb.news.none():
+			delete(j.m, jb.key)
+		case j.sending[t] >= maxPerTarget:
+			j.blocked[t] = append(j.blocked[t], jb)
+		default:
+			jb.sending, jb.started, jb.news = true, jb.news, news{}
+			j.all++
+			j.sending[t]++
+			due = append(due, started{jb.key, jb.started})
+		}
+	}
+	return due, time.Time{}
+}
+
+// finish takes the result of a notification into account and returns how often in a row the service has failed by now.
+func (j *jobs) finish(r result, now time.Time, every time.Duration) (failures int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	jb := j.m[r.key]
+	if jb == nil || !jb.sending {
+		return 0
+	}
+	jb.sending = false
+	j.all--
+	t := target(r.key)
+	if j.sending[t]--; j.sending[t] == 0 {
+		delete(j.sending, t)
+	}
+	if waiting := j.blocked[t]; len(waiting) > 0 {
+		heap.Push(&j.queue, waiting[0])
+		if j.blocked[t] = waiting[1:]; len(waiting) == 1 {
+			delete(j.blocked, t)
+		}
+	}
+	jb.at = now.Add(every)
+	switch {
+	case r.permanent == "" && r.transient == "" && r.told == 0: // there was nothing to tell after all
+		jb.at, jb.failures = now, 0
+	case r.permanent != "":
+		jb.news, jb.failures = news{}, 0
+	case r.transient != "":
+		jb.failures++
+		n := jb.started
+		n.add(jb.news)
+		jb.news = n
+		jb.at = now.Add(min(firstRetry<<min(jb.failures-1, 20), lastRetry))
+	default:
+		jb.failures = 0
+	}
+	heap.Push(&j.queue, jb)
+	return jb.failures
+}
+
+// run sends notifications until the host stops.
+func (p *push) run(ctx context.Context) {
+	tick := time.NewTicker(sweep)
+	defer tick.Stop()
+	p.sweep(ctx)
+	for {
+		next := p.round(ctx)
+		var timer <-chan time.Time
+		if !next.IsZero() {
+			timer = time.After(max(next.Sub(p.h.Clock().Now()), time.Millisecond))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.jobs.wake:
+		case <-timer:
+		case <-tick.C:
+			p.sweep(ctx)
+		}
+	}
+}
+
+// sweep finds what is owed and forgotten: after a restart, or because there was too much at once.
+func (p *push) sweep(ctx context.Context) {
+	list, err := p.store.due(ctx, maxJobs/2)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.h.Log().Error("push services cannot be read", "error", err)
+		}
+		return
+	}
+	for _, k := range list {
+		if !p.jobs.has(k) { // its own time will come
+			p.jobs.add(k, p.h.Clock().Now(), news{messages: true})
+		}
+	}
+}
+
+// round settles results and sends what is due. It returns when the next is due.
+func (p *push) round(ctx context.Context) time.Time {
+	p.settle(ctx, p.jobs.take())
+	due, next := p.jobs.start(p.h.Clock().Now())
+	for _, s := range due {
+		p.notify(ctx, s.key, s.news)
+	}
+	return next
+}
+
+// settle takes results into account, and writes down those that are to outlive the process.
+func (p *push) settle(ctx context.Context, rs []result) {
+	now := p.h.Clock().Now()
+	var keep []result
+	for _, r := range rs {
+		switch n := p.jobs.finish(r, now, time.Duration(p.c.Every)); {
+		case r.seen:
+			p.jobs.forget(r.key, now)
+			keep = append(keep, r)
+		case r.transient != "" && n >= p.c.Tries:
+			p.jobs.forget(r.key, now)
+			r.permanent = r.transient
+			keep = append(keep, r)
+		case r.transient != "":
+			p.h.Log().Debug("a push service could not be told", "service", target(r.key), "why", r.transient)
+		case r.permanent != "" || r.told > 0:
+			keep = append(keep, r)
+		}
+		if r.permanent != "" {
+			p.h.Log().Info("a push service is disabled", "account", r.key.account.String(), "service", target(r.key), "why", r.permanent)
+		}
+	}
+	if len(keep) == 0 {
+		return
+	}
+	err := p.h.DB().Write(ctx, func(tx mod.Tx) error {
+		for _, r := range keep {
+			if err := p.settleOne(ctx, tx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		// What is lost is that a service was told, so it will be told again.
+		p.h.Log().Error("results of push notifications not stored", "error", err)
+	}
+	for _, r := range keep {
+		if r.permanent != "" {
+			p.cache.Delete(r.key.account)
+		}
+	}
+}
+
+func (p *push) settleOne(ctx context.Context, tx mod.Tx, r result) error {
+	switch {
+	case r.seen:
+		return p.store.seen(ctx, tx, r.key)
+	case r.permanent != "":
+		return p.store.fail(ctx, tx, r.key, r.permanent)
+	}
+	return p.store.told(ctx, tx, r.key, r.told)
+}
+
+// notify tells a service, or finds that there is no need any more. The result comes by jobs.done.
+func (p *push) notify(ctx context.Context, k key, n news) {
+	s, err := p.store.get(ctx, k)
+	switch {
+	case err != nil:
+		p.jobs.done(result{key: k, transient: err.Error()})
+		return
+	case s == nil: // disabled meanwhile
+		p.jobs.done(result{key: k})
+		return
+	case p.awake(s):
+		p.jobs.done(result{key: k, seen: true})
+		return
+	}
+	sum := summary{account: k.account, messages: s.waiting, sender: n.sender, body: n.body}
+	if sum.requests, err = p.h.Roster().Requests(ctx, k.account); err != nil {
+		p.h.Log().Error("requests cannot be counted", "error", err)
+	}
+	if sum.messages == 0 && sum.requests == 0 {
+		p.jobs.done(result{key: k})
+		return
+	}
+	if k.kind == kindWeb {
+		p.h.Go("web push", func(ctx context.Context) { p.jobs.done(p.sendWeb(ctx, s, sum)) })
+		return
+	}
+	p.publish(ctx, s, sum)
+}
+
+// summary is what a notification says.
+type summary struct {
+	account            jid.JID
+	messages, requests int
+	sender, body       string
+}

@@ -1,0 +1,219 @@
+package push
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"sabir/engine/lru"
+	"sabir/engine/urgency"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+//go:embed schema
+var schema embed.FS
+
+// Info describes the extension.
+var Info = mod.Info{
+	Name:  "push",
+	Specs: []string{"XEP-0357 0.4.1", "RFC 8030", "RFC 8291", "RFC 8292"},
+	Doc:   "Wakes phones and browsers that are not connected when there is a message for them.",
+	Config: func() any {
+		return &Config{Services: 32, Every: mod.Duration(10 * time.Second), Tries: 12, Web: true}
+	},
+	Schema: schema,
+	New: func(h mod.Host, cfg any) (*mod.Hooks, error) {
+		return newPush(h, cfg.(*Config)).hooks(), nil
+	},
+}
+
+// Config is the section [mod.push].
+type Config struct {
+	Sender      bool         `toml:"sender" doc:"Tell push services who has sent the last message. App servers can read it; what a browser gets is encrypted for it."`
+	Body        bool         `toml:"body" doc:"Tell push services the text of the last message, with the same limits."`
+	Placeholder string       `toml:"placeholder" doc:"Text that goes to app servers in place of that of the message, such as \"New message\"; some show nothing without one."`
+	Services    int          `toml:"services" min:"1" doc:"App servers and browsers that one account may enable."`
+	Every       mod.Duration `toml:"every" doc:"Least time between two notifications to one device; what comes in between is summed up."`
+	Tries       int          `toml:"tries" min:"1" doc:"Failures in a row after which a device is not notified any more, until it enables its service again."`
+	Web         bool         `toml:"web" doc:"Notify browsers too (Web Push)."`
+	Contact     string       `toml:"contact" doc:"Mail address or https: URL under which the operators of browsers' push services reach you; postmaster at the domain otherwise."`
+}
+
+// Validate checks what the tags do not say.
+func (c *Config) Validate() error {
+	if c.Services < 1 || c.Tries < 1 || c.Every < 0 {
+		return fmt.Errorf("services and tries are at least 1, and every is not negative")
+	}
+	if u, err := url.Parse(c.Contact); err != nil || c.Contact != "" && !strings.Contains(c.Contact, "@") && (u.Scheme != "https" || u.Host == "") {
+		return fmt.Errorf("contact is a mail address or an https: URL")
+	}
+	return nil
+}
+
+// accounts bounds the accounts whose services are remembered, most of which have none.
+const accounts = 50000
+
+type push struct {
+	h     mod.Host
+	c     *Config
+	store store
+	// cache holds the services of accounts, the empty list too.
+	cache *lru.Cache[jid.JID, []*service]
+	jobs  jobs
+	keys  keys
+}
+
+func newPush(h mod.Host, c *Config) *push {
+	p := &push{h: h, c: c, store: store{h.DB(), h.Domain().String()}, cache: lru.New[jid.JID, []*service](accounts)}
+	p.jobs.init()
+	return p
+}
+
+func (p *push) hooks() *mod.Hooks {
+	in := mod.When{Side: mod.In, Kinds: mod.Messages | mod.Presences}
+	return &mod.Hooks{
+		IQ:      p.handlers(),
+		Record:  []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.record}},
+		Observe: []mod.ObserveHook{{When: in, Func: p.observe}},
+		Bound:   p.bound,
+		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
+			p.cache.Delete(account)
+			return p.store.removeAccount(ctx, tx, account)
+		},
+		Start: func(context.Context) error { p.h.Go("notify", p.run); return nil },
+	}
+}
+
+// services returns the enabled services of an account. The slice is shared.
+func (p *push) services(ctx context.Context, account jid.JID) ([]*service, error) {
+	if list, ok := p.cache.Get(account); ok {
+		return list, nil
+	}
+	all, err := p.store.services(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	var list []*service
+	for _, s := range all {
+		if s.failed == "" {
+			list = append(list, s)
+		}
+	}
+	p.cache.Put(account, list)
+	return list, nil
+}
+
+// asleep returns the services of an account whose clients are not there.
+func (p *push) asleep(ctx context.Context, account jid.JID) []*service {
+	list, err := p.services(ctx, account)
+	if err != nil { // it must not stand in the message's way
+		p.h.Log().Error("push services cannot be read", "error", err)
+		return nil
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	var out []*service
+	for _, s := range list {
+		if !p.awake(s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// awake tells whether the client that has enabled a service is there and gets messages.
+func (p *push) awake(s *service) bool {
+	full, err := s.account.WithResource(s.resource)
+	if err != nil {
+		return false
+	}
+	t := p.h.Session(full)
+	return t != nil && t.Presence() != nil
+}
+
+// counts tells whether a message is one to be told of: not what a user sends to itself.
+func counts(ps *mod.Pass) bool {
+	return ps.Stanza.Kind == stanza.Message && ps.Stanza.From.Bare() != ps.Account && urgency.Notifies(ps.Stanza)
+}
+
+// record counts a message for the services whose clients are not there, and ends those that take their leave.
+func (p *push) record(ctx context.Context, ps *mod.Pass) (func(mod.Tx) error, error) {
+	if gone := p.farewell(ctx, ps); gone != nil {
+		return func(tx mod.Tx) error { return p.store.remove(ctx, tx, *gone) }, nil
+	}
+	if !counts(ps) {
+		return nil, nil
+	}
+	list := p.asleep(ctx, ps.Account)
+	if len(list) == 0 {
+		return nil, nil
+	}
+	for _, s := range list {
+		s.unread.Store(true)
+	}
+	return func(tx mod.Tx) error {
+		for _, s := range list {
+			if err := p.store.count(ctx, tx, s.key); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// observe sends off what was recorded, without waiting for it.
+func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
+	s := ps.Stanza
+	switch {
+	case o != mod.Delivered && o != mod.Stored:
+	case s.Kind == stanza.Presence:
+		if s.Type == stanza.TypeSubscribe {
+			for _, to := range p.asleep(ctx, ps.Account) {
+				p.jobs.add(to.key, p.h.Clock().Now(), news{requests: true})
+			}
+		}
+	case counts(ps):
+		n := news{messages: true}
+		if p.c.Sender {
+			n.sender = s.From.String()
+		}
+		if p.c.Body {
+			n.body = short(s.Body())
+		}
+		for _, to := range p.asleep(ctx, ps.Account) {
+			p.jobs.add(to.key, p.h.Clock().Now(), n)
+		}
+	case p.farewell(ctx, ps) != nil:
+		p.cache.Delete(ps.Account)
+	}
+}
+
+// maxBody bounds the text that goes into a notification, in bytes: Web Push has room for about 3900.
+const maxBody = 1000
+
+// short cuts a text at a character.
+func short(s string) string {
+	if len(s) <= maxBody {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxBody], "") + "…"
+}
+
+// bound forgets what a device was told of: its client sees for itself.
+func (p *push) bound(_ context.Context, t mod.Session) {
+	list, ok := p.cache.Get(t.JID().Bare())
+	if !ok {
+		return
+	}
+	for _, s := range list {
+		if s.resource == t.JID().Resource() && s.unread.Swap(false) {
+			p.jobs.done(result{key: s.key, seen: true})
+		}
+	}
+}
