@@ -2,6 +2,7 @@ package mod
 
 import (
 	"context"
+	"time"
 
 	"sabir/xmpp/xmlstream"
 )
@@ -33,4 +34,19 @@ type Client struct {
 	Software, Device string
 	// Mechanism is the SASL mechanism of the login.
 	Mechanism string
+}
+
+// Device is a client that has access to an account (XEP-0494).
+type Device struct {
+	// ID is that of Client.ID; for a client that is connected and has not told which it is, one that ends with its session.
+	ID string
+	// Software and Device are what the client says of itself; "" where it does not, or where that is not kept.
+	Software, Device string
+	// FirstSeen and LastSeen are when the client logged in for the first time and when it was there the last time, to about
+	// an hour.
+	FirstSeen, LastSeen time.Time
+	// Connected tells whether it has a session.
+	Connected bool
+	// Password tells whether it has shown the password that is in force, Token whether it has a token to log in with.
+	Password, Token bool
 }

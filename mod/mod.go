@@ -8,6 +8,7 @@ package mod
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -157,6 +158,9 @@ type Session interface {
 	Client() Client
 }
 
+// ErrPasswordKnown says that only a new password takes the access of a client away (XEP-0494#revoking-access).
+var ErrPasswordKnown = errors.New("the client knows the password: only a new one takes its access away")
+
 // Accounts are the users of a host.
 type Accounts interface {
 	// Exists tells whether there is an account of this localpart.
@@ -164,8 +168,14 @@ type Accounts interface {
 	// Create makes an account. It returns a *stanza.Error: conflict where it exists, not-acceptable where name or
 	// password do not please.
 	Create(ctx context.Context, local, password string) error
-	// SetPassword replaces the password.
-	SetPassword(ctx context.Context, local, password string) error
+	// SetPassword replaces the password. by is the session whose client does so, nil for an administrator: other clients lose
+	// the access that they have by the old password, and their sessions end, as far as the settings do not say otherwise.
+	SetPassword(ctx context.Context, local, password string, by Session) error
+	// Devices returns the clients that have access to an account, the connected ones first, then by when they were seen.
+	Devices(ctx context.Context, local string) ([]Device, error)
+	// Revoke takes the access of a client away and ends its sessions. It returns ErrNoRows where there is no such client,
+	// and ErrPasswordKnown, having done nothing, where the client knows the password and force is not set.
+	Revoke(ctx context.Context, local, id string, force bool) error
 	// Delete removes the account and, by Hooks.AccountRemoved, all that extensions keep of it, in one transaction; then it
 	// calls done, and then it ends the account's sessions.
 	Delete(ctx context.Context, local string, done ...func()) error

@@ -150,7 +150,7 @@ func setPassword(ctx context.Context, b Backend, args PasswordArgs) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return result, a.SetPassword(ctx, args.JID.Local(), password)
+	return result, a.SetPassword(ctx, args.JID.Local(), password, nil)
 }
 
 func setDisabled(ctx context.Context, b Backend, j jid.JID, disabled bool) (any, error) {

@@ -224,14 +224,22 @@ func (h *Host) insert(ctx context.Context, tx mod.Tx, local string, s secrets, r
 	return r.RowsAffected()
 }
 
-// SetPassword replaces the password of an account, of a prepared localpart. It returns a *stanza.Error: item-not-found where there is none,
+// SetPassword replaces the password of an account, of a prepared localpart, and takes the access away that other clients had by the old one,
+// as the settings say. by is the session that sets it, nil for an administrator. It does not end sessions. It returns a *stanza.Error: item-not-found where there is none,
 // not-acceptable where the password does not please.
-func (h *Host) SetPassword(ctx context.Context, local, password string) error {
+func (h *Host) SetPassword(ctx context.Context, local, password string, by mod.Session) error {
 	s, err := h.secrets(ctx, local, password)
 	if err != nil {
 		return err
 	}
 	return h.change(ctx, local, func(tx mod.Tx) (mod.Result, error) {
+		keep := ""
+		if by != nil {
+			keep = by.Client().ID
+		}
+		if err := h.passwordChanged(ctx, tx, local, keep); err != nil {
+			return nil, err
+		}
 		return tx.Exec(ctx, `UPDATE auth_account SET sha1 = ?, sha256 = ?, sha512 = ? WHERE host = ? AND local = ?`, s.sha1, s.sha256, s.sha512, h.domain, local)
 	})
 }
@@ -252,6 +260,9 @@ func (h *Host) Delete(ctx context.Context, local string, also func(ctx context.C
 			if err := also(ctx, tx); err != nil {
 				return nil, err
 			}
+		}
+		if err := h.deleteDevices(ctx, tx, local); err != nil {
+			return nil, err
 		}
 		return tx.Exec(ctx, `DELETE FROM auth_account WHERE host = ? AND local = ?`, h.domain, local)
 	})

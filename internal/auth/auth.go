@@ -35,6 +35,9 @@ type Principal struct {
 	bare      jid.JID
 	mechanism string
 	anonymous bool
+	client    string // "" where it has not said which it is
+	password  bool   // the password was shown
+	token     *held  // by which it logged in
 }
 
 // JID returns the bare JID of the account.
@@ -46,6 +49,10 @@ func (p *Principal) Mechanism() string { return p.mechanism }
 // Anonymous tells whether the address is a random one without an account, which ends with the stream (XEP-0175).
 func (p *Principal) Anonymous() bool { return p.anonymous }
 
+// Client names the installation of a client among those of the account, "" where it has not said which it is. It is not what the
+// client has sent.
+func (p *Principal) Client() string { return p.client }
+
 // Trust makes a Principal without any proof. It is for tests and for what runs in the server's own process.
 func Trust(bare jid.JID) *Principal { return &Principal{bare: bare.Bare()} }
 
@@ -55,6 +62,9 @@ type Options struct {
 	Insecure bool // config.Config.Insecure
 	Clock    mod.Clock
 	Metrics  *observe.Metrics
+	// TokenKey is at least 32 random bytes that are kept apart from the database: tokens follow from it. Nil makes a new one, with which all
+	// tokens of before are worth nothing.
+	TokenKey []byte
 }
 
 // Auth is the accounts of all hosts of a server. It may be used from any goroutine.
@@ -63,7 +73,8 @@ type Auth struct {
 	clock    mod.Clock
 	metrics  *observe.Metrics
 	settings atomic.Pointer[settings]
-	secret   []byte        // of the salts of unknown users
+	secret   []byte // of the salts of unknown users
+	tokenKey []byte
 	derive   chan struct{} // has room for as many derivations of keys as run at a time
 	failures *failures
 
@@ -86,6 +97,7 @@ func New(ctx context.Context, db mod.DB, o Options) (*Auth, error) {
 		db:       db,
 		clock:    o.Clock,
 		metrics:  o.Metrics,
+		tokenKey: o.TokenKey,
 		derive:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		failures: newFailures(),
 		hosts:    make(map[string]*Host),
@@ -96,6 +108,12 @@ func New(ctx context.Context, db mod.DB, o Options) (*Auth, error) {
 	fresh := make([]byte, 32)
 	if _, err := rand.Read(fresh); err != nil {
 		return nil, err
+	}
+	if a.tokenKey == nil {
+		a.tokenKey = make([]byte, 32)
+		if _, err := rand.Read(a.tokenKey); err != nil {
+			return nil, err
+		}
 	}
 	err := db.Write(ctx, func(tx mod.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO auth_secret (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING`, "decoy", fresh)

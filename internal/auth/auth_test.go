@@ -193,11 +193,11 @@ func TestAccounts(t *testing.T) {
 				t.Errorf("password %q: %v, %v", password, got, err)
 			}
 		}
-		must(t, h.SetPassword(ctx, "juliet", "balcony"))
+		must(t, h.SetPassword(ctx, "juliet", "balcony", nil))
 		if ok, err := h.CheckPassword(ctx, "juliet", "balcony"); !ok || err != nil {
 			t.Errorf("the new password: %v, %v", ok, err)
 		}
-		wantStanza(t, h.SetPassword(ctx, "tybalt", "rapier"), stanza.ItemNotFound)
+		wantStanza(t, h.SetPassword(ctx, "tybalt", "rapier", nil), stanza.ItemNotFound)
 		wantStanza(t, h.SetDisabled(ctx, "tybalt", true), stanza.ItemNotFound)
 		wantStanza(t, h.Delete(ctx, "tybalt", nil), stanza.ItemNotFound)
 		exists("tybalt", false)
@@ -462,13 +462,13 @@ func TestUnknownUser(t *testing.T) {
 	})
 }
 
-// TestDowngradeProtection has the client check what it was offered (XEP-0474).
+// TestDowngradeProtection has the client check what it was offered (XEP-0474), and by which version of TLS (XEP-0515).
 func TestDowngradeProtection(t *testing.T) {
 	// The example of the XEP.
 	got := protect(sasl.SHA1, &sasl.ServerConfig{
 		Allowed: []string{sasl.ScramSHA1, sasl.ScramSHA1Plus}, Credentials: &Exchange{}, Encrypted: true,
 		Bindings: []sasl.ChannelBinding{{Type: sasl.TLSServerEndPoint, Data: []byte{1}}, {Type: sasl.TLSExporter, Data: []byte{1}}},
-	})
+	}, new(Conn))
 	if got[0] != (sasl.Attribute{Name: 'h', Value: "G6k/rBLDqgOhRRaCuuatSDFkJ08="}) {
 		t.Errorf("the example gives %+v", got)
 	}
@@ -488,7 +488,11 @@ func TestDowngradeProtection(t *testing.T) {
 			_, err := login(t, h, c, m, sasl.ClientConfig{Username: "juliet", Password: "balcony", CheckFirst: func(_ sasl.Hash, as []sasl.Attribute) error {
 				f := map[string]crypto.Hash{sasl.ScramSHA1: crypto.SHA1, sasl.ScramSHA256: crypto.SHA256, sasl.ScramSHA512: crypto.SHA512}[m].New()
 				f.Write([]byte(text))
-				seen = len(as) == 1 && as[0].Name == 'h' && as[0].Value == base64.StdEncoding.EncodeToString(f.Sum(nil))
+				want := []sasl.Attribute{{Name: 'h', Value: base64.StdEncoding.EncodeToString(f.Sum(nil))}}
+				if c.TLS != nil {
+					want = append(want, sasl.Attribute{Name: 't', Value: "0304"}) // XEP-0515#hex
+				}
+				seen = slices.Equal(as, want)
 				return nil
 			}})
 			if must(t, err); !seen {

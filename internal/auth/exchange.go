@@ -3,16 +3,11 @@ package auth
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base32"
-	"encoding/base64"
 	"errors"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +68,8 @@ type Exchange struct {
 	conn   Conn
 	server sasl.Server
 	local  string // the localpart that the client has named, once it is known
+	req    Request
+	held   []held // the tokens that fit, with SASL2 by a token
 }
 
 // Mechanisms returns the SASL mechanisms to offer on a stream, the strongest first (RFC 6120 §6.3.3). It is empty on a stream that must be
@@ -101,7 +98,17 @@ func bindingTypes(bs []sasl.ChannelBinding) []string {
 // Start begins an exchange by a mechanism. The error is a *sasl.Failure: invalid-mechanism for one that Mechanisms does not return,
 // encryption-required where only TLS is missing.
 func (h *Host) Start(mechanism string, c Conn) (*Exchange, error) {
+	return h.Start2(mechanism, c, Request{})
+}
+
+// Start2 begins an exchange of SASL2 (XEP-0388), in which a client tells more of itself. With r.FAST the mechanism is one of
+// TokenMechanisms.
+func (h *Host) Start2(mechanism string, c Conn, r Request) (*Exchange, error) {
 	x := h.newExchange(c)
+	x.req = r
+	if r.FAST != nil {
+		return x.startToken(mechanism)
+	}
 	cfg := x.config()
 	if cfg == nil {
 		return nil, &sasl.Failure{Condition: sasl.EncryptionRequired}
@@ -141,7 +148,17 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 	if x.local != "" {
 		x.h.a.failures.clear(x.failure())
 	}
-	return challenge, &Principal{bare: bare, mechanism: x.server.Mechanism(), anonymous: x.server.Mechanism() == sasl.Anonymous}, nil
+	return challenge, x.principal(bare), nil
+}
+
+func (x *Exchange) principal(bare jid.JID) *Principal {
+	m := x.server.Mechanism()
+	p := &Principal{bare: bare, mechanism: m, anonymous: m == sasl.Anonymous, client: x.newClient(bare.Local())}
+	if x.req.FAST != nil {
+		p.token = &x.held[0]
+	}
+	p.password = p.token == nil && m != sasl.Anonymous && m != sasl.External
+	return p
 }
 
 // asFailure gives any error of a handshake its condition.
@@ -201,35 +218,19 @@ func (x *Exchange) config() *sasl.ServerConfig {
 		c.Allowed = append(c.Allowed, m)
 	}
 	if x.s.Downgrade {
-		c.FirstAttributes = func(hash sasl.Hash) []sasl.Attribute { return protect(hash, c) }
+		c.FirstAttributes = func(hash sasl.Hash) []sasl.Attribute { return protect(hash, c, &x.conn) }
 	}
 	return c
 }
 
-// protect returns the attribute of SCRAM that lets the client check what it was offered (XEP-0474#hash): the hash of what
-// Mechanisms and Bindings have said.
-func protect(hash sasl.Hash, c *sasl.ServerConfig) []sasl.Attribute {
-	names := c.Mechanisms()
-	slices.Sort(names)
-	s := strings.Join(names, "\x1e")
-	if len(c.Bindings) > 0 {
-		types := bindingTypes(c.Bindings)
-		slices.Sort(types)
-		s += "\x1f" + strings.Join(types, "\x1e")
+// protect returns the attributes of SCRAM that let the client check what it was offered (XEP-0474#hash), the same list in SASL and in SASL2,
+// and which version of TLS this end of the connection has.
+func protect(hash sasl.Hash, c *sasl.ServerConfig, conn *Conn) []sasl.Attribute {
+	as := []sasl.Attribute{sasl.DowngradeHash(hash, c.Mechanisms(), bindingTypes(c.Bindings))}
+	if conn.TLS != nil {
+		as = append(as, sasl.TLSVersion(conn.TLS.Version)) // XEP-0515#hex
 	}
-	var sum []byte
-	switch hash {
-	case sasl.SHA1:
-		h := sha1.Sum([]byte(s))
-		sum = h[:]
-	case sasl.SHA256:
-		h := sha256.Sum256([]byte(s))
-		sum = h[:]
-	default:
-		h := sha512.Sum512([]byte(s))
-		sum = h[:]
-	}
-	return []sasl.Attribute{{Name: 'h', Value: base64.StdEncoding.EncodeToString(sum)}}
+	return as
 }
 
 // prepare makes the localpart of a user name, and refuses what cannot be one.
@@ -269,6 +270,9 @@ func (x *Exchange) authorize(ctx context.Context, local, authzid string) error {
 	if authzid != "" {
 		as, err := jid.Parse(authzid)
 		if err != nil || as.IsFull() || as.Local() != local || as.Domain() != x.h.domain {
+			return &sasl.Failure{Condition: sasl.InvalidAuthzid}
+		}
+		if !x.req.From.IsZero() && x.req.From.Bare() != as { // XEP-0388#initiation
 			return &sasl.Failure{Condition: sasl.InvalidAuthzid}
 		}
 	}

@@ -47,18 +47,32 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 	me := c.newSession(full)
 	// The result is in the queue before anybody can find the session, so that nothing is written before it.
 	me.Queue.PutLater(bindResult(s, full), "")
-	replaced, ok := c.srv.o.Router.Directory().Add(me, c.srv.limits().Resources)
+	replaced, ok := c.enter(me)
 	if !ok {
 		me.Queue.Unsent() // drops it
 		// RFC 6120 §7.6.2.1
 		return c.writeStanza(s.ErrorReply(stanza.Err(stanza.ResourceConstraint, "this account has too many resources").OfType(stanza.Wait)))
+	}
+	me.Queue.Start()
+	return c.opened(me, replaced)
+}
+
+// enter makes a session that of the stream, where everybody finds it. It returns false where the account has too many,
+// and the session that had the same resource, if there was one.
+func (c *clientStream) enter(me *session.Session) (replaced *session.Session, ok bool) {
+	if replaced, ok = c.srv.o.Router.Directory().Add(me, c.srv.limits().Resources); !ok {
+		return nil, false
 	}
 	c.session.Store(me)
 	c.batch = c.srv.o.Router.NewBatch(me)
 	c.state = bound
 	c.bound.Store(true)
 	c.srv.o.Metrics.Session(c.t.name(), 1)
-	me.Queue.Start()
+	return replaced, true
+}
+
+// opened ends the session that was replaced and tells the extensions of the new one, whose client knows of it.
+func (c *clientStream) opened(me, replaced *session.Session) error {
 	if replaced != nil { // RFC 6120 §7.7.2.2: the newcomer wins
 		replaced.Close(string(stream.Conflict), "replaced by a new stream of this resource")
 	}
@@ -68,7 +82,7 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 		return errEnd
 	}
 	c.hostNow().Bound(c.ctx, me)
-	c.srv.o.Log.Info("session opened", "jid", full.String(), "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
+	c.srv.o.Log.Info("session opened", "jid", me.JID().String(), "client", me.Agent.ID, "software", me.Agent.Software, "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
 	return nil
 }
 
@@ -112,7 +126,7 @@ func (c *clientStream) newSession(full jid.JID) *session.Session {
 		}
 		c.end(e)
 	})
-	me.Secure, me.Addr = c.t.secure(), c.t.addr().String()
+	me.Secure, me.Addr, me.Agent = c.t.secure(), c.t.addr().String(), c.client()
 	return me
 }
 

@@ -37,6 +37,14 @@ type Authenticator interface {
 	Mechanisms(c auth.Conn) []string
 	Bindings(c auth.Conn) []string
 	Start(mechanism string, c auth.Conn) (*auth.Exchange, error)
+
+	// What follows is for SASL2.
+	TokenMechanisms(c auth.Conn) []string
+	Start2(mechanism string, c auth.Conn, r auth.Request) (*auth.Exchange, error)
+	Upgrades() []string
+	Upgrade(ctx context.Context, p *auth.Principal, asked []string) (*auth.Upgrade, error)
+	Settle(ctx context.Context, p *auth.Principal, r auth.Request, token string) (*auth.Token, error)
+	Resource(p *auth.Principal, tag string) string
 }
 
 // Options say what a Server works with.
@@ -114,6 +122,8 @@ type transport interface {
 	startTLS() bool
 	// restart makes ready for a new stream header, with new limits.
 	restart(l xmlstream.Limits)
+	// limit sets new limits for what comes on the same stream.
+	limit(l xmlstream.Limits)
 	// finish is called when nothing more will be written: the peer is told so, and has a short time to close.
 	finish()
 	// close cuts the connection.

@@ -126,6 +126,11 @@ func (c *clientStream) saslFailure(err error) error {
 	if err := c.writeElement(x); err != nil {
 		return err
 	}
+	return c.failed()
+}
+
+// failed counts a failed login, and ends the stream after too many (RFC 6120 §6.4.5).
+func (c *clientStream) failed() error {
 	if c.failures++; c.failures >= max(c.srv.set.Load().Attempts, 2) {
 		return stream.Err(stream.PolicyViolation, "too many failed logins")
 	}

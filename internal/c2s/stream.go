@@ -43,6 +43,10 @@ type clientStream struct {
 	authn     Authenticator
 	exchange  *auth.Exchange
 	conn      *auth.Conn // until it is authenticated
+	login     *login2    // a login by SASL2 that is under way
+	from      jid.JID    // what the client has said that it is, before authentication
+	agent     auth.Agent // likewise, of its software
+	version   string     // of the features that were sent (XEP-0509)
 	failures  int
 	principal *auth.Principal
 	answered  bool // our stream header was sent
@@ -139,6 +143,7 @@ func (c *clientStream) header(h stream.Header, bad *stream.Error) error {
 	if c.principal == nil {
 		c.host.Store(to)
 		c.authn = c.srv.o.Auth(to.Domain())
+		c.from, _ = jid.Parse(h.From)
 		c.state = wantAuth
 	} else {
 		c.state = wantBind
@@ -152,11 +157,19 @@ func (c *clientStream) checkHeader(h stream.Header, to *host.Host) *stream.Error
 		return stream.Err(stream.ImproperAddressing, "a stream header names its host in `to`")
 	case to == nil:
 		return stream.Err(stream.HostUnknown, "")
+	case c.principal == nil && c.t.secure() && otherDomain(h.From, to):
+		return stream.Err(stream.InvalidFrom, "") // XEP-0388#feature, where SASL2 is offered
 	case c.principal != nil && to.Domain() != c.host.Load().Domain():
 		// Who has logged in on one host is nobody on another (CVE-2018-10847).
 		return stream.Err(stream.NotAuthorized, "the host of a stream does not change after authentication")
 	}
 	return nil
+}
+
+// otherDomain tells whether an address is one of another domain than that of the stream.
+func otherDomain(from string, to *host.Host) bool {
+	j, err := jid.Parse(from)
+	return err == nil && j.DomainJID() != to.Domain()
 }
 
 // answerHeader sends our header. It is owed before any error too (RFC 6120 §4.9.1.2).
@@ -182,28 +195,38 @@ func (c *clientStream) answerHeader(h stream.Header, to *host.Host) error {
 
 // features sends what can be negotiated now (RFC 6120 §4.3.2).
 func (c *clientStream) features() error {
-	f := xmlstream.El(stream.NS, "features")
-	h := c.hostNow()
-	switch {
-	case c.state == wantBind:
-		f.Add(xmlstream.El(stream.NSBind, "bind"), h.StreamFeatures(true))
-	default:
-		if !c.t.secure() {
-			tls := xmlstream.El(stream.NSTLS, "starttls")
-			if !c.srv.o.Insecure {
-				tls.Add(xmlstream.El(stream.NSTLS, "required")) // RFC 6120 §5.3.1
-			}
-			f.Add(tls)
-		}
-		f.Add(c.saslFeatures())
-		if c.t.secure() || c.srv.o.Insecure {
-			f.Add(h.StreamFeatures(false))
-		}
-	}
+	f := c.featureList()
 	if c.t.framed() {
 		return c.write(stream.AppendWS(nil, f))
 	}
 	return c.write(stream.AppendTCP(nil, f, stanza.NSClient))
+}
+
+func (c *clientStream) featureList() *xmlstream.Element {
+	f := xmlstream.El(stream.NS, "features")
+	h := c.hostNow()
+	if c.principal != nil {
+		if c.state != bound {
+			f.Add(xmlstream.El(stream.NSBind, "bind"))
+		}
+		return f.Add(h.StreamFeatures(true))
+	}
+	if !c.t.secure() {
+		tls := xmlstream.El(stream.NSTLS, "starttls")
+		if !c.srv.o.Insecure {
+			tls.Add(xmlstream.El(stream.NSTLS, "required")) // RFC 6120 §5.3.1
+		}
+		f.Add(tls)
+	}
+	sasl2 := c.authenticationFeature()
+	f.Add(c.saslFeatures(), sasl2)
+	if c.t.secure() || c.srv.o.Insecure {
+		f.Add(h.StreamFeatures(false))
+	}
+	if sasl2 != nil {
+		c.configVersion(f)
+	}
+	return f
 }
 
 // element handles a top-level element.
@@ -220,9 +243,14 @@ func (c *clientStream) element(f *xmlstream.Frame) error {
 	if c.state == wantBind {
 		return c.beforeBind(f)
 	}
+	if c.login != nil && f.Name().Space != stream.NSSASL2 { // XEP-0388: the server ends at once what is not to come
+		return stream.Err(stream.PolicyViolation, "the login is not done")
+	}
 	switch n := f.Name(); n.Space {
 	case stream.NSTLS:
 		return c.startTLS(n.Local)
+	case stream.NSSASL2:
+		return c.sasl2(f)
 	case stream.NSSASL:
 		return c.sasl(f)
 	case stanza.NSClient:

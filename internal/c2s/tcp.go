@@ -287,6 +287,8 @@ func (t *tcp) restart(l xmlstream.Limits) {
 	t.stream.answered = false
 }
 
+func (t *tcp) limit(l xmlstream.Limits) { t.dec.SetLimits(l) }
+
 func (t *tcp) finish() {
 	t.finished.Do(func() {
 		// The peer may be gone already; then the reader has noticed or will at the deadline.

@@ -206,6 +206,8 @@ func (t *webSocket) restart(l xmlstream.Limits) {
 	t.stream.answered = false
 }
 
+func (t *webSocket) limit(l xmlstream.Limits) { t.setLimits(l) }
+
 func (t *webSocket) finish() {
 	t.finished.Do(func() {
 		go t.srv.closeWS(t.ws, websocket.StatusNormalClosure, "")

@@ -153,6 +153,23 @@ type Auth struct {
 	Attempts      int          `toml:"attempts" min:"1" max:"100" doc:"Failed logins after which a stream is closed."`
 	Failures      int          `toml:"failures" doc:"Failed logins of one account from one address within failure_window, after which further ones are refused for a while; 0 for no limit."`
 	FailureWindow mod.Duration `toml:"failure_window" min:"1s" doc:"The time in which failures count."`
+	Tokens        Tokens       `toml:"tokens" doc:"Logging in again without the password (XEP-0484)."`
+	Devices       Devices      `toml:"devices" doc:"What is remembered of the clients of an account (XEP-0494)."`
+}
+
+// Tokens says how clients log in again by tokens that they were given.
+type Tokens struct {
+	Enabled  bool         `toml:"enabled" doc:"Give tokens to clients that ask for them. Turned off, those that were given are worth nothing."`
+	Lifetime mod.Duration `toml:"lifetime" min:"1m" doc:"Time after which a token is worth nothing: a client that was away for longer needs the password."`
+	Rotate   mod.Duration `toml:"rotate" min:"1s" doc:"Age from which on a token is replaced at the next login."`
+}
+
+// Devices says what is remembered of clients.
+type Devices struct {
+	Names          bool         `toml:"names" doc:"Keep what clients say of their software and device, so that users recognise them."`
+	Keep           mod.Duration `toml:"keep" zero:"" min:"1h" doc:"Time after which a client that was not seen is forgotten, unless it has a token; 0s never forgets."`
+	Max            int          `toml:"max" min:"1" max:"1000" doc:"Clients remembered for one account; beyond, the one that was not seen for the longest time is forgotten, and its token with it."`
+	PasswordChange string       `toml:"password_change" enum:"others,all,none" doc:"Which clients lose their tokens and sessions when a password is changed: all but the one that changes it (others), that one too (all), or none."`
 }
 
 // Web says what the HTTPS listener serves.
@@ -249,6 +266,8 @@ func Default() *Config {
 			Attempts:      5,
 			Failures:      10,
 			FailureWindow: seconds(600),
+			Tokens:        Tokens{Enabled: true, Lifetime: seconds(21 * 24 * 3600), Rotate: seconds(24 * 3600)},
+			Devices:       Devices{Names: true, Keep: seconds(90 * 24 * 3600), Max: 50, PasswordChange: "others"},
 		},
 		Web: Web{Client: true},
 		Log: Log{Level: "info", Format: "text"},

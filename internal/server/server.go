@@ -114,7 +114,11 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if s.auth, err = auth.New(ctx, s.db, auth.Options{Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics}); err != nil {
+	key, err := tokenKey(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	if s.auth, err = auth.New(ctx, s.db, auth.Options{Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics, TokenKey: key}); err != nil {
 		return nil, err
 	}
 	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic, CrashPoint: s.o.CrashPoint})
@@ -263,6 +267,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	background.Go(func() { s.c2s.Sweep(work) })
 	background.Go(func() { s.certs.Watch(work, time.Minute) })
 	background.Go(func() { trim(work) })
+	background.Go(func() {
+		s.auth.Prune(work, func(err error) { s.log.Warn("forgetting old clients failed", "error", err) })
+	})
 	for _, l := range s.listeners {
 		background.Go(func() {
 			if err := s.serve(work, l); err != nil {

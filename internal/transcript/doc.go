@@ -75,6 +75,8 @@
 //	${Romeo's JID}             the bare JID
 //	${Romeo's full JID}        the full JID, once connected
 //	${Romeo's password}, {password}   the password of the account; {password} that of the acting character
+//	{plain}                    the message of SASL PLAIN of the acting character, in base64
+//	{htnone}                   that of HT-SHA-256-NONE with what was captured as ${token} (XEP-0484), in base64
 //	{domain}                   the domain of the target
 //	{user1}, {user2}           the bare JIDs of the accounts, in the order of the characters; {user1}@… is the localpart
 package transcript

@@ -1,12 +1,14 @@
 package transcript
 
 import (
+	"encoding/base64"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sasl"
 )
 
 // Account is one to log in with.
@@ -115,6 +117,8 @@ func (v *scope) placeholder(p string, at bool, actor int) (token, error) {
 		return token{text: v.domain}, nil
 	case word == "password" && actor >= 0 && v.people[actor].account >= 0:
 		return token{text: v.accounts[v.people[actor].account].Password}, nil
+	case (word == "plain" || word == "htnone") && actor >= 0 && v.people[actor].account >= 0:
+		return v.login(word, v.accounts[v.people[actor].account])
 	}
 	if name, ok := strings.CutPrefix(word, "scansion:capture:"); ok {
 		return token{name: name, fresh: true}, nil
@@ -131,6 +135,20 @@ func (v *scope) placeholder(p string, at bool, actor int) (token, error) {
 		}
 	}
 	return token{text: p}, nil // braces of the payload's own
+}
+
+// login makes the message of a login that the script cannot spell out.
+func (v *scope) login(mechanism string, a Account) (token, error) {
+	c := &sasl.ClientConfig{Username: a.JID.Local(), Password: a.Password, AllowPlain: true, Encrypted: true}
+	client, err := sasl.NewClient([]string{sasl.Plain}, c)
+	if mechanism == "htnone" {
+		client, err = sasl.NewTokenClient(sasl.HTNone, v.captured["token"], c)
+	}
+	if err != nil {
+		return token{}, err
+	}
+	msg, _, err := client.Start()
+	return token{text: base64.StdEncoding.EncodeToString(msg)}, err
 }
 
 func (v *scope) variable(name string) (token, error) {

@@ -73,6 +73,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	now       time.Time
+	devices   map[string][]mod.Device
 	passwords map[string]string
 	sessions  map[string]*Session // by full JID
 	contacts  map[string][]mod.Contact
@@ -487,7 +488,7 @@ func (a accounts) Create(_ context.Context, local, password string) error {
 	return nil
 }
 
-func (a accounts) SetPassword(_ context.Context, local, password string) error {
+func (a accounts) SetPassword(_ context.Context, local, password string, _ mod.Session) error {
 	a.h.mu.Lock()
 	defer a.h.mu.Unlock()
 	if _, ok := a.h.passwords[local]; !ok {
@@ -498,6 +499,39 @@ func (a accounts) SetPassword(_ context.Context, local, password string) error {
 	}
 	a.h.passwords[local] = password
 	return nil
+}
+
+// Devices returns what SetDevices was told.
+func (a accounts) Devices(_ context.Context, local string) ([]mod.Device, error) {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	return slices.Clone(a.h.devices[local]), nil
+}
+
+// Revoke takes one out of those of SetDevices.
+func (a accounts) Revoke(_ context.Context, local, id string, force bool) error {
+	a.h.mu.Lock()
+	defer a.h.mu.Unlock()
+	all := a.h.devices[local]
+	i := slices.IndexFunc(all, func(d mod.Device) bool { return d.ID == id })
+	switch {
+	case i < 0:
+		return mod.ErrNoRows
+	case all[i].Password && !force:
+		return mod.ErrPasswordKnown
+	}
+	a.h.devices[local] = slices.Delete(slices.Clone(all), i, i+1)
+	return nil
+}
+
+// SetDevices says which clients have access to an account.
+func (h *Host) SetDevices(local string, all ...mod.Device) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.devices == nil {
+		h.devices = map[string][]mod.Device{}
+	}
+	h.devices[local] = all
 }
 
 // Delete runs the hooks as mod.Accounts promises: before, in the transaction, then done, then the sessions.

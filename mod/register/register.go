@@ -203,7 +203,7 @@ func (x *register) changePassword(ctx context.Context, r *mod.Request, user stri
 	if !x.names(username, user) {
 		return stanza.Err(stanza.BadRequest, "that is not your username")
 	}
-	if err := x.h.Accounts().SetPassword(ctx, user, password); err != nil {
+	if err := x.h.Accounts().SetPassword(ctx, user, password, r.Session); err != nil {
 		return err
 	}
 	x.h.Log().Info("password changed", "user", user)

@@ -1,6 +1,6 @@
 // Package sasl owns the SASL mechanisms of XMPP, the server's and the client's side of each, as state machines without I/O:
 // SCRAM with SHA-1, SHA-256 and SHA-512 and their -PLUS forms (RFC 5802, RFC 7677), EXTERNAL (RFC 4422 Appendix A), PLAIN (RFC
-// 4616) and ANONYMOUS (RFC 4505).
+// 4616), ANONYMOUS (RFC 4505) and, for tokens, HT (XEP-0484).
 //
 // It deals in the decoded bytes of challenges and responses; DecodeBase64 and EncodeBase64 are the way from and to the text of
 // the elements of RFC 6120 §6.4. What a server's side refuses is a *Failure, whose condition is the answer to the client.

@@ -119,23 +119,56 @@ type Keys struct {
 
 // DeriveKeys does the costly derivation. See NewVerifier for the arguments.
 func DeriveKeys(h Hash, password string, salt []byte, iterations int) (Keys, error) {
-	switch {
-	case !h.valid():
-		return Keys{}, errors.New("sasl: unknown hash")
-	case len(salt) == 0:
-		return Keys{}, errors.New("sasl: empty salt")
-	case iterations < 1 || iterations > MaxIterations:
-		return Keys{}, errors.New("sasl: iteration count out of range")
-	}
-	p, err := preparePassword(password)
+	salted, err := SaltedPassword(h, password, salt, iterations)
 	if err != nil {
 		return Keys{}, err
 	}
+	return keysOf(h, salted), nil
+}
+
+// SaltedPassword does the costly part of DeriveKeys alone: the value of that name in RFC 5802 §3, which is what a client sends to get a
+// verifier for another hash (XEP-0480#scram).
+func SaltedPassword(h Hash, password string, salt []byte, iterations int) ([]byte, error) {
+	if err := checkDerivation(h, salt, iterations); err != nil {
+		return nil, err
+	}
+	p, err := preparePassword(password)
+	if err != nil {
+		return nil, err
+	}
 	salted, err := pbkdf2.Key(h.new, p, salt, iterations, h.Size())
 	if err != nil {
-		return Keys{}, fmt.Errorf("sasl: deriving keys: %w", err)
+		return nil, fmt.Errorf("sasl: deriving keys: %w", err)
 	}
-	return Keys{Hash: h, ClientKey: h.mac(salted, "Client Key"), ServerKey: h.mac(salted, "Server Key")}, nil
+	return salted, nil
+}
+
+func checkDerivation(h Hash, salt []byte, iterations int) error {
+	switch {
+	case !h.valid():
+		return errors.New("sasl: unknown hash")
+	case len(salt) == 0:
+		return errors.New("sasl: empty salt")
+	case iterations < 1 || iterations > MaxIterations:
+		return errors.New("sasl: iteration count out of range")
+	}
+	return nil
+}
+
+func keysOf(h Hash, salted []byte) Keys {
+	return Keys{Hash: h, ClientKey: h.mac(salted, "Client Key"), ServerKey: h.mac(salted, "Server Key")}
+}
+
+// VerifierOfSalted makes a verifier of a SaltedPassword that was derived with this salt and count (XEP-0480#scram). It fails for one that
+// is not as long as the hash is.
+func VerifierOfSalted(h Hash, salted, salt []byte, iterations int) (Verifier, error) {
+	if err := checkDerivation(h, salt, iterations); err != nil {
+		return Verifier{}, err
+	}
+	if len(salted) != h.Size() {
+		return Verifier{}, errors.New("sasl: salted password of the wrong length")
+	}
+	return keysOf(h, salted).Verifier(salt, iterations), nil
 }
 
 // Verifier returns the verifier of these keys. salt and iterations are those that they were derived with.

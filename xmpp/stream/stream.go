@@ -21,6 +21,12 @@ const (
 	NSSession = "urn:ietf:params:xml:ns:xmpp-session"      // RFC 3921 §3, a courtesy to old clients
 	NSFraming = "urn:ietf:params:xml:ns:xmpp-framing"      // RFC 7395
 	NSCB      = "urn:xmpp:sasl-cb:0"                       // XEP-0440
+	NSSASL2   = "urn:xmpp:sasl:2"                          // XEP-0388
+	NSBind2   = "urn:xmpp:bind:0"                          // XEP-0386
+	NSFAST    = "urn:xmpp:fast:0"                          // XEP-0484
+	NSUpgrade = "urn:xmpp:sasl:upgrade:0"                  // XEP-0480
+	NSSCRAMUp = "urn:xmpp:scram-upgrade:0"                 // XEP-0480#scram
+	NSIAP     = "urn:xmpp:iap:0"                           // XEP-0509
 	nsClient  = "jabber:client"                            // RFC 6120 §4.8.2
 	nsAccept  = "jabber:component:accept"                  // XEP-0114
 	maxLang   = 35                                         // RFC 5646 §4.4.1: the length a language tag needs

@@ -1,0 +1,86 @@
+package c2s
+
+import (
+	"slices"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// bind2Feature offers Bind 2 with what may be set up in it (XEP-0386#usecases).
+func (c *clientStream) bind2Feature() *xmlstream.Element {
+	in := xmlstream.El(stream.NSBind2, "inline")
+	for _, v := range c.hostNow().InlineFeatures() {
+		in.Add(xmlstream.El(stream.NSBind2, "feature", xmlstream.A("var", v)))
+	}
+	b := xmlstream.El(stream.NSBind2, "bind")
+	if in.First() != nil {
+		b.Add(in)
+	}
+	return b
+}
+
+// bind2 binds a resource within a login (XEP-0386#bind-request), and completes and sends success. It returns false, having
+// done nothing, where the account has too many resources: there is no answer for that but a success that tells of no
+// resource.
+func (c *clientStream) bind2(bind, success *xmlstream.Element, more []*xmlstream.Element) (done bool, err error) {
+	me := c.newSession(c.stableJID(bind.ChildText(stream.NSBind2, "tag")))
+	me.Queue.Hold() // whoever finds the session may send to it, and <success/> comes first
+	c.endEarlier(me.JID())
+	replaced, ok := c.enter(me)
+	if !ok {
+		me.Queue.Unsent() // nothing waits in it
+		return false, nil
+	}
+	requests := slices.Collect(bind.Elements())
+	bound := xmlstream.El(stream.NSBind2, "bound", c.hostNow().Inline(c.ctx, me, requests))
+	success.Add(xmlstream.El(stream.NSSASL2, "authorization-identifier", me.JID().String()), bound, more)
+	var first []string
+	for _, b := range c.encoded(success, c.featureList()) {
+		first = append(first, string(b))
+	}
+	me.Queue.Release(first...)
+	return true, c.opened(me, replaced)
+}
+
+// stableJID makes the full JID of a client: its tag, and what is the same each time it comes back (XEP-0386#identifiers).
+// A tag that cannot stand in a resource is left out.
+func (c *clientStream) stableJID(tag string) jid.JID {
+	bare := c.principal.JID()
+	own := c.authn.Resource(c.principal, tag)
+	if own == "" {
+		own = stanza.NewID()
+	}
+	if tag != "" {
+		if j, err := bare.WithResource(tag + "/" + own); err == nil {
+			return j
+		}
+	}
+	j, err := bare.WithResource(own)
+	if err != nil { // it is of the server's own letters
+		panic(err)
+	}
+	return j
+}
+
+// endEarlier ends the sessions that the same client has left behind (XEP-0386#bind-request), but that of the resource it
+// gets, which is replaced.
+func (c *clientStream) endEarlier(full jid.JID) {
+	client := c.principal.Client()
+	if client == "" {
+		return
+	}
+	for _, s := range c.srv.o.Router.Directory().Sessions(c.principal.JID()) {
+		if s.Client().ID == client && s.JID() != full {
+			s.Close(string(stream.Conflict), "replaced by a new stream of this client")
+		}
+	}
+}
+
+// client is what is known of the client of the stream.
+func (c *clientStream) client() mod.Client {
+	return mod.Client{ID: c.principal.Client(), Software: c.agent.Software, Device: c.agent.Device, Mechanism: c.principal.Mechanism()}
+}
