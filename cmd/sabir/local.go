@@ -214,6 +214,7 @@ func (l *local) config(pair listen.Pair) string {
 	if l.o.Insecure {
 		p("anonymous = true")
 	}
+	p("\n# What the server connects to is on this machine too.\n[outbound]\nallow = [\"127.0.0.0/8\", \"::1\"]\nca = %s", quote(filepath.Join(filepath.Dir(pair.Certificate), "ca.crt")))
 	return b.String()
 }
 

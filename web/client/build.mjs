@@ -75,7 +75,7 @@ for (const t of take) {
 }
 sources.set(`${assets}LICENSE.txt`, readFileSync(join(pkg, 'LICENSE')));
 sources.set(`${assets}THIRD-PARTY.txt`, Buffer.from(notices()));
-for (const name of ['app.js', 'app.css', 'logo.svg']) {
+for (const name of ['app.js', 'app.css', 'logo.svg', 'push.js', 'sw.js']) {
     sources.set(name, readFileSync(join(here, 'src', name)));
 }
 const page = readFileSync(join(here, 'src', 'index.html'), 'utf8').replaceAll('{{assets}}', `/${assets}`);

@@ -2,6 +2,8 @@
 // our own name in place of converse's advertising, and starts the client.
 // Nothing here, and no setting below, asks any host but the one that served it.
 
+import { push } from './push.js';
+
 const assets = document.querySelector('meta[name="converse-assets"]').content;
 const attempts = 3;
 
@@ -132,7 +134,7 @@ function settings(config) {
         allowed_audio_domains: hosts,
         allowed_video_domains: hosts,
 
-        whitelisted_plugins: ['sabir-mend'],
+        whitelisted_plugins: ['sabir-mend', 'sabir-push'],
         notification_icon: '/logo.svg',
         loglevel: 'warn',
     };
@@ -169,6 +171,7 @@ async function start() {
     defineOwnLook(config);
     const { default: converse } = await import(`${assets}converse.min.js`);
     converse.plugins.add('sabir-mend', mend);
+    converse.plugins.add('sabir-push', push(converse.env.$iq));
     await converse.initialize(settings(config));
     document.getElementById('starting').remove();
 }

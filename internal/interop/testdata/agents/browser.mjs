@@ -72,9 +72,34 @@ async function open(a) {
         if (/Content Security Policy/i.test(m.text())) p.violations.push(m.text());
         if (m.type() === 'error' || m.type() === 'warning') p.errors.push(`${m.type()}: ${m.text()}`);
     });
+    if (a.push) {
+        await context.grantPermissions(['notifications'], { origin: own.origin });
+        await page.addInitScript(pretendPush, a.push);
+    }
     await page.goto(a.url);
     people.set(a.who, p);
     return p;
+}
+
+/**
+ * Stands, within the page, for the push service of the browser's maker, which is beyond reach: subscriptions are those of
+ * the test. What becomes of a notification in the worker is the browser's own doing.
+ */
+function pretendPush(given) {
+    const bytes = (s) => Uint8Array.from(atob(s.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0)).buffer;
+    let current = null;
+    PushManager.prototype.getSubscription = async () => current;
+    PushManager.prototype.subscribe = async (options) => {
+        if (!options.userVisibleOnly) throw new Error('not allowed');
+        globalThis.sabirServerKey = btoa(String.fromCharCode(...new Uint8Array(options.applicationServerKey)));
+        current = {
+            endpoint: given.endpoint,
+            options: { applicationServerKey: options.applicationServerKey.buffer },
+            getKey: (name) => bytes(given[name]),
+            unsubscribe: async () => ((current = null), true),
+        };
+        return current;
+    };
 }
 
 /** Presses a button that stands in a contact's menu. */
@@ -234,6 +259,43 @@ const commands = {
     async log(p) {
         const { violations, foreign, errors, sockets, requests } = p;
         return { violations, foreign, errors, sockets, requests };
+    },
+
+    /** Waits until the page has subscribed, and returns the server's key and the script of the worker. */
+    async subscribed(p, a) {
+        await p.page.waitForFunction(() => globalThis.sabirServerKey, undefined, { timeout: a.limit });
+        return p.page.evaluate(async () => {
+            const r = await navigator.serviceWorker.ready;
+            return { key: globalThis.sabirServerKey, scope: r.scope, script: r.active.scriptURL };
+        });
+    },
+
+    /** Leaves the page, so that the client is gone, for one beside it. */
+    async leave(p) {
+        await p.page.goto(new URL('/client-config.json', p.page.url()).href);
+    },
+
+    /** Hands a notification to the worker as the browser does, and returns what it shows then. */
+    async notified(p, a) {
+        const cdp = await p.context.newCDPSession(p.page);
+        const found = new Promise((done) => {
+            cdp.on('ServiceWorker.workerRegistrationUpdated', (e) => {
+                const r = e.registrations.find((r) => !r.isDeleted);
+                if (r) done(r.registrationId);
+            });
+        });
+        await cdp.send('ServiceWorker.enable');
+        const origin = new URL(p.page.url()).origin;
+        await cdp.send('ServiceWorker.deliverPushMessage', { origin, registrationId: await found, data: a.data });
+        const end = Date.now() + a.limit;
+        for (;;) {
+            const shown = await p.page.evaluate(async () => {
+                const r = await navigator.serviceWorker.getRegistration('/');
+                return (await r.getNotifications()).map(({ title, body, tag }) => ({ title, body, tag }));
+            });
+            if (shown.length || Date.now() > end) return { shown };
+            await sleep(100);
+        }
     },
 
     async logout(p, a) {
