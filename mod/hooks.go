@@ -58,7 +58,8 @@ type Pass struct {
 	// bounced although Targets is empty. A Record hook sets it.
 	Stored bool
 	// Archived is where the archive of Account keeps the message, or nil where it does not. The Record hook of the extension
-	// that keeps the archive sets it.
+	// that keeps the archive sets it. Where it is set before, the archive has the message already: the message comes anew,
+	// because a session ended whose client may not have got it, and is not archived again.
 	Archived *Archived
 }
 

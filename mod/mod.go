@@ -125,6 +125,10 @@ type Limits struct {
 	Idle time.Duration
 }
 
+// FlagCarbons is the flag of a session whose client gets copies of what other resources of the account send and get
+// (XEP-0280). What such a session has had as a copy need not be sent to it again when the other session ends.
+const FlagCarbons = "carbons.enabled"
+
 // Session is a bound resource of a local account (RFC 6120 §7).
 type Session interface {
 	// JID returns the full JID.

@@ -60,7 +60,7 @@ func (c *clientStream) bind(s *stanza.Stanza) error {
 // enter makes a session that of the stream, where everybody finds it. It returns false where the account has too many,
 // and the session that had the same resource, if there was one.
 func (c *clientStream) enter(me *session.Session) (replaced *session.Session, ok bool) {
-	if replaced, ok = c.srv.o.Router.Directory().Add(me, c.srv.limits().Resources); !ok {
+	if replaced, ok = c.srv.enter(me); !ok {
 		return nil, false
 	}
 	c.session.Store(me)
@@ -77,8 +77,9 @@ func (c *clientStream) opened(me, replaced *session.Session) error {
 		replaced.Close(string(stream.Conflict), "replaced by a new stream of this resource")
 	}
 	if c.ended.Load() { // the server is stopping: end has not seen the session
+		c.over.Store(true)
 		c.unbind(me)
-		me.Queue.Finish(c.lastBytes(stream.Err(stream.SystemShutdown, "")))
+		me.Queue.Finish(c.lastBytes(stream.Err(stream.SystemShutdown, ""))...)
 		return errEnd
 	}
 	c.hostNow().Bound(c.ctx, me)
@@ -101,50 +102,89 @@ func (c *clientStream) fullJID(want string) (jid.JID, error) {
 }
 
 func (c *clientStream) newSession(full jid.JID) *session.Session {
-	o := session.QueueOptions{
-		Write: c.t.write,
-		Limit: c.srv.limits().QueueBytes,
-		Gauge: &c.srv.queued,
-		Full: func() {
-			// The client does not read. Its connection is of no use any more, and nothing can be said on it.
-			c.srv.o.Log.Info("session does not read", "jid", full.String())
-			c.t.close()
-			go c.end(nil)
-		},
-		Done: func() { c.written() },
-	}
+	o := c.outlet()
+	me := session.New(full, session.NewQueue(session.QueueOptions{
+		Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done, Limit: c.srv.limits().QueueBytes, Gauge: &c.srv.queued,
+	}), c.srv.o.Clock.Now(), nil)
+	me.Agent = c.client()
+	me.SetCarrier(c.carrier(func(condition, text string) { c.end(streamError(condition, text)) }))
+	return me
+}
+
+// outlet is the writing side of the stream.
+func (c *clientStream) outlet() session.Outlet {
+	o := session.Outlet{Write: c.t.write, Done: c.written}
 	if c.t.framed() {
 		o.NS = stanza.NSClient
 	}
 	if t, ok := c.t.(*tcp); ok {
 		o.Try = t.conn.TryWrite
 	}
-	me := session.New(full, session.NewQueue(o), c.srv.o.Clock.Now(), func(condition, text string) {
-		var e *stream.Error
-		if condition != "" {
-			e = stream.Err(stream.Condition(condition), text)
-		}
-		c.end(e)
-	})
-	me.Secure, me.Addr, me.Agent = c.t.secure(), c.t.addr().String(), c.client()
-	return me
+	return o
 }
 
-// unbind takes the session out of the directory and tells the extensions, once: where a stream ends while it binds, both
-// bind and end want to.
-func (c *clientStream) unbind(s *session.Session) {
-	if !c.unbound.CompareAndSwap(false, true) {
-		return
+// carrier describes the stream to the session that it carries.
+func (c *clientStream) carrier(closeFn func(condition, text string)) session.Carrier {
+	return session.Carrier{
+		Secure: c.t.secure(), Addr: c.t.addr().String(), Transport: c.t.name(), Close: closeFn,
+		Full: func() {
+			// The client does not read. Its connection is of no use any more, and nothing can be said on it.
+			c.srv.o.Log.Info("session does not read", "jid", c.principal.JID().String())
+			c.t.close()
+			go c.lose(nil)
+		},
 	}
+}
+
+// streamError is what a session is closed with; nil for no condition.
+func streamError(condition, text string) *stream.Error {
+	if condition == "" {
+		return nil
+	}
+	return stream.Err(stream.Condition(condition), text)
+}
+
+// enter puts a session into the directory. See session.Directory.Add. Where the account has too many, one that waits for
+// its client gives way to one that is there.
+func (s *Server) enter(me *session.Session) (replaced *session.Session, ok bool) {
+	if replaced, ok = s.o.Router.Directory().Add(me, s.limits().Resources); ok {
+		return replaced, true
+	}
+	if m := s.oldestParked(me.JID().Bare()); m != nil {
+		m.close(nil)
+	}
+	return s.o.Router.Directory().Add(me, s.limits().Resources)
+}
+
+// unbind ends the session of the stream, once: where a stream ends while it binds, both bind and stop want to.
+func (c *clientStream) unbind(s *session.Session) {
+	if c.unbound.CompareAndSwap(false, true) {
+		c.srv.o.Metrics.Session(c.t.name(), -1)
+		c.srv.unbind(s)
+	}
+}
+
+// unbind takes a session out of the directory and tells the extensions.
+func (s *Server) unbind(me *session.Session) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	c.srv.o.Router.Directory().Remove(s)
-	c.srv.o.Metrics.Session(c.t.name(), -1)
-	c.hostNow().Unbound(ctx, s, s.Presence())
-	c.srv.o.Log.Info("session closed", "jid", s.JID().String())
+	s.o.Router.Directory().Remove(me)
+	if h := s.o.Router.Host(me.JID().DomainJID()); h != nil {
+		h.Unbound(ctx, me, me.Presence())
+	}
+	s.o.Log.Info("session closed", "jid", me.JID().String())
 }
 
-// written is called by the queue when nothing will be written any more.
+// redeliver finds new places for what a session that is over held and its client may not have got.
+func (s *Server) redeliver(me *session.Session) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	for _, u := range me.Queue.Unsent() {
+		s.o.Router.Redeliver(ctx, u.Stanza, u.At)
+	}
+}
+
+// written is called by the queue when nothing will be written to the stream any more.
 func (c *clientStream) written() {
 	s := c.session.Load()
 	if s == nil { // binding was refused; the stream goes on
@@ -152,13 +192,11 @@ func (c *clientStream) written() {
 	}
 	if !c.ended.Load() { // a write failed
 		c.t.close()
-		c.end(nil)
+		c.lose(nil)
 	}
 	c.t.finish()
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	for _, u := range s.Queue.Unsent() {
-		c.srv.o.Router.Redeliver(ctx, u)
+	if c.over.Load() {
+		c.srv.redeliver(s)
 	}
 }
 

@@ -82,13 +82,16 @@ type Server struct {
 
 	mu      sync.Mutex
 	streams map[*clientStream]struct{}
+	managed map[smID]*managed // the sessions that can be resumed
+	gone    map[smID]ghost    // those that could be
 	closing bool
 	wg      sync.WaitGroup
 }
 
 // New returns a server without streams.
 func New(o Options) *Server {
-	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{})}
+	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{}),
+		managed: make(map[smID]*managed), gone: make(map[smID]ghost)}
 	s.Configure(o.Settings)
 	return s
 }
@@ -167,8 +170,15 @@ func (s *Server) Shutdown(ctx context.Context) {
 		close(s.logins.quit)
 	}
 	s.mu.Unlock()
-	for _, c := range s.all() {
-		c.end(stream.Err(stream.SystemShutdown, ""))
+	// Those that end first are seen to by those that wait for their clients.
+	all := s.all()
+	for _, c := range all {
+		if c.managed.Load() == nil {
+			c.end(stream.Err(stream.SystemShutdown, ""))
+		}
+	}
+	for _, c := range all {
+		c.lose(stream.Err(stream.SystemShutdown, ""))
 	}
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
@@ -189,6 +199,11 @@ func (s *Server) CloseHost(domain jid.JID) {
 			c.end(stream.Err(stream.HostGone, ""))
 		}
 	}
+	for _, m := range s.allManaged() {
+		if m.s.JID().DomainJID() == domain {
+			m.close(stream.Err(stream.HostGone, ""))
+		}
+	}
 }
 
 // sweepEvery is how often idle streams are looked for.
@@ -204,26 +219,41 @@ func (s *Server) Sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			now := s.o.Clock.Now()
 			if l := s.limits(); l.PingAfter > 0 {
-				s.sweep(s.o.Clock.Now(), time.Duration(l.PingAfter), time.Duration(l.PingTimeout))
+				s.sweep(now, time.Duration(l.PingAfter), time.Duration(l.PingTimeout))
 			}
+			s.expire(now)
 		}
 	}
 }
 
 func (s *Server) sweep(now time.Time, after, timeout time.Duration) {
 	for _, c := range s.all() {
-		silent := now.Sub(time.Unix(0, c.lastRead.Load()))
+		read := time.Unix(0, c.lastRead.Load())
+		silent := now.Sub(read)
 		switch {
+		case c.unanswered(read, timeout):
+			c.lose(stream.Err(stream.ConnectionTimeout, "no answer to a request for acknowledgement"))
 		case !c.bound.Load() || silent < after:
 			c.pinged.Store(0)
 		case c.pinged.Load() == 0:
 			c.pinged.Store(now.UnixNano())
 			c.ping()
 		case now.Sub(time.Unix(0, c.pinged.Load())) > timeout:
-			c.end(stream.Err(stream.ConnectionTimeout, "no answer to a ping"))
+			c.lose(stream.Err(stream.ConnectionTimeout, "no answer to a ping"))
 		}
 	}
+}
+
+// unanswered tells whether a client was asked what it has got and has been silent since, for long.
+func (c *clientStream) unanswered(read time.Time, timeout time.Duration) bool {
+	s := c.session.Load()
+	if s == nil {
+		return false
+	}
+	asked := s.Queue.Asked()
+	return !asked.IsZero() && read.Before(asked) && time.Since(asked) > timeout
 }
 
 // hostOf returns the host that a stream header asks for.

@@ -14,6 +14,7 @@ import (
 	"sabir/internal/route"
 	"sabir/internal/session"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -55,6 +56,13 @@ type clientStream struct {
 	session atomic.Pointer[session.Session]
 	bound   atomic.Bool
 	unbound atomic.Bool // the end of the session was told
+	over    atomic.Bool // the session has ended with the stream
+
+	// busy is held while something of the client is handled, so that a stream that takes the session over knows when the
+	// last of it was (see takeOver).
+	busy    sync.Mutex
+	managed atomic.Pointer[managed] // once stream management is enabled
+	ackDue  bool                    // <r/> came, and is answered behind the batch
 	// lastRead and pinged are unix nanoseconds; pinged is 0 while no ping is out.
 	lastRead, pinged atomic.Int64
 
@@ -82,13 +90,15 @@ func (c *clientStream) begin() bool {
 // finish ends the stream after the reader met err.
 func (c *clientStream) finish(err error) {
 	var se *stream.Error
-	if !errors.As(err, &se) {
-		se = nil
-		if !errors.Is(err, errEnd) {
-			c.t.close() // the connection is broken: nothing can be said any more
-		}
+	switch {
+	case errors.As(err, &se):
+		c.end(se)
+	case errors.Is(err, errEnd):
+		c.end(nil)
+	default:
+		c.t.close() // the connection is broken: nothing can be said any more
+		c.lose(nil)
 	}
-	c.end(se)
 	c.srv.remove(c)
 }
 
@@ -209,7 +219,7 @@ func (c *clientStream) featureList() *xmlstream.Element {
 		if c.state != bound {
 			f.Add(xmlstream.El(stream.NSBind, "bind"))
 		}
-		return f.Add(h.StreamFeatures(true))
+		return f.Add(sm.Feature(), h.StreamFeatures(true))
 	}
 	if !c.t.secure() {
 		tls := xmlstream.El(stream.NSTLS, "starttls")
@@ -231,11 +241,19 @@ func (c *clientStream) featureList() *xmlstream.Element {
 
 // element handles a top-level element.
 func (c *clientStream) element(f *xmlstream.Frame) error {
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	if c.ended.Load() {
+		return errEnd
+	}
 	if f.Name() == (xmlstream.Name{Space: stream.NS, Local: "error"}) {
 		return errEnd // RFC 6120 §4.9.1.1: the client's error ends the stream, and is not answered by one
 	}
 	if f.Prefixed() && f.Name().Space == stanza.NSClient {
 		return stream.Err(stream.BadNamespacePrefix, "stanzas have no prefix") // RFC 6120 §4.8.5
+	}
+	if f.Name().Space == sm.NS {
+		return c.manage(f.Element())
 	}
 	if c.state == bound {
 		return c.stanza(f)
@@ -282,6 +300,7 @@ func (c *clientStream) stanza(f *xmlstream.Frame) error {
 		return stream.Err(stream.InvalidFrom, "")
 	}
 	s.From = me.JID()
+	defer func() { me.SetHandled(me.Handled() + 1) }()
 	if bad != nil {
 		c.batch.Flush(c.ctx)
 		if r := s.ErrorReply(bad); r != nil {
@@ -298,8 +317,15 @@ func (c *clientStream) stanza(f *xmlstream.Frame) error {
 
 // flush ends the batch of stanzas that one read has brought.
 func (c *clientStream) flush() {
-	if c.batch != nil {
-		c.batch.Flush(c.ctx)
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	if c.batch == nil {
+		return
+	}
+	c.batch.Flush(c.ctx)
+	if c.ackDue {
+		c.ackDue = false
+		c.ack()
 	}
 }
 
@@ -311,27 +337,41 @@ func (c *clientStream) touch(now time.Time) {
 	}
 }
 
-// ping asks a silent client for a sign of life (XEP-0199#s2c). Its answer goes nowhere: that it came is enough.
+// ping asks a silent client for a sign of life: what it has got (XEP-0198#scenarios-efficient), or by a ping
+// (XEP-0199#s2c), whose answer goes nowhere: that it came is enough.
 func (c *clientStream) ping() {
 	s := c.session.Load()
-	if s == nil {
+	if s == nil || s.Queue.Ask(time.Now()) {
 		return
 	}
 	s.Send(stanza.NewIQ(stanza.TypeGet, s.JID().DomainJID(), s.JID(), xmlstream.El("urn:xmpp:ping", "ping")))
 }
 
-// end ends the stream, with an error or without. It does not block on the client, and its second call has no effect.
-// The session is out of the directory and its end has been told when it returns.
-func (c *clientStream) end(e *stream.Error) {
+// end ends the stream, with an error or without, and its session. It does not block on the client, and its second call has
+// no effect. The session is out of the directory and its end has been told when it returns.
+func (c *clientStream) end(e *stream.Error) { c.stop(e, false) }
+
+// lose is end for a stream whose client may come back: where its session can be resumed it goes on without a stream.
+func (c *clientStream) lose(e *stream.Error) { c.stop(e, true) }
+
+func (c *clientStream) stop(e *stream.Error, park bool) {
 	c.endOnce.Do(func() {
-		c.ended.Store(true)
 		last := c.lastBytes(e)
+		m := c.managed.Load()
+		parked := m != nil && m.leave(c, park, last)
+		if !parked {
+			c.over.Store(true)
+		}
+		c.ended.Store(true)
 		s := c.session.Load()
 		if s == nil {
 			// Somebody else may be stuck in a write to a client that does not read: do not wait for it.
 			go func() {
-				if err := c.write(last); err != nil {
-					c.t.close()
+				for _, b := range last {
+					if err := c.write(b); err != nil {
+						c.t.close()
+						break
+					}
 				}
 				c.t.finish()
 			}()
@@ -340,44 +380,38 @@ func (c *clientStream) end(e *stream.Error) {
 		if e != nil {
 			c.srv.o.Log.Debug("stream ended", "jid", s.JID().String(), "condition", string(e.Condition), "text", e.Text)
 		}
+		if parked {
+			c.srv.parked(c, m)
+			return
+		}
 		c.unbind(s)
-		s.Queue.Finish(last)
+		s.Queue.Finish(last...)
 	})
 }
 
-// lastBytes are the stream error and the end of our stream (RFC 6120 §4.4, §4.9.1.1).
-func (c *clientStream) lastBytes(e *stream.Error) []byte {
-	var b []byte
+// lastBytes are the stream error and the end of our stream (RFC 6120 §4.4, §4.9.1.1), in one piece for each write.
+func (c *clientStream) lastBytes(e *stream.Error) [][]byte {
 	if e != nil {
 		c.srv.o.Metrics.StreamError(string(e.Condition))
 	}
+	h := stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en"}
 	if c.t.framed() {
+		var all [][]byte
 		if !c.answered {
-			b = stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en"}.AppendWS(b)
-			c.tryWrite(b)
-			b = nil
+			all = append(all, h.AppendWS(nil))
 		}
 		if e != nil {
-			c.tryWrite(e.AppendWS(nil))
+			all = append(all, e.AppendWS(nil))
 		}
-		return stream.AppendCloseWS(b, "")
+		return append(all, stream.AppendCloseWS(nil, ""))
 	}
+	var b []byte
 	if !c.answered {
-		b = stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en", ContentNS: stanza.NSClient}.AppendTCP(b)
+		h.ContentNS = stanza.NSClient
+		b = h.AppendTCP(b)
 	}
 	if e != nil {
 		b = e.AppendTCP(b)
 	}
-	return append(b, stream.CloseTCP...)
-}
-
-// tryWrite sends a frame of its own before the last one, by the queue where there is one.
-func (c *clientStream) tryWrite(b []byte) {
-	if s := c.session.Load(); s != nil {
-		s.Queue.PutRaw(string(b))
-		return
-	}
-	if err := c.write(b); err != nil {
-		c.t.close()
-	}
+	return [][]byte{append(b, stream.CloseTCP...)}
 }

@@ -127,6 +127,9 @@ type Limits struct {
 	ConnectionsPerAddress int          `toml:"connections_per_address" doc:"Connections at a time from one IPv4 address or one IPv6 /64 network; 0 for no limit."`
 	Connections           int          `toml:"connections" doc:"Connections at a time in all; 0 for no limit but that of the operating system."`
 	QueueBytes            int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read, with 512 more counted for each stanza; beyond, it is disconnected."`
+	ResumeTimeout         mod.Duration `toml:"resume_timeout" min:"1s" max:"24h" zero:"" doc:"Time for which a session whose connection was lost waits for its client to resume it (XEP-0198); 0 lets none be resumed."`
+	ResumeBytes           int          `toml:"resume_bytes" min:"10000" doc:"In place of queue_bytes for a client with stream management: what waits for it and what it has not acknowledged. Beyond, its connection is closed, and the session waits for its client; where it waits already, it ends, and the messages go elsewhere."`
+	ResumeSessions        int          `toml:"resume_sessions" doc:"Sessions of one account that may wait for their clients at a time; beyond, the oldest ends."`
 	ByteRate              int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
 	ByteBurst             int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
 }
@@ -249,6 +252,9 @@ func Default() *Config {
 			Resources:             16,
 			ConnectionsPerAddress: 1024,
 			QueueBytes:            2 << 20,
+			ResumeTimeout:         seconds(10 * 60),
+			ResumeBytes:           1 << 20,
+			ResumeSessions:        8,
 			ByteRate:              1 << 20,
 			ByteBurst:             4 << 20,
 		},

@@ -125,7 +125,8 @@ func (b *Batch) request(ctx context.Context, h *host.Host, s *stanza.Stanza, at 
 	}
 	r := &mod.Request{Stanza: s, Payload: s.Payload(), Account: account}
 	if b.s != nil {
-		r.Session, r.Secure, r.Addr = b.s, b.s.Secure, b.s.Addr
+		on := b.s.Carrier()
+		r.Session, r.Secure, r.Addr = b.s, on.Secure, on.Addr
 	}
 	if !q.Slow || b.s == nil {
 		b.handle(ctx, q, r)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
+	"time"
 
 	"sabir/internal/host"
 	"sabir/internal/session"
@@ -346,10 +348,20 @@ func (b *Batch) copies(ctx context.Context, h *host.Host, p *mod.Pass) {
 	}
 }
 
-// Redeliver finds a new place for a message that was queued to a session which ended before it was written: other
-// sessions, the offline store, or an error to its sender. It has passed Admit and Rewrite already, and its copies were made.
-func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza) {
+// Redeliver finds a new place for a stanza that was queued to a session which ended before its client had it, as far as
+// anybody knows: for a message other sessions, the offline store, or an error to its sender; for a request an error
+// (XEP-0198#acking). It has passed Admit and Rewrite already, and its copies were made. A message that the archive of its
+// recipient has is never answered with an error.
+//
+// at is when it was queued, or the zero time where that was now.
+func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza, at time.Time) {
 	to := s.To
+	b := &Batch{r: r}
+	defer b.start()
+	if s.Request() && !to.IsZero() {
+		b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
+		return
+	}
 	if s.Kind != stanza.Message || s.Type == stanza.TypeError || to.Local() == "" {
 		return
 	}
@@ -364,17 +376,41 @@ func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza) {
 		return
 	}
 	_, stored := delay.Of(s, h.Domain()) // XEP-0203: a store gave it to that session alone
-	if to.IsBare() && !stored {
-		if others, _ := targets(nil, s, to, r.o.Directory.Sessions(to.Bare())); len(others) > 0 {
-			return // the other sessions have their copy
-		}
+	if others, _ := targets(nil, s, to, r.o.Directory.Sessions(to.Bare())); !stored && carried(s, at, others) {
+		return // the other sessions have it
 	}
-	b := &Batch{r: r}
-	defer b.start()
+	if !at.IsZero() && !stored { // XEP-0198#acking: say since when it waits
+		s = s.Clone().Add(delay.Delay{From: h.Domain(), Stamp: at}.Element())
+	}
 	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
+	if id := stanzaID(s, j.in.Account); id != "" {
+		j.in.Archived, j.in.Stored = &mod.Archived{By: j.in.Account, ID: id}, true
+	}
 	if b.again(ctx, &j, h, false) == mod.Stored {
 		r.o.Count(stanza.Message, mod.Stored)
 	}
+}
+
+// carried tells whether one of the sessions that are left has had its own copy of a message that was queued at a time: of
+// one to the bare JID all that were there; of one to a session that is gone those of them that asked for carbons.
+func carried(s *stanza.Stanza, at time.Time, others []mod.Session) bool {
+	return slices.ContainsFunc(others, func(t mod.Session) bool {
+		if !at.IsZero() && t.(*session.Session).Since.After(at) {
+			return false
+		}
+		return s.To.IsBare() || t.JID() != s.To && t.Flag(mod.FlagCarbons) != "" && s.Type == stanza.TypeChat && !s.Has("urn:xmpp:carbons:2", "private")
+	})
+}
+
+// stanzaID returns the id that an archive has given to a message (XEP-0359). One in the name of an account of this server
+// is true: forged ones were removed when the message came.
+func stanzaID(s *stanza.Stanza, by jid.JID) string {
+	for x := range s.Children() {
+		if x.Is("urn:xmpp:sid:0", "stanza-id") && x.Attr("by") == by.String() {
+			return x.Attr("id")
+		}
+	}
+	return ""
 }
 
 // again finds out anew where a message goes and takes it there: to all sessions that RFC 6121 §8.5 names or, where copies

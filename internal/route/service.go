@@ -50,7 +50,8 @@ func (b *Batch) iqToService(ctx context.Context, v *host.Service, s *stanza.Stan
 				r.Account = s.To.Bare()
 			}
 			if b.s != nil {
-				r.Session, r.Secure, r.Addr = b.s, b.s.Secure, b.s.Addr
+				on := b.s.Carrier()
+				r.Session, r.Secure, r.Addr = b.s, on.Secure, on.Addr
 			}
 			b.handle(ctx, q, r)
 			return

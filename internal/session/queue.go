@@ -3,53 +3,53 @@ package session
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 )
 
-// Queue holds what waits to be written to one stream. It is bounded in bytes. A goroutine writes while there is
+// Queue holds what waits to be written to one client. It is bounded in bytes. A goroutine writes while there is
 // something to write, and only then.
+//
+// A queue writes to an outlet, the writing side of a stream. Without one it keeps what it is given. Once Track was called it
+// also keeps what was written until the client acknowledges it (XEP-0198), so that another stream can go on where one
+// was lost.
 type Queue struct {
-	write func(b []byte) error // blocks; its error ends the queue
-	try   func(b []byte) (left bool, err error)
-	ns    string // the xmlns on each stanza, with WebSocket framing
-	each  bool   // one write for each item, with WebSocket framing
 	limit int
-	full  func()        // called once, on overflow
-	done  func()        // called once, by the writer, after Finish's last bytes or an error
+	full  func()        // called without the lock when a stanza does not fit
 	gauge *atomic.Int64 // bytes waiting in all queues
 
-	mu      sync.Mutex
-	items   []item
-	spare   []item // the array of the last batch, for the next
-	bytes   int
-	writing bool
-	state   queueState
-	last    []byte
-	unsent  []*stanza.Stanza // what an error left unwritten
+	mu    sync.Mutex
+	out   *outlet
+	items []item
+	spare []item // the array of the last batch, for the next
+	bytes int    // of what waits, is being written, or is not acknowledged
+	ended bool   // nothing more is taken
+
+	track   bool // stanzas put from now on are kept until they are acknowledged
+	parks   bool // a failed or full stream leaves the queue open
+	unacked sm.Unacked[item]
+	loose   bool      // how many the client has got is known to the client alone
+	asked   time.Time // when an <r/> was written that is not answered yet
 }
-
-type queueState uint8
-
-const (
-	queueOpen   queueState = iota
-	queueEnding            // Finish was called: nothing more is taken
-	queueClosed            // the last bytes were written, or an error ended it
-)
 
 // overhead is about what a waiting stanza costs beside its encoded form, in bytes: a small one is held by more than it
 // weighs on the wire.
 const overhead = 512
 
 type item struct {
-	s    *stanza.Stanza
-	to   string
-	raw  string // instead of s
-	size int
+	s       *stanza.Stanza
+	to      string
+	raw     string // instead of s
+	size    int
+	at      time.Time // when it was queued, where the queue tracks
+	tracked bool
+	late    bool // it was sent before or waited for a stream, and says since when
 }
 
-// QueueOptions tell where a Queue writes to.
-type QueueOptions struct {
+// Outlet is the writing side of a stream.
+type Outlet struct {
 	// Write writes b whole, behind what Try has left, or fails. It has its own deadline.
 	Write func(b []byte) error
 	// Try, where it is not nil, takes b whole without waiting for the peer, or fails. Where left is true the next call is
@@ -57,12 +57,32 @@ type QueueOptions struct {
 	Try func(b []byte) (left bool, err error)
 	// NS is written as xmlns on each stanza, and each is written alone, as WebSocket framing asks (RFC 7395 §3.3.3).
 	NS string
+	// Done is called once, when nothing will be written there any more: behind the last bytes, or after an error.
+	Done func()
+}
+
+// outlet is an Outlet with the state of its writer. The queue's lock guards it.
+type outlet struct {
+	Outlet
+	writing  bool // there is a writer, or one was promised
+	promised bool // PutLater asked its caller for Start
+	held     bool
+	ending   bool // last is to be written, and then no more
+	last     [][]byte
+	flight   int // bytes being written that are not tracked
+}
+
+// QueueOptions tell where a Queue writes to at first, and how much it holds.
+type QueueOptions struct {
+	// Write, Try, NS and Done are those of the first Outlet. Without Write there is none.
+	Write func(b []byte) error
+	Try   func(b []byte) (left bool, err error)
+	NS    string
+	Done  func()
 	// Limit is the number of bytes that may wait.
 	Limit int
-	// Full is called once, when a stanza did not fit any more. It must not block.
+	// Full is called when a stanza did not fit any more: the queue has ended, or given its outlet up. It must not block.
 	Full func()
-	// Done is called once, when nothing will be written any more.
-	Done func()
 	// Gauge counts the bytes that wait, in all queues that share it. It may be nil.
 	Gauge *atomic.Int64
 }
@@ -72,15 +92,18 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Gauge == nil {
 		o.Gauge = new(atomic.Int64)
 	}
-	return &Queue{write: o.Write, try: o.Try, ns: o.NS, each: o.NS != "", limit: o.Limit, full: o.Full, done: o.Done, gauge: o.Gauge}
+	q := &Queue{limit: o.Limit, full: o.Full, gauge: o.Gauge}
+	if o.Write != nil {
+		q.out = &outlet{Outlet: Outlet{Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done}}
+	}
+	return q
 }
 
-// Put queues a stanza for the recipient to. It returns false where the queue has ended or is full; the first time that
-// it is full it ends.
+// Put queues a stanza for the recipient to. It returns false where the queue has ended or is full.
 func (q *Queue) Put(s *stanza.Stanza, to string) bool {
 	taken, start := q.PutLater(s, to)
 	if start {
-		go q.run(nil, nil)
+		go q.Start()
 	}
 	return taken
 }
@@ -90,17 +113,69 @@ func (q *Queue) PutLater(s *stanza.Stanza, to string) (taken, start bool) {
 	return q.put(item{s: s, to: to, size: s.Wire().Size() + len(to) + overhead})
 }
 
-// PutRaw queues bytes that are no stanza.
+// PutRaw queues bytes that are no stanza. Without an outlet they are dropped: they belong to a stream.
 func (q *Queue) PutRaw(b string) bool {
 	taken, start := q.put(item{raw: b, size: len(b)})
 	if start {
-		go q.run(nil, nil)
+		q.Start()
 	}
 	return taken
 }
 
+func (q *Queue) put(it item) (taken, start bool) {
+	q.mu.Lock()
+	if q.ended || it.s == nil && q.out == nil {
+		q.mu.Unlock()
+		return false, false
+	}
+	if q.bytes+it.size > q.limit && q.bytes > 0 {
+		taken = q.overflow(it)
+		q.mu.Unlock()
+		q.full()
+		return taken, false
+	}
+	q.add(it)
+	start = q.wake()
+	q.mu.Unlock()
+	return true, start
+}
+
+// overflow is put where there is no room. A queue that parks gives up the stream that is too slow for it, and is full
+// the next time. q.mu is held.
+func (q *Queue) overflow(it item) (taken bool) {
+	if q.parks && q.out != nil {
+		q.detach(nil)
+		if it.s != nil {
+			q.add(it)
+		}
+		return it.s != nil
+	}
+	q.ended = true
+	return false
+}
+
+// add is where an item enters. q.mu is held.
+func (q *Queue) add(it item) {
+	if it.tracked = q.track && it.s != nil; it.tracked && it.at.IsZero() {
+		it.at = time.Now()
+	}
+	q.bytes += it.size
+	q.gauge.Add(int64(it.size))
+	q.items = append(q.items, it)
+}
+
+// wake tells whether a writer is to be started, and counts on that. q.mu is held.
+func (q *Queue) wake() bool {
+	o := q.out
+	if o == nil || o.writing {
+		return false
+	}
+	o.writing, o.promised = true, true
+	return true
+}
+
 // Hold keeps what is queued from being written until Release. It is called before anybody else knows the queue.
-func (q *Queue) Hold() { q.writing = true }
+func (q *Queue) Hold() { q.out.writing, q.out.held = true, true }
 
 // Release writes first, each as bytes that are no stanza, and then what has come since Hold.
 func (q *Queue) Release(first ...string) {
@@ -111,77 +186,66 @@ func (q *Queue) Release(first ...string) {
 		n += len(b)
 	}
 	q.mu.Lock()
-	if q.state == queueClosed {
-		items, n = nil, 0
+	if q.out == nil || !q.out.held {
+		q.mu.Unlock()
+		return
 	}
 	q.items = append(items, q.items...)
 	q.bytes += n
 	q.gauge.Add(int64(n))
+	q.out.held, q.out.promised = false, true
 	q.mu.Unlock()
 	q.Start()
-}
-
-func (q *Queue) put(it item) (taken, start bool) {
-	q.mu.Lock()
-	if q.state != queueOpen {
-		q.mu.Unlock()
-		return false, false
-	}
-	if q.bytes+it.size > q.limit && q.bytes > 0 {
-		q.state = queueEnding
-		q.mu.Unlock()
-		q.full()
-		return false, false
-	}
-	q.bytes += it.size
-	q.gauge.Add(int64(it.size))
-	q.items = append(q.items, it)
-	start = !q.writing
-	q.writing = true
-	q.mu.Unlock()
-	return true, start
 }
 
 // Start begins to write after PutLater. It writes on the caller's goroutine what the socket takes at once, which spares
 // waking another one for each message of a quiet session, and leaves the rest to a goroutine.
 func (q *Queue) Start() {
-	if q.try == nil {
-		go q.run(nil, nil)
+	q.mu.Lock()
+	o := q.out
+	if o == nil || !o.promised {
+		q.mu.Unlock()
+		return
+	}
+	o.promised = false
+	q.mu.Unlock()
+	if o.Try == nil {
+		go q.run(o, nil)
 		return
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	for {
-		batch, last, ok := q.take()
+		batch, ok := q.take(o)
 		if !ok {
 			return
 		}
-		n, b := q.encode((*buf)[:0], batch)
+		n, b := o.encode((*buf)[:0], batch)
 		*buf = b
 		left := false
 		if n > 0 {
 			var err error
-			if left, err = q.try(b); err != nil {
-				go q.fail(batch) // what that sets off is not the caller's
+			if left, err = o.Try(b); err != nil {
+				go q.fail(o, batch) // what that sets off is not the caller's
 				return
 			}
-			q.written(batch[:n])
+			q.written(o, batch[:n])
 		}
-		if left || n < len(batch) || last != nil {
-			go q.finishStart(left, batch[n:], last)
+		if left || n < len(batch) || n == 0 {
+			go q.finishStart(o, left, batch[n:])
 			return
 		}
 	}
 }
 
-func (q *Queue) finishStart(left bool, batch []item, last []byte) {
+func (q *Queue) finishStart(o *outlet, left bool, batch []item) {
 	if left {
-		if err := q.write(nil); err != nil {
-			q.fail(batch)
+		if err := o.Write(nil); err != nil {
+			q.fail(o, batch)
 			return
 		}
 	}
-	q.run(batch, last)
+	q.run(o, batch)
 }
 
 func putBuffer(buf *[]byte) {
@@ -190,47 +254,109 @@ func putBuffer(buf *[]byte) {
 	}
 }
 
-// Finish writes what waits and then last, and ends the queue. A second call has no effect.
-func (q *Queue) Finish(last []byte) {
-	q.mu.Lock()
-	if q.state == queueClosed || q.last != nil {
-		q.mu.Unlock()
-		return
-	}
-	q.state, q.last = queueEnding, last
-	if last == nil {
-		q.last = []byte{}
-	}
-	start := !q.writing
-	q.writing = true
-	q.mu.Unlock()
-	if start {
-		go q.run(nil, nil)
-	}
-}
-
-// Unsent ends the queue at once and returns the stanzas that were not written, in order. What was being written counts
-// as unwritten only where its write failed.
-func (q *Queue) Unsent() []*stanza.Stanza {
+// Finish writes what waits and then last, each in a write of its own, and ends the queue. A second call has no effect.
+// Where there is no outlet, or none is left, the queue has ended at once and its caller calls Unsent.
+func (q *Queue) Finish(last ...[]byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.state = queueClosed
-	q.drop()
-	return q.unsent
+	q.ended = true
+	if q.out != nil {
+		q.out.end(q, last)
+	}
 }
 
-// drop moves the waiting items to unsent. q.mu is held.
-func (q *Queue) drop() {
+// Detach takes the outlet from the queue, which stays open without one, and ends it: last is written behind what is being
+// written. What was not written waits for the next outlet.
+func (q *Queue) Detach(last ...[]byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.detach(last)
+}
+
+// detach is Detach. q.mu is held.
+func (q *Queue) detach(last [][]byte) {
+	o := q.out
+	if o == nil {
+		return
+	}
+	q.out, q.spare, q.asked = nil, nil, time.Time{}
+	q.bytes -= o.flight
+	q.gauge.Add(-int64(o.flight))
+	q.dropRaw()
+	if o.held {
+		o.held, o.promised = false, true
+	}
+	o.end(q, last)
+}
+
+// end lets the outlet end behind what is written now, with q.mu held.
+func (o *outlet) end(q *Queue, last [][]byte) {
+	if o.ending {
+		return
+	}
+	o.ending, o.last = true, last
+	if o.held { // Release starts
+		return
+	}
+	if !o.writing || o.promised {
+		o.writing, o.promised = true, false
+		go q.run(o, nil)
+	}
+}
+
+// dropRaw drops what belongs to a stream alone. q.mu is held.
+func (q *Queue) dropRaw() {
+	kept := q.items[:0]
 	for _, it := range q.items {
 		if it.s != nil {
-			q.unsent = append(q.unsent, it.s)
+			kept = append(kept, it)
+			continue
 		}
+		q.bytes -= it.size
+		q.gauge.Add(-int64(it.size))
 	}
-	q.gauge.Add(-int64(q.bytes))
-	q.items, q.bytes = nil, 0
+	clear(q.items[len(kept):])
+	q.items = kept
 }
 
-// Bytes returns how many bytes wait.
+// Attach gives a queue that has none an outlet, and writes first to it, as bytes that are no stanza, and then what waits.
+func (q *Queue) Attach(o Outlet, first ...string) {
+	q.mu.Lock()
+	q.out = &outlet{Outlet: o, writing: true, held: true}
+	ended := q.ended
+	q.mu.Unlock()
+	q.Release(first...)
+	if ended {
+		q.Finish()
+	}
+}
+
+// Unsent ends the queue at once and returns the stanzas that were not written, and those that were not acknowledged, in
+// order. What was being written counts as unwritten only where its write failed.
+func (q *Queue) Unsent() []Kept {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = true
+	q.detach(nil)
+	var all []Kept
+	q.unacked.Each(func(it *item) { all = append(all, it.kept(true)) })
+	for _, it := range q.items {
+		all = append(all, it.kept(false))
+	}
+	q.unacked.Take()
+	q.gauge.Add(-int64(q.bytes))
+	q.items, q.bytes = nil, 0
+	return all
+}
+
+// Ended tells whether the queue takes nothing more.
+func (q *Queue) Ended() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.ended
+}
+
+// Bytes returns how many bytes the queue holds.
 func (q *Queue) Bytes() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -248,111 +374,139 @@ const (
 	keepItems = 16
 )
 
-// run writes batch and then until nothing waits, or until last was written.
-func (q *Queue) run(batch []item, last []byte) {
+// run writes batch and then until nothing waits, or until the outlet has ended.
+func (q *Queue) run(o *outlet, batch []item) {
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
 	for {
 		for len(batch) > 0 {
-			n, b := q.encode((*buf)[:0], batch)
+			n, b := o.encode((*buf)[:0], batch)
 			*buf = b
-			if err := q.write(b); err != nil {
-				q.fail(batch)
+			if err := o.Write(b); err != nil {
+				q.fail(o, batch)
 				return
 			}
-			q.written(batch[:n])
+			if !q.written(o, batch[:n]) {
+				break // the rest is not for this stream any more
+			}
 			batch = batch[n:]
 		}
-		if last != nil {
-			q.finish(last)
+		var ok bool
+		if batch, ok = q.take(o); !ok {
 			return
 		}
-		var ok bool
-		if batch, last, ok = q.take(); !ok {
+		if len(batch) == 0 {
+			for _, b := range o.last {
+				if len(b) > 0 && o.Write(b) != nil {
+					break // the peer may be gone, and nothing is owed to it after this
+				}
+			}
+			q.over(o)
 			return
 		}
 	}
 }
 
-// take returns what waits, or the last bytes beside it, or false where the writer may go.
-func (q *Queue) take() (batch []item, last []byte, ok bool) {
+// take returns what waits, or nothing where the outlet's last bytes are due, or false where the writer may go.
+func (q *Queue) take(o *outlet) (batch []item, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.state == queueClosed || len(q.items) == 0 && q.last == nil {
-		q.writing = false
-		if cap(q.items) > keepItems {
-			q.items = nil
+	if q.out != o || len(q.items) == 0 {
+		if o.ending {
+			return nil, true
 		}
-		q.spare = nil
-		return nil, nil, false
+		o.writing = false
+		if q.out == o {
+			if cap(q.items) > keepItems {
+				q.items = nil
+			}
+			q.spare = nil
+		}
+		return nil, false
 	}
 	batch = q.items
 	q.items, q.spare = q.spare[:0], batch
-	return batch, q.last, true
+	o.flight = 0
+	kept := false
+	for _, it := range batch {
+		if it.tracked {
+			q.unacked.Sent(it)
+			kept = true
+		} else {
+			o.flight += it.size
+		}
+	}
+	if kept && q.asked.IsZero() && !o.ending {
+		q.asked = time.Now()
+		batch = append(batch, item{raw: sm.Request})
+	}
+	return batch, true
 }
 
 // encode appends items to b, as many as go into one write, and returns their number.
-func (q *Queue) encode(b []byte, batch []item) (int, []byte) {
+func (o *outlet) encode(b []byte, batch []item) (int, []byte) {
 	for i, it := range batch {
 		if it.s != nil {
-			b = it.s.Wire().Append(b, it.to, q.ns)
+			b = it.s.Wire().Append(b, it.to, o.NS)
+			if it.late {
+				b = appendDelay(b, &it)
+			}
 		} else {
 			b = append(b, it.raw...)
 		}
-		if q.each || len(b) >= oneWrite {
+		if o.NS != "" || len(b) >= oneWrite {
 			return i + 1, b
 		}
 	}
 	return len(batch), b
 }
 
-// written accounts for items that left, and forgets them so that the array holds nothing alive.
-func (q *Queue) written(items []item) {
+// written accounts for items that left, and forgets them so that the array holds nothing alive. It returns false where the
+// outlet is not the queue's any more.
+func (q *Queue) written(o *outlet, items []item) bool {
 	n := 0
 	for i := range items {
-		n += items[i].size
+		if !items[i].tracked {
+			n += items[i].size
+		}
 		items[i] = item{}
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.out != o {
+		return false
+	}
+	o.flight -= n
+	q.bytes -= n
 	q.gauge.Add(-int64(n))
-	q.mu.Lock()
-	if q.state != queueClosed {
-		q.bytes -= n
-	} else {
-		q.gauge.Add(int64(n)) // Unsent has subtracted them already
-	}
-	q.mu.Unlock()
+	return true
 }
 
-// fail ends the queue after a failed write of batch.
-func (q *Queue) fail(batch []item) {
+// fail ends an outlet after a failed write of batch. What is not tracked of it waits again; what is does so anyway.
+func (q *Queue) fail(o *outlet, batch []item) {
 	q.mu.Lock()
-	was := q.state
-	q.state = queueClosed
-	for _, it := range batch {
-		if it.s != nil {
-			q.unsent = append(q.unsent, it.s)
+	if q.out == o {
+		var again []item
+		for _, it := range batch {
+			if it.s != nil && !it.tracked {
+				again = append(again, it)
+				o.flight -= it.size
+			}
 		}
+		q.items = append(again, q.items...)
+		o.last, o.ending = nil, true
+		q.detach(nil)
 	}
-	if was != queueClosed {
-		q.drop()
-	}
-	q.writing = false
 	q.mu.Unlock()
-	q.done()
+	q.over(o)
 }
 
-// finish writes the last bytes.
-func (q *Queue) finish(last []byte) {
-	if len(last) > 0 {
-		// The peer may be gone, and nothing is owed to it after this.
-		if err := q.write(last); err != nil {
-			last = nil
-		}
-	}
+// over tells that an outlet has ended.
+func (q *Queue) over(o *outlet) {
 	q.mu.Lock()
-	q.state = queueClosed
-	q.drop()
-	q.writing = false
+	if q.out == o {
+		q.detach(nil)
+	}
 	q.mu.Unlock()
-	q.done()
+	o.Done()
 }

@@ -23,15 +23,14 @@ type Session struct {
 	full string
 	// Queue is where stanzas for the client wait; the stream that carries the session writes it out.
 	Queue *Queue
-	// Secure, Addr and Since describe the stream, for people and policies.
-	Secure bool
-	Addr   string
-	Since  time.Time
+	// Since is when the session was bound.
+	Since time.Time
 	// Agent is the client behind the stream. It is set before the session enters a directory.
 	Agent mod.Client
 
-	close func(condition, text string)
-	last  atomic.Int64 // unix nanoseconds of the last stanza
+	carrier atomic.Pointer[Carrier]
+	last    atomic.Int64 // unix nanoseconds of the last stanza
+	handled atomic.Uint32
 
 	mu       sync.Mutex
 	presence *stanza.Stanza
@@ -49,12 +48,42 @@ type flag struct{ key, value string }
 
 var _ mod.Session = (*Session)(nil)
 
-// New returns a session for a stream. closeFn ends the stream and must not block.
+// Carrier is what carries a session: a stream, or nothing but the hope that its client comes back.
+type Carrier struct {
+	// Secure and Addr describe the stream, for people and policies.
+	Secure bool
+	Addr   string
+	// Transport is what it goes over; "" where there is no stream.
+	Transport string
+	// Close ends the session, and the stream with it. It does not block.
+	Close func(condition, text string)
+	// Full is told that the queue had no room for a stanza. It does not block. See Queue.
+	Full func()
+}
+
+// New returns a session for a stream. closeFn ends it and must not block.
 func New(full jid.JID, q *Queue, now time.Time, closeFn func(condition, text string)) *Session {
-	s := &Session{jid: full, full: full.String(), Queue: q, Since: now, close: closeFn}
+	s := &Session{jid: full, full: full.String(), Queue: q, Since: now}
+	s.SetCarrier(Carrier{Close: closeFn, Full: func() {}})
+	if q.full == nil {
+		q.full = func() { s.Carrier().Full() }
+	}
 	s.last.Store(now.UnixNano())
 	return s
 }
+
+// SetCarrier tells what carries the session from now on.
+func (s *Session) SetCarrier(c Carrier) { s.carrier.Store(&c) }
+
+// Carrier returns what carries the session.
+func (s *Session) Carrier() Carrier { return *s.carrier.Load() }
+
+// Handled returns how many stanzas of the client were handled since it enabled stream management, modulo 2^32
+// (XEP-0198#acking).
+func (s *Session) Handled() uint32 { return s.handled.Load() }
+
+// SetHandled sets that number. It belongs to the reader of the stream.
+func (s *Session) SetHandled(h uint32) { s.handled.Store(h) }
 
 // JID returns the full JID.
 func (s *Session) JID() jid.JID { return s.jid }
@@ -163,8 +192,8 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 	return true
 }
 
-// Close ends the stream. See mod.Session.
-func (s *Session) Close(condition, text string) { s.close(condition, text) }
+// Close ends the session, and its stream where it has one. See mod.Session.
+func (s *Session) Close(condition, text string) { s.Carrier().Close(condition, text) }
 
 // LastActive returns when the client sent its last stanza.
 func (s *Session) LastActive() time.Time { return time.Unix(0, s.last.Load()) }

@@ -40,7 +40,7 @@ func (c *Config) Validate() error {
 }
 
 // enabled is the flag of a session whose client gets copies. It lives as long as the session does.
-const enabled = "carbons.enabled"
+const enabled = mod.FlagCarbons
 
 type carbons struct {
 	h      mod.Host

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -27,6 +28,7 @@ var (
 type Client struct {
 	cfg     *Config
 	s       *Stream
+	m       *Managed // nil without stream management
 	stanzas chan *stanza.Stanza
 	done    chan struct{}
 	quit    chan struct{} // closed when nobody wants stanzas any more
@@ -60,7 +62,13 @@ func Dial(ctx context.Context, cfg *Config) (*Client, error) {
 	if _, err := s.Bind(ctx, cfg.JID.Resource()); err != nil {
 		return nil, errors.Join(err, quietClose(s.Conn))
 	}
-	return newClient(cfg, s), nil
+	var m *Managed
+	if cfg.Manage {
+		if m, err = s.EnableSM(ctx, true); err != nil && !errors.Is(err, ErrNoSM) {
+			return nil, errors.Join(err, quietClose(s.Conn))
+		}
+	}
+	return newClient(cfg, s, m), nil
 }
 
 // quietClose closes what may be closed already.
@@ -71,8 +79,8 @@ func quietClose(c io.Closer) error {
 	return nil
 }
 
-func newClient(cfg *Config, s *Stream) *Client {
-	c := &Client{cfg: cfg, s: s, done: make(chan struct{}), quit: make(chan struct{}), pending: make(map[string]*request)}
+func newClient(cfg *Config, s *Stream, m *Managed) *Client {
+	c := &Client{cfg: cfg, s: s, m: m, done: make(chan struct{}), quit: make(chan struct{}), pending: make(map[string]*request)}
 	if cfg.Handle == nil {
 		n := cfg.Buffer
 		if n == 0 {
@@ -111,10 +119,34 @@ func (c *Client) Err() error {
 }
 
 // Send sends a stanza. It returns when the connection has taken it.
-func (c *Client) Send(s *stanza.Stanza) error { return c.s.Send(s) }
+//
+// With Config.Manage a stanza is kept until the server has acknowledged it, also where the error says that the connection
+// failed: Resume sends it again.
+func (c *Client) Send(s *stanza.Stanza) error {
+	if c.m != nil {
+		return c.m.Send(c.s, s)
+	}
+	return c.s.Send(s)
+}
 
 // SendElement sends any top-level element.
-func (c *Client) SendElement(e *xmlstream.Element) error { return c.s.SendElement(e) }
+func (c *Client) SendElement(e *xmlstream.Element) error {
+	if c.m == nil || e.Name.Space != stanza.NSClient {
+		return c.s.SendElement(e)
+	}
+	f, err := xmlstream.ParseFrame(e.Append(nil, ""), xmlstream.DefaultLimits)
+	if err != nil {
+		return err
+	}
+	st, bad := stanza.FromFrame(f)
+	if bad != nil {
+		return bad
+	}
+	if st == nil {
+		return c.s.SendElement(e)
+	}
+	return c.Send(st)
+}
 
 // SendRaw sends bytes as they are: for tests, and for load that was encoded before.
 func (c *Client) SendRaw(p []byte) error { return c.s.Conn.Write(p) }
@@ -147,7 +179,7 @@ func (c *Client) Ask(ctx context.Context, q *stanza.Stanza) (*stanza.Stanza, err
 		delete(c.pending, q.ID)
 		c.mu.Unlock()
 	}()
-	if err := c.s.Send(q); err != nil {
+	if err := c.Send(q); err != nil {
 		return nil, err
 	}
 	select {
@@ -197,7 +229,12 @@ func (c *Client) Close(ctx context.Context) error {
 	c.mu.Unlock()
 	var err error
 	if first {
-		err = c.s.Conn.CloseStream()
+		if c.m != nil { // XEP-0198#acking: or the server would take it that we have not got them
+			err = c.m.answer(c.s)
+		}
+		if err == nil {
+			err = c.s.Conn.CloseStream()
+		}
 	}
 	if err == nil {
 		select {
@@ -226,7 +263,18 @@ func (c *Client) read() {
 			c.last.Store(time.Now().UnixNano())
 			c.pinged.Store(false)
 		}
+		if c.m != nil && f.Name().Space == sm.NS {
+			if _, err = c.m.Handle(c.s, f); err != nil {
+				break
+			}
+			continue
+		}
 		c.take(f)
+		if c.m != nil {
+			if _, err = c.m.Handle(c.s, f); err != nil {
+				break
+			}
+		}
 	}
 	c.end(err)
 }
@@ -299,7 +347,7 @@ func (c *Client) reply(s *stanza.Stanza) {
 		return
 	}
 	s.From = jid.JID{} // the server stamps it
-	if err := c.s.Send(s); err != nil {
+	if err := c.Send(s); err != nil {
 		c.cfg.log().Debug("sending a reply", "err", err)
 	}
 }
@@ -355,7 +403,7 @@ func (c *Client) watch() {
 			c.pending[ping.ID] = &request{ping.To, make(chan *stanza.Stanza, 1)}
 		}
 		c.mu.Unlock()
-		if err := c.s.Send(ping); err != nil {
+		if err := c.Send(ping); err != nil {
 			c.cfg.log().Debug("sending a ping", "err", err)
 		}
 	}

@@ -75,6 +75,11 @@ type Config struct {
 	HandleFrame func(c *Client, f *xmlstream.Frame)
 	// Buffer is the capacity of Stanzas(); 0 means 64. When it is full, nothing more is read.
 	Buffer int
+	// Manage enables stream management where the server has it (XEP-0198), for a session that Resume can go on with. What
+	// goes through SendRaw is not counted: it must not be a stanza then.
+	Manage bool
+	// Acked, if not nil, is called for each stanza that the server has acknowledged, in order, with Manage.
+	Acked func(s *stanza.Stanza)
 	// PingInterval is the time without a sign of the server after which it is pinged (XEP-0199); after twice that the
 	// connection counts as dead. 0 means never.
 	PingInterval time.Duration

@@ -48,8 +48,9 @@ type Stream struct {
 	Features stream.Features // likewise
 	Target   string          // what was connected to
 
-	cfg *Config
-	jid jid.JID
+	cfg   *Config
+	jid   jid.JID
+	early []*xmlstream.Frame // came while the answer to <enable/> was waited for
 }
 
 // Open connects, encrypts and opens the stream, up to the features that offer authentication.
@@ -231,6 +232,15 @@ func (s *Stream) NextFrame() (*xmlstream.Frame, error) { return s.Conn.Next() }
 
 // Next waits for the next top-level element. A stream error of the server is returned as a *stream.Error.
 func (s *Stream) Next() (*xmlstream.Frame, error) {
+	if len(s.early) > 0 {
+		f := s.early[0]
+		s.early = s.early[1:]
+		return f, nil
+	}
+	return s.fresh()
+}
+
+func (s *Stream) fresh() (*xmlstream.Frame, error) {
 	f, err := s.Conn.Next()
 	if err != nil {
 		return nil, s.closing(err)

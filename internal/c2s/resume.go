@@ -1,0 +1,265 @@
+package c2s
+
+import (
+	"time"
+
+	"sabir/internal/session"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// keepGhosts is how long it is known how far a session got that timed out (XEP-0198#resumption), and maxGhosts of how many.
+const (
+	keepGhosts = 24 * time.Hour
+	maxGhosts  = 20000
+)
+
+// manage enters a session in the books.
+func (s *Server) manage(m *managed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.managed[m.id] = m
+}
+
+// forget takes a session out of the books.
+func (s *Server) forget(m *managed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.managed[m.id] == m {
+		delete(s.managed, m.id)
+	}
+}
+
+func (s *Server) allManaged() []*managed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*managed, 0, len(s.managed))
+	for _, m := range s.managed {
+		all = append(all, m)
+	}
+	return all
+}
+
+// find returns the session of an SM-ID, or the answer that there is none. That of another account is unknown.
+func (s *Server) find(id smID, account jid.JID) (*managed, *xmlstream.Element) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.managed[id]; m != nil && m.s.JID().Bare() == account {
+		return m, nil
+	}
+	if g, ok := s.gone[id]; ok && g.account == account {
+		return nil, sm.FailedAt(stanza.ItemNotFound, g.handled)
+	}
+	return nil, sm.Failed(stanza.ItemNotFound)
+}
+
+// take lets a stream take the session over from none or from another, which ends with a conflict. Of several that try at
+// once one does: until attach is called no other can. failed says why not; err is a *sm.TooHigh, and the session stays
+// where it was.
+func (m *managed) take(c *clientStream, h uint32) (failed stanza.Condition, err error) {
+	m.mu.Lock()
+	if m.over {
+		m.mu.Unlock()
+		return stanza.ItemNotFound, nil
+	}
+	if m.claimed {
+		m.mu.Unlock()
+		return stanza.Conflict, nil
+	}
+	if ok, err := m.s.Queue.Covers(h); !ok {
+		m.mu.Unlock()
+		return stanza.ItemNotFound, err
+	}
+	m.claimed = true
+	old := m.stream
+	m.mu.Unlock()
+	if old != nil {
+		old.takeOver()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch err := m.s.Queue.Rewind(h); {
+	case m.over:
+	case m.orphan || m.s.Queue.Ended(): // ended meanwhile, and left to us
+		m.over = true
+		go m.finish()
+	case err != nil:
+		m.claimed = false
+		m.park()
+		return stanza.ItemNotFound, err
+	default:
+		m.stream = c
+		m.s.SetCarrier(c.carrier(m.closeWith))
+		return "", nil
+	}
+	m.claimed = false
+	return stanza.ItemNotFound, nil
+}
+
+// attach lets the session be written to the stream that took it, first of all what the stream has to say. It returns errEnd
+// where the session or the stream has ended meanwhile.
+func (m *managed) attach(c *clientStream, first []string) error {
+	m.mu.Lock()
+	m.claimed = false
+	if m.stream == c && !m.over && !m.orphan {
+		m.s.Queue.Attach(c.outlet(), first...)
+		m.mu.Unlock()
+		return nil
+	}
+	over := m.over
+	m.over = over || m.orphan
+	orphan := m.orphan
+	m.mu.Unlock()
+	switch {
+	case orphan && !over:
+		m.finish()
+	case over:
+		m.srv.redeliver(m.s)
+	}
+	c.endOnce.Do(func() { c.ended.Store(true) })
+	for _, b := range c.lastBytes(stream.Err(stream.Reset, "the session has ended")) {
+		if err := c.write(b); err != nil {
+			return err
+		}
+	}
+	c.t.finish()
+	return errEnd
+}
+
+// park leaves the session without a stream. m.mu is held.
+func (m *managed) park() {
+	m.stream, m.parkedAt = nil, m.srv.o.Clock.Now()
+	m.s.SetCarrier(session.Carrier{Close: m.closeWith, Full: func() { go m.close(nil) }})
+}
+
+// takeOver ends a stream whose session goes on with another (XEP-0198#resumption). When it returns, all that the client
+// sent and the server read has been handled, and nothing more will be.
+func (c *clientStream) takeOver() {
+	c.endOnce.Do(func() {
+		c.ended.Store(true)
+		c.srv.o.Metrics.Session(c.t.name(), -1)
+		last := c.lastBytes(stream.Err(stream.Conflict, "resumed on another stream"))
+		c.session.Load().Queue.Detach(last...)
+	})
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	c.batch.Flush(c.ctx)
+}
+
+// leave is called when a stream ends that carried the session, with its last bytes. It tells whether the session goes on
+// without it.
+func (m *managed) leave(c *clientStream, park bool, last [][]byte) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.stream != c || m.over: // it is another's business by now
+	case park && m.max > 0:
+		m.s.Queue.Detach(last...) // before another stream can take the session over
+		m.park()
+		return true
+	default:
+		m.over = true
+		m.srv.forget(m)
+		return false
+	}
+	return true
+}
+
+// parked sees to a session whose stream was lost.
+func (s *Server) parked(c *clientStream, m *managed) {
+	s.o.Metrics.Session(c.t.name(), -1)
+	s.o.Log.Info("session waits for its client", "jid", m.s.JID().String())
+	if m.s.Queue.Ended() {
+		m.close(nil)
+		return
+	}
+	account := m.s.JID().Bare()
+	for range s.parkedOf(account) - s.limits().ResumeSessions {
+		if oldest := s.oldestParked(account); oldest != nil {
+			oldest.close(nil)
+		}
+	}
+}
+
+func (m *managed) closeWith(condition, text string) { m.close(streamError(condition, text)) }
+
+// close ends the session, with its stream where it has one.
+func (m *managed) close(e *stream.Error) {
+	m.mu.Lock()
+	c, parked := m.stream, m.stream == nil && !m.over && !m.claimed
+	if m.claimed && !m.over {
+		m.orphan, c = true, nil // take sees to it
+	}
+	m.over = m.over || parked || m.orphan
+	m.mu.Unlock()
+	switch {
+	case parked:
+		m.finish()
+	case c != nil:
+		c.end(e)
+	}
+}
+
+// finish ends a session that has no stream: what its client has not acknowledged finds other places.
+func (m *managed) finish() {
+	m.srv.forget(m)
+	m.srv.unbind(m.s)
+	m.srv.redeliver(m.s)
+}
+
+// expire ends the sessions whose clients have not come back in time.
+func (s *Server) expire(now time.Time) {
+	for _, m := range s.allManaged() {
+		if at, ok := m.waits(); ok && now.Sub(at) > m.max {
+			s.mu.Lock()
+			if len(s.gone) < maxGhosts {
+				s.gone[m.id] = ghost{m.s.JID().Bare(), m.s.Handled(), now.Add(keepGhosts)}
+			}
+			s.mu.Unlock()
+			m.close(nil)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, g := range s.gone {
+		if now.After(g.until) {
+			delete(s.gone, id)
+		}
+	}
+}
+
+// waits tells since when the session has waited for its client.
+func (m *managed) waits() (since time.Time, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.parkedAt, m.stream == nil && !m.over && !m.claimed
+}
+
+// parkedOf counts the sessions of an account that wait for their client.
+func (s *Server) parkedOf(account jid.JID) int {
+	n := 0
+	for _, t := range s.o.Router.Directory().Sessions(account) {
+		if t.Carrier().Transport == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// oldestParked returns the session of an account that has waited longest for its client, or nil.
+func (s *Server) oldestParked(account jid.JID) *managed {
+	var oldest *managed
+	var since time.Time
+	for _, m := range s.allManaged() {
+		if m.s.JID().Bare() != account {
+			continue
+		}
+		if at, ok := m.waits(); ok && (oldest == nil || at.Before(since)) {
+			oldest, since = m, at
+		}
+	}
+	return oldest
+}

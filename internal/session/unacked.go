@@ -1,0 +1,162 @@
+package session
+
+import (
+	"bytes"
+	"time"
+
+	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/sm"
+	"sabir/xmpp/stanza"
+)
+
+// Track begins to keep what is sent until it is acknowledged (XEP-0198#acking). limit replaces that of the queue. With
+// parks the queue stays open when its stream fails or is too slow, so that the session can be resumed on another.
+//
+// reply is the answer to the client, which counts from there: stanzas queued before come before it and do not count.
+// Where reply is "" the answer is sent by other means before anything that waits, all of which counts (see Hold).
+func (q *Queue) Track(reply string, limit int, parks bool) {
+	q.mu.Lock()
+	if reply == "" {
+		for i := range q.items {
+			q.items[i].tracked = q.items[i].s != nil
+		}
+	} else if !q.ended && q.out != nil {
+		q.add(item{raw: reply, size: len(reply)})
+	}
+	q.track, q.limit, q.parks = true, limit, parks
+	start := len(q.items) > 0 && q.wake()
+	q.mu.Unlock()
+	if start {
+		go q.Start()
+	}
+}
+
+// Ack takes an acknowledgement of h stanzas. The error is a *sm.TooHigh.
+func (q *Queue) Ack(h uint32) error {
+	q.mu.Lock()
+	before := q.unacked.Len()
+	if err := q.ack(h); err != nil {
+		q.mu.Unlock()
+		return err
+	}
+	q.asked = time.Time{}
+	start := false
+	if left := q.unacked.Len(); left > 0 && left < before && q.out != nil && len(q.items) == 0 && !q.ended {
+		// What was sent since the request is asked for anew, as long as the client gets on.
+		q.asked = time.Now()
+		q.add(item{raw: sm.Request, size: len(sm.Request)})
+		start = q.wake()
+	}
+	q.mu.Unlock()
+	if start {
+		go q.Start()
+	}
+	return nil
+}
+
+// ack is Ack with q.mu held.
+func (q *Queue) ack(h uint32) error {
+	return q.unacked.Ack(h, func(it item) {
+		q.bytes -= it.size
+		q.gauge.Add(-int64(it.size))
+	})
+}
+
+// Ask asks the client what it has got, as a sign of life (XEP-0198#scenarios-efficient). It returns false where the queue
+// does not track.
+func (q *Queue) Ask(now time.Time) bool {
+	q.mu.Lock()
+	if !q.track || q.out == nil {
+		q.mu.Unlock()
+		return false
+	}
+	q.asked = now
+	q.add(item{raw: sm.Request, size: len(sm.Request)})
+	start := q.wake()
+	q.mu.Unlock()
+	if start {
+		go q.Start()
+	}
+	return true
+}
+
+// Asked returns when the client was asked what it has got and has not answered since, or the zero time.
+func (q *Queue) Asked() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.asked
+}
+
+// Covers tells whether a session can be resumed by a client that has got h stanzas. An error is a *sm.TooHigh; ok is false
+// where what the client wants again is not there any more.
+func (q *Queue) Covers(h uint32) (ok bool, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.loose {
+		return true, nil
+	}
+	_, back, err := q.unacked.Check(h)
+	return !back && err == nil, err
+}
+
+// Rewind makes a queue without an outlet ready for the next: the client has got h stanzas, and the others wait again, in
+// order (XEP-0198#resumption). Covers was asked before.
+func (q *Queue) Rewind(h uint32) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.loose {
+		q.unacked.Restore(h)
+		q.loose = false
+	}
+	if err := q.ack(h); err != nil {
+		return err
+	}
+	q.items = append(q.unacked.Take(), q.items...)
+	for i := range q.items {
+		q.items[i].late = true
+	}
+	return nil
+}
+
+// appendDelay puts into a message at the end of b when it was queued (XEP-0203), unless it says so already. It is not put
+// into the stanza: others have that, too.
+func appendDelay(b []byte, it *item) []byte {
+	const end = "</message>"
+	if it.s.Kind != stanza.Message || it.s.Has(delay.NS, "delay") || it.at.IsZero() || !bytes.HasSuffix(b, []byte(end)) {
+		return b
+	}
+	d := delay.Delay{Stamp: it.at}
+	if to, err := jid.Parse(it.to); err == nil {
+		d.From = to.DomainJID()
+	}
+	return append(d.Element().Append(b[:len(b)-len(end)], stanza.NSClient), end...)
+}
+
+// Restore fills a queue that was not used yet with what a session held before the server was restarted, of which the
+// client had acknowledged acked; where loose is true, that is not known any more and the client tells.
+func (q *Queue) Restore(list []Kept, acked uint32, loose bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unacked.Restore(acked)
+	q.loose = loose
+	for _, k := range list {
+		q.add(item{s: k.Stanza, to: k.To, size: k.Stanza.Wire().Size() + len(k.To) + overhead, at: k.At, late: true})
+		if last := &q.items[len(q.items)-1]; k.Sent && !loose {
+			q.unacked.Sent(*last)
+			q.items = q.items[:len(q.items)-1]
+		}
+	}
+}
+
+// Kept is a stanza that a queue holds.
+type Kept struct {
+	Stanza *stanza.Stanza
+	To     string
+	// At is when it was queued, where the queue tracks.
+	At time.Time
+	// Sent says that it was written to a stream.
+	Sent bool
+}
+
+func (it *item) kept(sent bool) Kept { return Kept{Stanza: it.s, To: it.to, At: it.at, Sent: sent} }
