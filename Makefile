@@ -4,7 +4,7 @@ GO ?= go
 # The programs need no C compiler. The race detector does: see scripts/test.sh.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 
-.PHONY: run build web check test interop crash fuzz bench clean
+.PHONY: run build web check test interop crash fault fuzz bench clean
 
 run: build            ## build all, front ends included, and start on the embedded database
 	bin/sabir local --dir sabir-local --domain localhost --accounts 2
@@ -27,6 +27,9 @@ interop: build        ## real peers: clients from Debian and PyPI, the web clien
 
 crash: build          ## the server is killed under chatting clients, again and again: KILLS (25) times on each database
 	@sh scripts/crash.sh $(KILLS) $(CRASHFLAGS)
+
+fault: build          ## the disk, PostgreSQL, memory, descriptors, a client or the network fail a running server
+	@sh scripts/fault.sh $(FAULTFLAGS)
 
 fuzz:                 ## each fuzz target for FUZZTIME (30s)
 	@sh scripts/fuzz.sh

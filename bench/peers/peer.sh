@@ -2,7 +2,7 @@
 # peer.sh: another XMPP server on loopback, to measure against.
 #
 #   peer.sh install                     Debian's packages, no service started
-#   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive]
+#   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive [--sqlite]]
 #                                       prints one JSON object and returns once it accepts
 #   peer.sh stop --dir D                ends what was started with D, by its pid
 #
@@ -11,7 +11,8 @@
 # package enables, limits and shapers lifted, log level warning, one listener
 # for clients with STARTTLS required and a self-signed P-256 certificate,
 # accounts u0 ... uN-1 with SCRAM-SHA-1 keys of 4096 iterations. --archive stores
-# every message in both archives, with the server's default store.
+# every message in both archives, with the server's default store; --sqlite in the
+# SQL store that the server's own documentation recommends for it, on SQLite.
 #
 # All state lives in D. Started by root, each server runs as its Debian user;
 # otherwise as whoever calls.
@@ -38,7 +39,7 @@ install_peers() {
 		trap "rm -f $policy" EXIT
 	fi
 	apt-get update -q
-	apt-get install -q -y --no-install-recommends ejabberd prosody lua-dbi-sqlite3 lua-event openssl
+	apt-get install -q -y --no-install-recommends ejabberd erlang-p1-sqlite3 prosody lua-dbi-sqlite3 lua-event openssl
 }
 
 # run_as USER COMMAND...: as USER when we are root.
@@ -158,7 +159,10 @@ start_ejabberd() {
 		  mod_vcard_xupdate: {}
 		  mod_version: {}
 	EOF
-	if [ -n "$archive" ]; then
+	if [ -n "$sqlite" ]; then # what the comment on mod_mam in Debian's ejabberd.yml advises
+		printf '  mod_mam:\n    assume_mam_usage: true\n    default: always\n    db_type: sql\nsql_type: sqlite\nsql_database: "%s"\n' \
+			"$dir/spool/archive.db" >>"$dir/ejabberd.yml"
+	elif [ -n "$archive" ]; then
 		printf '  mod_mam:\n    default: always\n    db_type: mnesia\n' >>"$dir/ejabberd.yml"
 	fi
 	# The node has no name: no distribution, so no epmd, which would outlive it. The accounts are written
@@ -204,6 +208,7 @@ start_prosody() {
 		authentication = "internal_hashed"
 		default_archive_policy = true
 		archive_expires_after = "never"
+		$(if [ -n "$sqlite" ]; then echo "storage = { archive = \"sql\" }; sql = { driver = \"SQLite3\"; database = \"$dir/data/archive.sqlite\" }"; fi)
 		c2s_require_encryption = true
 		interfaces = { "127.0.0.1" }
 		c2s_ports = { $port }
@@ -317,7 +322,7 @@ stop() {
 [ $# -ge 1 ] || usage
 command=$1
 shift
-name= dir= port= http_port= accounts=0 password=secret archive=
+name= dir= port= http_port= accounts=0 password=secret archive= sqlite=
 if [ "$command" = start ]; then
 	[ $# -ge 1 ] || usage
 	name=$1
@@ -332,6 +337,11 @@ while [ $# -gt 0 ]; do
 	--password) password=$2 ;;
 	--archive)
 		archive=yes
+		shift
+		continue
+		;;
+	--sqlite)
+		sqlite=yes archive=yes
 		shift
 		continue
 		;;

@@ -35,6 +35,8 @@ type Options struct {
 	Args []string
 	// Env is added to the environment of the process.
 	Env []string
+	// Wrap is a command that ends by executing the one that it is given as further arguments, such as prlimit.
+	Wrap []string
 	// PortOffset is used as it is; 0 means one at random whose ports are free.
 	PortOffset int
 	// Within bounds the start; 0 means 30 seconds.
@@ -148,7 +150,8 @@ func Start(ctx context.Context, o Options) (*Local, error) {
 func start(ctx context.Context, o Options) (*Local, error) {
 	args := append([]string{"local", "--dir", o.Dir, "--port-offset", strconv.Itoa(o.PortOffset), "--json"}, o.Args...)
 	l := &Local{PortOffset: o.PortOffset, binary: o.Binary, done: make(chan struct{}), log: new(tail)}
-	l.cmd = exec.CommandContext(ctx, o.Binary, args...)
+	all := append(append([]string(nil), o.Wrap...), append([]string{o.Binary}, args...)...)
+	l.cmd = exec.CommandContext(ctx, all[0], all[1:]...)
 	l.cmd.Stderr = l.log
 	l.cmd.Env = append(os.Environ(), o.Env...)
 	out, err := l.cmd.StdoutPipe()
@@ -188,6 +191,9 @@ func start(ctx context.Context, o Options) (*Local, error) {
 
 // Done is closed when the process has ended.
 func (l *Local) Done() <-chan struct{} { return l.done }
+
+// Err tells how the process has ended, once Done is closed: nil where it exited with 0.
+func (l *Local) Err() error { return l.err }
 
 // Log returns the end of what the server has logged.
 func (l *Local) Log() string { return l.log.String() }

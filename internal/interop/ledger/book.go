@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sabir/xmpp/stanza"
 )
 
 // Message is a message as its sender knows it.
@@ -53,6 +55,7 @@ type Entry struct {
 // Book is what was sent, acknowledged and received in one round. Its methods may be called from any goroutine.
 type Book struct {
 	mu       sync.Mutex
+	tag      string // tells its messages from those of other Books
 	round    int
 	order    []*Message
 	messages map[string]*Message
@@ -64,7 +67,7 @@ type Book struct {
 
 // NewBook returns a Book at its round 0.
 func NewBook() *Book {
-	b := new(Book)
+	b := &Book{tag: stanza.NewID()[:6]}
 	b.clear()
 	return b
 }
@@ -89,7 +92,7 @@ func (b *Book) send(from, to, stream string, seq int, offline bool) *Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := &Message{
-		ID: fmt.Sprintf("r%d %s %d", b.round, stream, seq), Round: b.round, From: from, To: to, Stream: stream, Seq: seq,
+		ID: fmt.Sprintf("r%d-%s %s %d", b.round, b.tag, stream, seq), Round: b.round, From: from, To: to, Stream: stream, Seq: seq,
 		Offline: offline, Sent: time.Now(),
 	}
 	b.messages[m.ID] = m
@@ -153,17 +156,17 @@ func (b *Book) Accepted() int {
 	return n
 }
 
-// AcceptedAfter returns how many messages that were sent after t the server has taken over.
-func (b *Book) AcceptedAfter(t time.Time) int {
+// AcceptedAfter returns the messages that were sent after t and taken over: all, or those to accounts that were offline.
+func (b *Book) AcceptedAfter(t time.Time, offlineOnly bool) []Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := 0
+	var out []Message
 	for _, m := range b.order {
-		if m.accepted() && m.Sent.After(t) {
-			n++
+		if m.accepted() && m.Sent.After(t) && (m.Offline || !offlineOnly) {
+			out = append(out, *m)
 		}
 	}
-	return n
+	return out
 }
 
 // Refused returns how many messages of this round came back, by type and condition of the error.

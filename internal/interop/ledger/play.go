@@ -117,6 +117,28 @@ func (p *Play) Connect(ctx context.Context) error {
 	return err
 }
 
+// Begin begins the first round on a server that has been used before: what its archives hold is read and forgotten.
+func (p *Play) Begin(ctx context.Context) error {
+	if p.Archive {
+		if err := p.readArchives(ctx); err != nil {
+			return err
+		}
+	}
+	if err := p.visit(ctx); err != nil {
+		return err
+	}
+	p.Book.Next()
+	return nil
+}
+
+func (p *Play) readArchives(ctx context.Context) error {
+	var first []*Device
+	for _, a := range p.chatters {
+		first = append(first, a.Devices[0])
+	}
+	return each(first, func(d *Device) error { return d.ReadArchive(ctx) })
+}
+
 func (p *Play) connect(ctx context.Context, d *Device) error {
 	_, cfg, err := p.Server.Account(d.account.n)
 	if err != nil {
@@ -166,7 +188,7 @@ func (p *Play) Load(ctx context.Context) error {
 	for _, d := range p.Devices() {
 		wg.Go(func() {
 			for ctx.Err() == nil && p.Book.Sent() < p.o.Most {
-				err := d.Write(ctx, p.pick(), below(4) == 0)
+				err := d.Write(ctx, p.pick(d.account), below(4) == 0)
 				if err != nil {
 					d.mu.Lock()
 					ended := d.err != nil
@@ -186,15 +208,19 @@ func (p *Play) Load(ctx context.Context) error {
 	return errors.Join(errs[:min(len(errs), 5)]...)
 }
 
-// pick chooses who gets the messages of a burst.
-func (p *Play) pick() []*Account {
+// pick chooses who gets the messages of a burst: anybody but the one who writes.
+func (p *Play) pick(not *Account) []*Account {
 	var to []*Account
 	for range 1 + below(4) {
 		if len(p.sleepers) > 0 && below(3) == 0 {
 			to = append(to, p.sleepers[below(len(p.sleepers))])
-		} else {
-			to = append(to, p.chatters[below(len(p.chatters))])
+			continue
 		}
+		a := p.chatters[below(len(p.chatters))]
+		for a == not { // servers differ on what one writes to oneself
+			a = p.chatters[below(len(p.chatters))]
+		}
+		to = append(to, a)
 	}
 	return to
 }
@@ -256,11 +282,7 @@ func (p *Play) Settle(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	if p.Archive {
-		var first []*Device
-		for _, a := range p.chatters {
-			first = append(first, a.Devices[0])
-		}
-		if err := each(first, func(d *Device) error { return d.ReadArchive(ctx) }); err != nil {
+		if err := p.readArchives(ctx); err != nil {
 			return Report{}, err
 		}
 	}

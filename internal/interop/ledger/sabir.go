@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,6 +43,26 @@ func NewSabir(dir string, accounts int, database string, env ...string) (*Sabir,
 		s.o.Args = append(s.o.Args, "--database", database)
 	}
 	return s, nil
+}
+
+// Wrap has the next starts run by a command; see interop.Options.
+func (s *Sabir) Wrap(command ...string) { s.o.Wrap = command }
+
+// Env adds to the environment of the next starts.
+func (s *Sabir) Env(env ...string) { s.o.Env = append(s.o.Env, env...) }
+
+// Configure changes the configuration for the next starts. The server was started once, which has made it.
+func (s *Sabir) Configure(change func(text string) string) error {
+	path := filepath.Join(s.o.Dir, "sabir.toml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	now := change(string(text))
+	if now == string(text) {
+		return errors.New("the change changes nothing")
+	}
+	return os.WriteFile(path, []byte(now), 0o600)
 }
 
 // Start implements Server.

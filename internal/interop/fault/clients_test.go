@@ -1,0 +1,437 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sabir/internal/interop/ledger"
+	"sabir/xmpp/client"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+var (
+	flood            = flag.Int("flood", 20_000, "how many messages are sent to the client that does not read")
+	streamManagement = flag.Bool("sm", false, "the server has stream management")
+	herd             = flag.Int("herd", 1_000, "how many clients come back at once")
+)
+
+// metric reads a metric of the server, summed over its labels; 0 where it has none yet.
+func metric(t *testing.T, s *ledger.Sabir, name string) float64 {
+	t.Helper()
+	r, err := http.Get("http://" + s.Addresses["admin"] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) == 2 && (f[0] == name || strings.HasPrefix(f[0], name+"{")) {
+			v, err := strconv.ParseFloat(f[1], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += v
+		}
+	}
+	return sum
+}
+
+// login opens a session that its caller reads, or does not.
+func login(ctx context.Context, s ledger.Server, account int) (*client.Stream, error) {
+	_, cfg, err := s.Account(account)
+	if err != nil {
+		return nil, err
+	}
+	st, err := client.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err = st.Authenticate(ctx); err == nil {
+		_, err = st.Bind(ctx, "")
+	}
+	if err == nil {
+		err = st.Send(stanza.New(stanza.Presence, ""))
+	}
+	if err != nil {
+		return nil, errors.Join(err, st.Conn.Close())
+	}
+	return st, nil
+}
+
+// latencies are how long pings took.
+type latencies struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, d)
+}
+
+func (l *latencies) p99() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.all) == 0 {
+		return 0
+	}
+	slices.Sort(l.all)
+	return l.all[len(l.all)*99/100]
+}
+
+// pinging has a device ping the server until stop is called, which returns the p99.
+func pinging(t *testing.T, d *ledger.Device) (stop func() time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var l latencies
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			start := time.Now()
+			if err := d.Ping(ctx); err != nil {
+				if ctx.Err() == nil {
+					t.Errorf("a bystander: %v", err)
+				}
+				return
+			}
+			l.add(time.Since(start))
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	return func() time.Duration {
+		cancel()
+		<-ended
+		return l.p99()
+	}
+}
+
+// TestSlowConsumer sends to a client that stops reading (row 10): what waits for it is bounded, others notice nothing, and
+// it finds all messages later, each once.
+func TestSlowConsumer(t *testing.T) {
+	s := server(t, t.TempDir(), 8, "")
+	p := players(t, s, ledger.Options{Chatters: 5, Sleepers: 1, Ping: true, SettleWithin: 5 * time.Minute})
+	slow := p.Sleepers()[0]
+	st, err := login(t.Context(), s, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Conn.Close()
+	before := memory(t, s.PID, "VmRSS")
+	stop := pinging(t, p.Devices()[0])
+	var most atomic.Int64
+	watch, end := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for watch.Err() == nil {
+			most.Store(max(most.Load(), int64(metric(t, s, "sabir_queue_bytes"))))
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	var wg sync.WaitGroup
+	writers := p.Devices()[2:]
+	burst := slices.Repeat([]*ledger.Account{slow}, 50)
+	start := time.Now()
+	for _, d := range writers {
+		wg.Go(func() {
+			for range *flood / len(writers) / len(burst) {
+				if err := d.Write(t.Context(), burst, false); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	end()
+	<-watched
+	p99 := stop()
+	after := memory(t, s.PID, "VmRSS")
+	running(t, s)
+	if p99 > 2*time.Second { // 100 ms on a machine that does nothing else
+		t.Errorf("a bystander's ping took %v (p99)", p99)
+	}
+	if most.Load() > 3<<20 {
+		t.Errorf("%d bytes waited for one client", most.Load())
+	}
+	if after > before+96<<10 {
+		t.Errorf("memory grew from %d to %d KiB", before, after)
+	}
+	r := ledger.Report{}
+	if p.Archive { // without one, what the connection had taken is lost with it, as for every client without stream management
+		r = compare(t, p)
+	}
+	t.Logf("%d messages in %v; at most %d bytes waited; a bystander's ping took %v (p99); memory %d, then %d KiB; came back: %v; %v",
+		p.Book.Sent(), took.Round(time.Millisecond), most.Load(), p99, before, after, p.Book.Refused(), &r)
+}
+
+// hole is a way to the server that can be made to swallow everything, as a network does that has lost a peer.
+type hole struct {
+	l      net.Listener
+	to     string
+	silent atomic.Bool
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	conns  []net.Conn
+}
+
+func newHole(t *testing.T, to string) *hole {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hole{l: l, to: to}
+	h.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", to)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			h.mu.Lock()
+			h.conns = append(h.conns, c, s)
+			h.mu.Unlock()
+			h.wg.Go(func() { h.pass(s, c) })
+			h.wg.Go(func() { h.pass(c, s) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		h.cut()
+		h.wg.Wait()
+	})
+	return h
+}
+
+// pass copies until the hole is silent; then nothing is passed on any more, not even the end.
+func (h *hole) pass(to, from net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if h.silent.Load() {
+			if err != nil {
+				return
+			}
+			continue
+		}
+		if err == nil {
+			_, err = to.Write(buf[:n])
+		}
+		if err != nil {
+			to.Close()
+			return
+		}
+	}
+}
+
+func (h *hole) cut() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.conns {
+		c.Close()
+	}
+	h.conns = nil
+}
+
+// through has the first account connect through a hole.
+type through struct {
+	*ledger.Sabir
+	hole *hole
+}
+
+func (s through) Account(n int) (jid.JID, *client.Config, error) {
+	j, cfg, err := s.Sabir.Account(n)
+	if err == nil && n == 0 {
+		cfg.Address = s.hole.l.Addr().String()
+	}
+	return j, cfg, err
+}
+
+// TestHalfOpen loses a client without a word (row 11): the server finds out by itself, and what was sent to it meanwhile is
+// there when it comes back, by resumption or from the archive.
+func TestHalfOpen(t *testing.T) {
+	s := server(t, t.TempDir(), 6, "")
+	restart(t, s, func(text string) string {
+		return strings.Replace(text, "[limits]\n", "[limits]\nping_after = \"10s\"\nping_timeout = \"2s\"\nwrite_timeout = \"5s\"\n", 1)
+	})
+	h := newHole(t, s.Addresses["c2s"])
+	for _, sm := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stream management %v", sm), func(t *testing.T) {
+			if sm && !*streamManagement {
+				t.Skip("the server has no stream management yet")
+			}
+			h.silent.Store(false)
+			p := players(t, through{s, h}, ledger.Options{Chatters: 4, Ping: !sm, SM: sm})
+			lost := p.Chatters()[0]
+			others := p.Devices()[2:]
+			sessions := metric(t, s, "sabir_sessions")
+			h.silent.Store(true)
+			start := time.Now()
+			found := time.Duration(0)
+			for n := 0; ; n++ {
+				if err := others[n%len(others)].Write(t.Context(), []*ledger.Account{lost}, n%2 == 0); err != nil {
+					t.Fatal(err)
+				}
+				if sm && n > 100 || !sm && metric(t, s, "sabir_sessions") <= sessions-2 {
+					found = time.Since(start)
+					break
+				}
+				if time.Since(start) > 90*time.Second {
+					t.Fatal("the server does not find out")
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			h.cut()
+			h.silent.Store(false)
+			r := ledger.Report{}
+			if p.Archive || sm {
+				r = settle(t, p)
+			}
+			t.Logf("found after %v; %v", found.Round(time.Millisecond), &r)
+		})
+	}
+}
+
+// TestDescriptors leaves the server without descriptors (row 17): those who are there notice nothing, nothing spins, and
+// new ones get in when there is room.
+func TestDescriptors(t *testing.T) {
+	s := server(t, t.TempDir(), 24, "", func(s *ledger.Sabir) { s.Wrap("sh", "-c", `ulimit -n 256 && exec "$@"`, "sh") })
+	p := players(t, s, ledger.Options{Chatters: 20, Sleepers: 4, Pause: 60 * time.Millisecond, Most: 20_000, Ping: true})
+	stop := load(t, p)
+	var idle []net.Conn
+	defer func() {
+		for _, c := range idle {
+			c.Close()
+		}
+	}()
+	for range 400 {
+		c, err := net.DialTimeout("tcp", s.Addresses["c2s"], 5*time.Second)
+		if err != nil {
+			break // the kernel's queue is full, too
+		}
+		idle = append(idle, c)
+	}
+	await(t, 30*time.Second, "the server runs out of descriptors", func() bool { return strings.Contains(s.Log(), "cannot accept connections") })
+	from := p.Book.Accepted()
+	await(t, 30*time.Second, "those who are there go on", func() bool { return p.Book.Accepted() > from+50 })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	cpu, begin := processor(t, s.PID), time.Now()
+	time.Sleep(3 * time.Second)
+	busy := float64(processor(t, s.PID)-cpu) / float64(time.Since(begin))
+	if busy > 0.5 {
+		t.Errorf("the server does nothing and takes %.0f %% of a processor", busy*100)
+	}
+	for _, c := range idle {
+		c.Close()
+	}
+	n := len(idle)
+	idle = nil
+	back := await(t, 30*time.Second, "a new client logs in", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		st, err := login(ctx, s, 0)
+		if err != nil {
+			return false
+		}
+		return st.Close(ctx) == nil
+	})
+	running(t, s)
+	r := compare(t, p)
+	t.Logf("%d connections beyond; %.1f %% of a processor while idle without descriptors; a new client after %v; %v", n, busy*100, back.Round(time.Millisecond), &r)
+}
+
+// TestHerd kills the server and has all clients come back at once (row 18).
+func TestHerd(t *testing.T) {
+	const each = 10 // sessions of an account
+	s := server(t, t.TempDir(), (*herd+each-1)/each, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	var took latencies
+	var streams []*client.Stream
+	var mu sync.Mutex
+	all := func(at int) (time.Duration, int) {
+		var wg sync.WaitGroup
+		var tries atomic.Int64
+		gate := make(chan struct{}, at)
+		start := time.Now()
+		for n := range *herd {
+			wg.Go(func() {
+				gate <- struct{}{}
+				defer func() { <-gate }()
+				for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+					tries.Add(1)
+					begin := time.Now()
+					st, err := login(ctx, s, n/each)
+					if err == nil {
+						took.add(time.Since(begin))
+						mu.Lock()
+						streams = append(streams, st)
+						mu.Unlock()
+						return
+					}
+					if ctx.Err() != nil {
+						t.Errorf("client %d: %v", n, err)
+						return
+					}
+					time.Sleep(wait)
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(start), int(tries.Load())
+	}
+	all(32)
+	if t.Failed() {
+		return
+	}
+	steady := memory(t, s.PID, "VmRSS")
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range streams {
+		st.Conn.Close() // the other end is gone
+	}
+	streams, took = nil, latencies{}
+	if err := s.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	online, tries := all(*herd)
+	peak := memory(t, s.PID, "VmHWM")
+	if online > time.Minute {
+		t.Errorf("%d clients were back after %v", *herd, online)
+	}
+	t.Logf("%d clients were back after %v, a login took %v (p99), %d tries; memory %d KiB before, at most %d after", *herd, online.Round(time.Millisecond), took.p99().Round(time.Millisecond), tries, steady, peak)
+	for _, st := range streams {
+		if err := st.Conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
