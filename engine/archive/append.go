@@ -16,6 +16,8 @@ type Message struct {
 	Wire string
 	// Text is what a search finds it by: its body. Empty for none; of a long text the first 64 KiB count.
 	Text string
+	// Ref is what Refer finds it by within a conversation: who sent it, and the id that they gave it. Empty for none.
+	Ref string
 }
 
 // Row is one archive that gets a message, and what only that one knows about it.
@@ -72,7 +74,7 @@ func (l *Log) Append(ctx context.Context, tx mod.Tx, m Message, rows ...Row) ([]
 				return nil, fmt.Errorf("archive: append: %w", err)
 			}
 		}
-		if err := l.entry(ctx, tx, segment, t, r); err != nil {
+		if err := l.entry(ctx, tx, segment, t, refKey(m.Ref), r); err != nil {
 			return nil, fmt.Errorf("archive: append: %w", err)
 		}
 		places[i] = Place{ID: l.id(r.Archive, t.seq), Stamp: time.UnixMicro(t.stamp).UTC()}
@@ -148,7 +150,7 @@ func (l *Log) body(ctx context.Context, tx mod.Tx, segment, seq int64, m Message
 
 // entry writes the row of one archive. The NULL for a seq that is not the archive's highest fails the Write; the
 // database runs it again, and then it gets a higher one.
-func (l *Log) entry(ctx context.Context, tx mod.Tx, segment int64, t taken, r Row) error {
+func (l *Log) entry(ctx context.Context, tx mod.Tx, segment int64, t taken, ref int64, r Row) error {
 	_, err := tx.Exec(ctx, `INSERT INTO archive_span (owner, segment, count, last_seq, lead) VALUES (?, ?, 1, ?, ?)
 		ON CONFLICT (owner, segment) DO UPDATE SET count = archive_span.count + 1,
 		last_seq = CASE WHEN archive_span.last_seq < excluded.last_seq THEN excluded.last_seq END,
@@ -161,8 +163,8 @@ func (l *Log) entry(ctx context.Context, tx mod.Tx, segment int64, t taken, r Ro
 	if r.Groupchat {
 		kind |= kindGroupchat
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO archive_entry (segment, owner, seq, stamp, peer, resource, kind) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		segment, r.Archive.num, t.seq, t.stamp, peerKey(r.Archive, r.Peer), r.Peer.Resource(), kind)
+	_, err = tx.Exec(ctx, `INSERT INTO archive_entry (segment, owner, seq, stamp, peer, resource, kind, ref) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		segment, r.Archive.num, t.seq, t.stamp, peerKey(r.Archive, r.Peer), r.Peer.Resource(), kind, ref)
 	return err
 }
 

@@ -231,4 +231,13 @@ func word(name string) string {
 	return "0" + base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(h[:10])
 }
 
+// refKey stands for a Ref: 63 bits of SHA-256, and 0 for none.
+func refKey(ref string) int64 {
+	if ref == "" {
+		return 0
+	}
+	h := sha256.Sum256([]byte(ref))
+	return int64(binary.BigEndian.Uint64(h[:8])>>1 | 1)
+}
+
 func peerWord(j jid.JID) string { return word(j.Bare().String()) }

@@ -9,6 +9,7 @@ import (
 	"sabir/mod/disco"
 	"sabir/mod/last"
 	"sabir/mod/limits"
+	"sabir/mod/mam"
 	"sabir/mod/offline"
 	"sabir/mod/ping"
 	"sabir/mod/presence"
@@ -30,6 +31,7 @@ var Extensions = []mod.Info{
 	disco.Info,
 	last.Info,
 	limits.Info,
+	mam.Info,
 	offline.Info,
 	ping.Info,
 	presence.Info,

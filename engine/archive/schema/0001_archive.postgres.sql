@@ -31,10 +31,11 @@ CREATE TABLE archive_entry (
     peer      BIGINT NOT NULL,
     resource  TEXT   NOT NULL,
     kind      BIGINT NOT NULL,
+    ref       BIGINT NOT NULL,
     tombstone TEXT,
     PRIMARY KEY (segment, owner, seq)
 ) PARTITION BY LIST (segment);
-CREATE INDEX archive_entry_peer ON archive_entry (segment, peer, seq);
+CREATE INDEX archive_entry_peer ON archive_entry (segment, peer, seq, ref);
 CREATE TABLE archive_body (
     seq     BIGINT NOT NULL,
     segment BIGINT NOT NULL,

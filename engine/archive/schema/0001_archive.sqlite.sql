@@ -30,10 +30,11 @@ CREATE TABLE archive_entry (
     peer      BIGINT NOT NULL,
     resource  TEXT   NOT NULL,
     kind      BIGINT NOT NULL,
+    ref       BIGINT NOT NULL,
     tombstone TEXT,
     PRIMARY KEY (segment, owner, seq)
 ) WITHOUT ROWID;
-CREATE INDEX archive_entry_peer ON archive_entry (segment, peer, seq);
+CREATE INDEX archive_entry_peer ON archive_entry (segment, peer, seq, ref);
 CREATE TABLE archive_body (
     seq     INTEGER PRIMARY KEY,
     segment BIGINT NOT NULL,
