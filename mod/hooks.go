@@ -189,6 +189,8 @@ type IQHandler struct {
 	// Slow runs Func on the worker of the session instead of its reader, so that the stanzas behind need not wait.
 	// Their order against the answer is then open.
 	Slow bool
+	// SlowFor is Slow for the requests for which it returns true. It looks at the request alone and is quick.
+	SlowFor func(r *Request) bool
 	// Func returns the payload of the result, which may be nil, or an error: a *stanza.Error goes to the sender,
 	// another becomes internal-server-error and is logged. ErrAnswered says that an answer was or will be sent by
 	// other means: exactly one.

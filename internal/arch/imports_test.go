@@ -30,6 +30,7 @@ var may = []struct {
 	{"mod/modtest", "mod library"},
 	{"mod/all", "mod mod/*"},
 	{"mod/*", "mod engine/* library"},
+	{"engine/mam", "mod engine/archive engine/lru library"},
 	{"engine/*", "mod engine/lru library"},
 
 	// The server.

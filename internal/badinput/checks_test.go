@@ -46,6 +46,7 @@ func init() { // checks run cases themselves, which look checks up
 		"stored size <= cap; 100 repeats keep one":                              oneRequest,
 		"101 only if origin policy is explicitly '*' and no cookie auth exists": originRefused,
 		"victim's resource is not told apart from none":                         noOracle,
+		"count(delivered)+count(errors)==1500":                                  allAccounted,
 		"victim's roster unchanged":                                             victimsRoster,
 		"the answer is one <close/> of its own":                                 closeFrame,
 		"each connection but the last is ended with conflict":                   lastWins,
@@ -508,6 +509,57 @@ func oneRequest(x *exec, _ *outcome) error {
 	}
 	if n != 1 || size > 32<<10 {
 		return fmt.Errorf("%d requests of %d bytes were kept", n, size)
+	}
+	return nil
+}
+
+// allAccounted lets the account come online to which so many messages were sent: each comes, or its sender has an error.
+func allAccounted(x *exec, _ *outcome) error {
+	const want = 1500
+	if err := x.self.ping(domain, "harness-sent", time.Minute); err != nil {
+		return err
+	}
+	refused := map[string]bool{}
+	events, _ := x.since(x.self)
+	for _, e := range events {
+		if e.frame != nil && e.frame.Name().Local == "message" && e.frame.Attr("type") == "error" {
+			refused[e.frame.Attr("id")] = true
+		}
+	}
+	a, err := x.h.connect("offline", x.accs["offline"], "bound")
+	if err != nil {
+		return err
+	}
+	x.actors["offline"] = a
+	if err := a.send("<presence xmlns='jabber:client'/>"); err != nil {
+		return err
+	}
+	got := map[string]bool{}
+	for read, more := 0, true; more; {
+		if err := a.ping(domain, "harness-online", time.Minute); err != nil {
+			return err
+		}
+		events, _ := a.since(read, 0)
+		read, _ = a.mark()
+		more = false
+		for _, e := range events {
+			switch {
+			case e.frame == nil:
+			case e.frame.Name().Local == "message":
+				if id := e.frame.Attr("id"); got[id] || refused[id] {
+					return fmt.Errorf("the message %s came twice, or though it was refused", id)
+				}
+				got[e.frame.Attr("id")] = true
+			case e.frame.Attr("type") == "get": // between two pages the server asks whether the client follows
+				more = true
+				if err := a.send("<iq xmlns='jabber:client' type='result' id='" + e.frame.Attr("id") + "'/>"); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if len(got)+len(refused) != want {
+		return fmt.Errorf("%d came and %d were refused, of %d", len(got), len(refused), want)
 	}
 	return nil
 }

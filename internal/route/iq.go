@@ -128,7 +128,7 @@ func (b *Batch) request(ctx context.Context, h *host.Host, s *stanza.Stanza, at 
 		on := b.s.Carrier()
 		r.Session, r.Secure, r.Addr = b.s, on.Secure, on.Addr
 	}
-	if !q.Slow || b.s == nil {
+	if b.s == nil || !q.Slow && (q.SlowFor == nil || !q.SlowFor(r)) {
 		b.handle(ctx, q, r)
 		return
 	}

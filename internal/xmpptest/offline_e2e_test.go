@@ -16,7 +16,7 @@ import (
 func TestOfflineFlood(t *testing.T) {
 	for name, size := range map[string]int{"small": 10, "large": 20_000} {
 		t.Run(name, func(t *testing.T) {
-			s := xmpptest.NewServer(t, xmpptest.Options{})
+			s := xmpptest.NewServer(t, xmpptest.Options{Config: []string{"mod.offline.messages = 1000"}})
 			a, err := s.Account(t.Context(), "romeo")
 			if err != nil {
 				t.Fatal(err)

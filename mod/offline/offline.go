@@ -23,7 +23,7 @@ var Info = mod.Info{
 	Name:   "offline",
 	Specs:  []string{"XEP-0160 1.0.1", "XEP-0203 2.0", "XEP-0334 1.0.0", "RFC 6121 §8.5.2.2"},
 	Doc:    "Keeps messages for users who are offline and delivers them when they return.",
-	Config: func() any { return &Config{Messages: 1000, Bytes: 8 << 20, Keep: mod.Duration(90 * 24 * time.Hour)} },
+	Config: func() any { return &Config{Messages: 5000, Bytes: 8 << 20, Keep: mod.Duration(90 * 24 * time.Hour)} },
 	Schema: schema,
 	New:    newOffline,
 }
@@ -117,9 +117,8 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
 	}
 	if !o.promised.add(p.Account, s.Wire().Size()+overhead, now, o.c.Messages-messages, o.c.Bytes-bytes) {
-		if archived != nil && p.Stored {
-			return nil, nil // it is not lost: the archive has it
-		}
+		// The archive of the account, which has no such bound, does not get it either: the sender is told, and nothing is lost
+		// in silence to a client that does not read archives.
 		return nil, stanza.Err(stanza.ServiceUnavailable, "the recipient is offline and has no room for more messages") // XEP-0160#flow
 	}
 	p.Stored = true

@@ -391,18 +391,6 @@ func TestSkip(t *testing.T) {
 	})
 }
 
-// A message for which there is no room is not refused where the archive keeps it.
-func TestNoRoomButArchived(t *testing.T) {
-	h := newHost(t, dbtest.SQLite(t), modtest.WithConfig(func(c *Config) { c.Messages = 1 }))
-	send(t, h, msg("1"))
-	p := h.Pass(mod.In, modtest.Stanza(t, msg("2")))
-	p.Archived, p.Stored = &mod.Archived{By: p.Account, ID: "a"}, true
-	if err := h.Record(p); err != nil {
-		t.Errorf("refused: %v", err)
-	}
-	modtest.ExpectAll(t, h.Online("juliet@localhost/balcony", 0).Take(), stored("1"))
-}
-
 func TestBrokenRow(t *testing.T) {
 	h := newHost(t, dbtest.SQLite(t))
 	send(t, h, msg("1"))
