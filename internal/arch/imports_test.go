@@ -45,6 +45,7 @@ var may = []struct {
 	{"internal/route", "library mod internal/session internal/host"},
 	{"internal/listen", "internal/config internal/observe"},
 	{"internal/c2s", "library mod internal/auth internal/config internal/conn internal/host internal/listen internal/route internal/session"},
+	{"internal/s2s", "library mod internal/config internal/conn internal/listen internal/route"},
 	{"internal/web", "web internal/listen internal/c2s"},
 	{"internal/admin", "library mod internal/host internal/auth internal/config internal/observe internal/session"},
 	{"internal/server", "library mod mod/all internal/*"},

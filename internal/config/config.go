@@ -18,16 +18,17 @@ import (
 
 // Config is a whole configuration, validated. It does not change after Load returned it.
 type Config struct {
-	DataDir  string   `toml:"data_dir" reload:"restart" doc:"Folder for what the server keeps itself: the SQLite database and the token of the admin listener. It is made with mode 0700."`
-	Insecure bool     `toml:"insecure" reload:"restart" doc:"For test suites and old tools: TLS becomes optional and PLAIN may be offered without it. Refused unless every listener is on a loopback address."`
-	Hosts    []Host   `toml:"host" doc:"One block for each domain that is served."`
-	Database Database `toml:"database" reload:"restart" doc:"Where accounts, rosters and messages are kept."`
-	Listen   []Listen `toml:"listen" reload:"restart" doc:"One block for each socket. Without any, the default ports are opened on all addresses, the admin port on loopback."`
-	Limits   Limits   `toml:"limits" doc:"Bounds on what clients may use up."`
-	Auth     Auth     `toml:"auth" doc:"How users log in."`
-	Web      Web      `toml:"web" doc:"What the HTTPS listener serves."`
-	Outbound Outbound `toml:"outbound" reload:"restart" doc:"Which addresses the server itself connects to, for whatever reason: other servers, push services."`
-	Log      Log      `toml:"log" doc:"What is written to standard error."`
+	DataDir  string     `toml:"data_dir" reload:"restart" doc:"Folder for what the server keeps itself: the SQLite database and the token of the admin listener. It is made with mode 0700."`
+	Insecure bool       `toml:"insecure" reload:"restart" doc:"For test suites and old tools: TLS becomes optional and PLAIN may be offered without it. Refused unless every listener is on a loopback address."`
+	Hosts    []Host     `toml:"host" doc:"One block for each domain that is served."`
+	Database Database   `toml:"database" reload:"restart" doc:"Where accounts, rosters and messages are kept."`
+	Listen   []Listen   `toml:"listen" reload:"restart" doc:"One block for each socket. Without any, the default ports are opened on all addresses, the admin port on loopback."`
+	Limits   Limits     `toml:"limits" doc:"Bounds on what clients may use up."`
+	Auth     Auth       `toml:"auth" doc:"How users log in."`
+	S2S      Federation `toml:"s2s" doc:"How this server talks to others."`
+	Web      Web        `toml:"web" doc:"What the HTTPS listener serves."`
+	Outbound Outbound   `toml:"outbound" reload:"restart" doc:"Which addresses the server itself connects to, for whatever reason: other servers, push services."`
+	Log      Log        `toml:"log" doc:"What is written to standard error."`
 
 	path string
 	// mods holds the decoded section of each extension, "" for the whole server and by domain where a host differs.
@@ -275,6 +276,7 @@ func Default() *Config {
 			Tokens:        Tokens{Enabled: true, Lifetime: seconds(21 * 24 * 3600), Rotate: seconds(24 * 3600)},
 			Devices:       Devices{Names: true, Keep: seconds(90 * 24 * 3600), Max: 50, PasswordChange: "others"},
 		},
+		S2S: defaultS2S(),
 		Web: Web{Client: true},
 		Log: Log{Level: "info", Format: "text"},
 	}

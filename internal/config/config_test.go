@@ -70,7 +70,7 @@ func TestMinimal(t *testing.T) {
 	if u := c.Database.URL.Reveal(); u != "sqlite:/etc/sabir/data/sabir.db" {
 		t.Errorf("database is %s", u)
 	}
-	if len(c.Listen) != 4 || c.Listen[3].Purpose != Admin || c.Listen[3].Address != "127.0.0.1:5280" {
+	if len(c.Listen) != 6 || c.Listen[5].Purpose != Admin || c.Listen[5].Address != "127.0.0.1:5280" {
 		t.Errorf("sockets are %+v", c.Listen)
 	}
 	if !reflect.DeepEqual(c.Limits, Default().Limits) || !reflect.DeepEqual(c.Auth, Default().Auth) {
@@ -175,6 +175,10 @@ func TestProblems(t *testing.T) {
 		{"admin for all", minimal + "[[listen]]\naddress = \":5280\"\npurpose = \"admin\"\n", `7:1: listen[0].address: the admin listener may stand on a loopback address only (write "127.0.0.1:5280" and reach it by a tunnel, or by a reverse proxy that asks for credentials)`},
 		{"insecure for all", "insecure = true\n[[host]]\ndomain = \"a\"\ncertificate = \"c\"\nkey = \"k\"\n[[listen]]\naddress = \"[::]:5222\"\npurpose = \"c2s\"\n", `7:1: listen[0].address: insecure is for loopback addresses only (remove insecure, or write "127.0.0.1:5222")`},
 		{"socket twice", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2s\"\n[[listen]]\naddress = \":1\"\npurpose = \"s2s\"\n", `10:1: listen[1].address: :1 is used by another [[listen]] already (remove one of the blocks, or choose another port)`},
+		{"resolver", minimal + "[s2s]\nresolver = \"localhost\"\n", `7:1: s2s.resolver: "localhost" is no address of a DNS server (write address and port, such as "127.0.0.1:53")`},
+		{"deny", minimal + "[s2s]\ndeny = [\"*.a b\"]\n", `7:1: s2s.deny[0]: "*.a b" is no domain (write "example.org" or "*.example.org")`},
+		{"pin", minimal + "[[s2s.domain]]\ndomain = \"b.example\"\nauth = \"pin\"\n", `8:1: s2s.domain[0].auth: no certificate would do (add pins)`},
+		{"fingerprint", minimal + "[[s2s.domain]]\ndomain = \"b.example\"\nauth = \"pin\"\npins = [\"00\"]\n", `9:1: s2s.domain[0].pins[0]: "00" is no SHA-256 fingerprint (openssl x509 -noout -fingerprint -sha256 prints it)`},
 		{"outbound", minimal + "[outbound]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"evil\"]\n", `8:1: outbound.deny: deny: "evil" is neither an address nor a network such as 10.0.0.0/8`},
 		{"proxy_from", minimal + "[[listen]]\naddress = \":1\"\npurpose = \"c2s\"\nproxy = true\nproxy_from = [\"ten\"]\n", `10:1: listen[0].proxy_from: proxy_from: "ten" is neither an address nor a network such as 10.0.0.0/8`},
 		{"mechanism", minimal + "[auth]\nmechanisms = [\"SCRAM-SHA256\"]\n", `7:1: auth.mechanisms[0]: unknown mechanism "SCRAM-SHA256" (did you mean SCRAM-SHA-256?)`},
@@ -285,6 +289,8 @@ purpose = "c2s"
 		`host[example.net]: not served → served`,
 		`listen[[::]:5223]: c2s_tls →  (needs a restart)`,
 		`listen[[::]:5443]: https →  (needs a restart)`,
+		`listen[[::]:5269]: s2s →  (needs a restart)`,
+		`listen[[::]:5270]: s2s_tls →  (needs a restart)`,
 		`listen[127.0.0.1:5280]: admin →  (needs a restart)`,
 		`mod.ping.tries: 3 → 9`,
 	}

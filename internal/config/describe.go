@@ -109,7 +109,12 @@ func (w *writer) section(key, doc string, v reflect.Value) {
 			w.section(join(key, f.key), f.Tag.Get("doc"), v.FieldByIndex(f.Index))
 		} else if !plain(f.Type) {
 			w.line("")
-			w.comment(f.Tag.Get("doc") + " (" + typeName(f.Type) + " " + join(key, f.key) + ")")
+			w.comment("Blocks [[" + join(key, f.key) + "]]: " + f.Tag.Get("doc"))
+			if f.Type.Kind() == reflect.Slice {
+				for _, bf := range fields(f.Type.Elem()) {
+					w.comment(bf.key + ": " + bf.Tag.Get("doc"))
+				}
+			}
 		}
 	}
 }

@@ -230,7 +230,7 @@ func (r *reader) resolve(c *Config) {
 // defaultSockets are those of a file that names none.
 func defaultSockets() []Listen {
 	var ls []Listen
-	for _, p := range []Purpose{C2S, C2STLS, HTTPS} {
+	for _, p := range []Purpose{C2S, C2STLS, HTTPS, S2S, S2STLS} {
 		ls = append(ls, Listen{Address: fmt.Sprintf("[::]:%d", p.Port()), Purpose: p})
 	}
 	return append(ls, Listen{Address: fmt.Sprintf("127.0.0.1:%d", Admin.Port()), Purpose: Admin})

@@ -17,6 +17,7 @@ func (r *reader) validate(c *Config, sections []Section) {
 	r.validateHosts(c, sections)
 	r.validateListen(c)
 	r.validateAuth(c)
+	r.validateS2S(c)
 	switch u := c.Database.URL.Reveal(); {
 	case strings.HasPrefix(u, "sqlite:"), strings.HasPrefix(u, "postgres://"), strings.HasPrefix(u, "postgresql://"):
 	default:

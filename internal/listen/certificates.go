@@ -260,6 +260,9 @@ func (s *Certificates) Config(p config.Purpose) *tls.Config {
 	}
 }
 
+// Client returns the certificate with which a domain shows itself as a client, to other servers.
+func (s *Certificates) Client(domain string) *tls.Certificate { return s.find(ascii(domain)).cert }
+
 // Leaf returns the certificate that is shown to those who ask for this domain.
 func (s *Certificates) Leaf(domain string) *x509.Certificate { return s.find(ascii(domain)).cert.Leaf }
 

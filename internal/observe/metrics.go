@@ -34,6 +34,7 @@ type Metrics struct {
 	logins      *prometheus.CounterVec
 	panics      *prometheus.CounterVec
 	streamErrs  *prometheus.CounterVec
+	remote      *prometheus.GaugeVec
 }
 
 // NewMetrics returns metrics at zero with a registry of their own, which has the figures of the Go runtime and of the process too.
@@ -55,6 +56,8 @@ func NewMetrics() *Metrics {
 	m.logins = counter(r, "logins_total", "Logins, by mechanism and outcome (success, or the SASL condition).", "mechanism", "outcome")
 	m.panics = counter(r, "panics_total", "Panics that were caught, by the extension in which they happened.", "extension")
 	m.streamErrs = counter(r, "stream_errors_total", "Streams that the server ended with an error, by condition.", "condition")
+
+	m.remote = gauge(r, "s2s_streams", "Streams between servers whose domain was proved, by direction.", "direction")
 
 	m.commitFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_commit_failures_total", "Group commits that failed.")))
 	m.commit = histogram("store_commit_seconds", "Time of a group commit.", prometheus.ExponentialBuckets(0.0001, 2, 16))
@@ -146,6 +149,11 @@ func (m *Metrics) Panic(extension string) { m.panics.WithLabelValues(extension).
 
 // StreamError counts a stream that the server ended with an error of RFC 6120 §4.9.3.
 func (m *Metrics) StreamError(condition string) { m.streamErrs.WithLabelValues(condition).Inc() }
+
+// RemoteStream counts streams between servers: direction is in or out, delta is 1 or -1.
+func (m *Metrics) RemoteStream(direction string, delta int) {
+	m.remote.WithLabelValues(direction).Add(float64(delta))
+}
 
 // Handler answers requests of a Prometheus server.
 func (m *Metrics) Handler() http.Handler {

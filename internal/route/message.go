@@ -22,6 +22,7 @@ type journey struct {
 	out, in         mod.Pass
 	outHost, inHost *host.Host // nil where that side is not local
 	service         *host.Service
+	departure       Departure                   // to another server
 	wait            func(context.Context) error // until the service has made the message durable; or nil
 	writes          []func(mod.Tx) error
 	inline          [4]mod.Session // room for in.Targets
@@ -72,10 +73,27 @@ func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
 			j.in.Stanza = s // from a service of ours, it has no other side
 		}
 	}
+	if j.inHost == nil && j.service == nil && !b.depart(ctx, j, s) {
+		return
+	}
 	if j.outHost != nil && !b.record(ctx, j.outHost, &j.out, j) {
 		return
 	}
 	j.ended = j.lost && j.outHost == nil
+}
+
+// depart asks whether a message may go to another server. It returns false where it was answered with an error.
+func (b *Batch) depart(ctx context.Context, j *journey, s *stanza.Stanza) bool {
+	d, e := b.r.o.Remote.Accept(ctx, s)
+	if e != nil {
+		b.refuse(ctx, s, e)
+		return false
+	}
+	if w := d.Write(); w != nil {
+		j.writes = append(j.writes, w)
+	}
+	j.departure = d
+	return true
 }
 
 // arrive runs the recipient's side up to Record. It returns false where the message was answered with an error.
@@ -287,9 +305,8 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 			return
 		}
 	case j.inHost == nil:
-		if !b.send(ctx, j.stanza()) {
-			return // its sender has an error; there is nothing to copy
-		}
+		j.departure.Go()
+		b.r.o.Count(stanza.Message, mod.Forwarded)
 	case j.silent:
 		if !j.lost {
 			b.settle(ctx, j.inHost, &j.in)

@@ -18,10 +18,20 @@ import (
 	"sabir/xmpp/stanza"
 )
 
-// Remote carries stanzas to domains that are not hosts of this server.
+// Remote carries stanzas to domains that are not of this server.
 type Remote interface {
-	// Send takes s over, or returns the error that its sender is owed.
+	// Send takes s over, or returns the error that its sender is owed. It does not wait for the other server.
 	Send(ctx context.Context, s *stanza.Stanza) *stanza.Error
+	// Accept is Send for a message that is to survive a restart: it leaves with Departure.Go, after the commit.
+	Accept(ctx context.Context, s *stanza.Stanza) (Departure, *stanza.Error)
+}
+
+// Departure is a message that was accepted for another server and has not left.
+type Departure interface {
+	// Write returns what must be committed before Go; nil where there is nothing.
+	Write() func(tx mod.Tx) error
+	// Go sends it on its way. Without Go it goes nowhere.
+	Go()
 }
 
 // NoRemote is the Remote of a server that does not federate.
@@ -30,6 +40,11 @@ type NoRemote struct{}
 // Send refuses s (RFC 6120 §10.4).
 func (NoRemote) Send(context.Context, *stanza.Stanza) *stanza.Error {
 	return stanza.Err(stanza.RemoteServerNotFound, "this server does not talk to other servers")
+}
+
+// Accept refuses s.
+func (r NoRemote) Accept(ctx context.Context, s *stanza.Stanza) (Departure, *stanza.Error) {
+	return nil, r.Send(ctx, s)
 }
 
 // Options say what a Router works with.

@@ -190,6 +190,16 @@ func (r *remote) Send(_ context.Context, s *stanza.Stanza) *stanza.Error {
 	return nil
 }
 
+func (r *remote) Accept(_ context.Context, s *stanza.Stanza) (Departure, *stanza.Error) {
+	return departure{func() { r.sent = append(r.sent, s.String()) }}, nil
+}
+
+type departure struct{ leave func() }
+
+func (departure) Write() func(mod.Tx) error { return nil }
+
+func (d departure) Go() { d.leave() }
+
 // TestServiceSendsAway lets a service send to another server.
 func TestServiceSendsAway(t *testing.T) {
 	w, s := withHall(t)

@@ -22,7 +22,7 @@ func (s *Server) openOutbound(c config.Outbound) error {
 	if err != nil {
 		return err
 	}
-	s.http = s.dialer.HTTPClient(base)
+	s.http, s.roots = s.dialer.HTTPClient(base), base.RootCAs
 	return nil
 }
 

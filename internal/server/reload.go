@@ -9,6 +9,7 @@ import (
 	"sabir/internal/c2s"
 	"sabir/internal/config"
 	"sabir/internal/host"
+	"sabir/internal/s2s"
 	"sabir/xmpp/jid"
 )
 
@@ -42,6 +43,7 @@ func (s *Server) Reload(ctx context.Context, now *config.Config) ([]config.Chang
 	before := s.router.Hosts()
 	s.router.SetHosts(hosts)
 	s.c2s.Configure(c2s.Settings{Limits: now.Limits, Attempts: now.Auth.Attempts})
+	s.s2s.Configure(s2s.Settings{Federation: now.S2S, Limits: now.Limits})
 	s.limiter.Set(now.Limits.ConnectionsPerAddress, now.Limits.Connections)
 	s.web.Configure(s.webOptions(now))
 	s.setLevel(now.Log.Level)

@@ -4,6 +4,7 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/internal/route"
+	"sabir/internal/s2s"
 	"sabir/internal/session"
 	"sabir/internal/web"
 	"sabir/mod"
@@ -61,9 +63,11 @@ type Server struct {
 	certs   *listen.Certificates
 	limiter *listen.Limiter
 	c2s     *c2s.Server
+	s2s     *s2s.Server
 	web     *web.Server
 	// dialer makes all connections to the outside, http those for requests of extensions.
 	dialer *dial.Dialer
+	roots  *x509.CertPool // whom they trust; nil for the authorities of the system
 	http   *http.Client
 
 	cfg       atomic.Pointer[config.Config]
@@ -121,7 +125,13 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if s.auth, err = auth.New(ctx, s.db, auth.Options{Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics, TokenKey: key}); err != nil {
 		return nil, err
 	}
-	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic, CrashPoint: s.o.CrashPoint})
+	s.certs = listen.NewCertificates(s.log, cfg.Auth.ClientCA != "")
+	if err := s.certs.Set(pairs(cfg)); err != nil {
+		return nil, err
+	}
+	s.s2s = s.newS2S(cfg)
+	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Remote: s.s2s, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic, CrashPoint: s.o.CrashPoint})
+	s.s2s.Use(s.router)
 	hosts := make(map[jid.JID]*host.Host)
 	for i := range cfg.Hosts {
 		h, err := s.buildHost(cfg, &cfg.Hosts[i])
@@ -139,10 +149,6 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 			return nil, err
 		}
 	}
-	s.certs = listen.NewCertificates(s.log, cfg.Auth.ClientCA != "")
-	if err := s.certs.Set(pairs(cfg)); err != nil {
-		return nil, err
-	}
 	s.limiter = listen.NewLimiter(cfg.Limits.ConnectionsPerAddress, cfg.Limits.Connections)
 	s.c2s = c2s.New(c2s.Options{
 		Router: s.router, Log: s.log, Clock: o.Clock, Settings: c2s.Settings{Limits: cfg.Limits, Attempts: cfg.Auth.Attempts},
@@ -152,6 +158,9 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
 	s.web = web.New(s.webOptions(cfg))
 	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.s2s.Start(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -166,6 +175,9 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	if err := db.Migrate(ctx, s.db, "auth", auth.Schema); err != nil {
+		return err
+	}
+	if err := db.Migrate(ctx, s.db, "s2s", s2s.Schema); err != nil {
 		return err
 	}
 	for _, e := range s.o.Extensions {
@@ -245,8 +257,8 @@ func domains(cfg *config.Config) []string {
 // open opens the sockets.
 func (s *Server) open(ctx context.Context) error {
 	for _, l := range s.cfg.Load().Listen {
-		if l.Purpose == config.S2S || l.Purpose == config.S2STLS {
-			continue // there is no federation yet, so nobody listens for it
+		if (l.Purpose == config.S2S || l.Purpose == config.S2STLS) && !s.cfg.Load().S2S.Enabled {
+			continue
 		}
 		ln, err := listen.Open(ctx, l, listen.Options{Log: s.log, Metrics: s.metrics, Limiter: s.limiter})
 		if err != nil {
@@ -265,6 +277,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	failed := make(chan error, len(s.listeners))
 	var background sync.WaitGroup
 	background.Go(func() { s.c2s.Sweep(work) })
+	background.Go(func() { s.s2s.Sweep(work) })
 	background.Go(func() { s.certs.Watch(work, time.Minute) })
 	background.Go(func() { trim(work) })
 	background.Go(func() {
@@ -298,6 +311,8 @@ func (s *Server) serve(ctx context.Context, l *listen.Listener) error {
 	switch l.Purpose() {
 	case config.C2S, config.C2STLS:
 		return l.Serve(func(c *listen.Conn) { s.c2s.ServeTCP(ctx, c) })
+	case config.S2S, config.S2STLS:
+		return l.Serve(func(c *listen.Conn) { s.s2s.ServeTCP(ctx, c) })
 	case config.HTTPS:
 		return s.serveHTTP(&http.Server{
 			Handler: s.web, TLSConfig: s.certs.Config(config.HTTPS),
@@ -354,6 +369,7 @@ func (s *Server) drain(stop func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	s.c2s.Shutdown(ctx)
+	s.s2s.Shutdown(ctx)
 	s.mu.Lock()
 	servers := s.https
 	s.mu.Unlock()

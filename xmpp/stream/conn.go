@@ -151,6 +151,12 @@ func (t *TCP) TLS() *tls.ConnectionState {
 	return nil
 }
 
+// SetLimits changes the limits on what the peer sends, from the next element on.
+func (t *TCP) SetLimits(l xmlstream.Limits) { t.dec.SetLimits(l) }
+
+// Buffered tells whether bytes were read that are not yet part of an element that Next returned.
+func (t *TCP) Buffered() bool { return t.dec.Buffered() > 0 }
+
 // NetConn returns the connection, for tests that write past the stream.
 func (t *TCP) NetConn() net.Conn { return t.conn }
 

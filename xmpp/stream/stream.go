@@ -28,13 +28,16 @@ const (
 	NSSCRAMUp = "urn:xmpp:scram-upgrade:0"                 // XEP-0480#scram
 	NSIAP     = "urn:xmpp:iap:0"                           // XEP-0509
 	nsClient  = "jabber:client"                            // RFC 6120 §4.8.2
+	nsServer  = "jabber:server"                            // RFC 6120 §4.8.2
 	nsAccept  = "jabber:component:accept"                  // XEP-0114
 	maxLang   = 35                                         // RFC 5646 §4.4.1: the length a language tag needs
 	version   = "1.0"                                      // RFC 6120 §4.7.5
 	declTCP   = "<?xml version='1.0'?>"                    // RFC 6120 §11.5
 	openTCP   = "<stream:stream xmlns:stream='" + NS + "'" // the prefix is the customary one: RFC 6120 §4.8.5
-	openWS    = "<open xmlns='" + NSFraming + "'"          // RFC 7395 §3.3.2
-	closeWSTo = "<close xmlns='" + NSFraming + "' see-other-uri='"
+	// declDialback says that dialback is known, to servers that look for nothing else (XEP-0220#advertisement-traditional).
+	declDialback = " xmlns:db='jabber:server:dialback'"
+	openWS       = "<open xmlns='" + NSFraming + "'" // RFC 7395 §3.3.2
+	closeWSTo    = "<close xmlns='" + NSFraming + "' see-other-uri='"
 )
 
 // What closes a stream: its end tag over TCP (RFC 6120 §4.4), a frame over WebSocket (RFC 7395 §3.6).
@@ -65,6 +68,9 @@ func (h Header) AppendTCP(dst []byte) []byte {
 	}
 	dst = append(dst, declTCP+openTCP...)
 	dst = appendAttr(dst, "xmlns", ns)
+	if ns == nsServer {
+		dst = append(dst, declDialback...)
+	}
 	dst = h.appendAttrs(dst)
 	return append(dst, '>')
 }

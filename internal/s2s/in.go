@@ -1,0 +1,481 @@
+package s2s
+
+import (
+	"crypto/x509"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/xmpp/jid"
+	"sabir/xmpp/sasl"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// inStream is a stream that another server has opened. The fields without a lock belong to its reader.
+type inStream struct {
+	srv *Server
+	t   *tcp
+	in  *receiver
+
+	opened   bool // a header was read on this connection
+	restart  bool // another header is due, after EXTERNAL
+	answered bool // our header was sent
+	local    jid.JID
+	id       string // of the stream
+	certErr  error  // why the certificate does not prove the domain of the header; nil where it does
+	failures int
+	pairs    int // that were asked for
+	raised   bool
+
+	remote   atomic.Pointer[jid.JID] // of the header
+	bidi     bool                    // the peer wants the stream to go both ways
+	attached bool                    // and it does
+	smID     string
+	sm       atomic.Bool
+	trusted  atomic.Bool // a pair was proved: the limits are those of a known domain
+
+	done    chan struct{} // closed when nothing comes any more
+	reason  atomic.Pointer[ending]
+	since   time.Time
+	attachM sync.Mutex
+	carried []*link // those that write here
+}
+
+// ending is why a stream is to end; the error is nil for none.
+type ending struct{ err *stream.Error }
+
+var _ carrier = (*inStream)(nil)
+
+// errEnd is returned by the handlers when the peer has closed the stream or the server has.
+var errEnd = errors.New("the stream has ended")
+
+// header handles a stream header, the first, that after STARTTLS or that after SASL (RFC 6120 §4.3, §4.7).
+func (c *inStream) header(h stream.Header, bad *stream.Error) error {
+	c.id = stream.NewStreamID()
+	to, err := jid.Parse(h.To)
+	known := err == nil && to.IsDomain() && c.srv.hosted(to)
+	if err := c.answerHeader(h, to, known); err != nil {
+		return err
+	}
+	if bad == nil {
+		bad = c.checkHeader(h, to, known)
+	}
+	if bad != nil {
+		return bad
+	}
+	if c.restart {
+		c.restart = false
+		return c.features()
+	}
+	c.local, c.opened = to, true
+	if c.t.secure() {
+		c.certErr = c.identify()
+	}
+	return c.features()
+}
+
+func (c *inStream) checkHeader(h stream.Header, to jid.JID, known bool) *stream.Error {
+	switch {
+	case h.To == "":
+		return stream.Err(stream.ImproperAddressing, "a stream header names the domain that it is for in `to`")
+	case !known:
+		return stream.Err(stream.HostUnknown, "")
+	case c.opened && c.restart && to != c.local:
+		// Who was proved to one host is unproved to another (CVE-2018-10847).
+		return stream.Err(stream.NotAuthorized, "the host of a stream does not change after authentication")
+	case !c.srv.settings().Enabled:
+		return stream.Err(stream.PolicyViolation, "this server does not talk to other servers")
+	}
+	if h.From == "" {
+		if c.t.secure() && !c.restart { // RFC 6120 §4.7.1
+			return stream.Err(stream.ImproperAddressing, "a stream header names the domain that it is from in `from`")
+		}
+		return nil
+	}
+	from, err := jid.Parse(h.From)
+	switch {
+	case err != nil || !from.IsDomain():
+		return stream.Err(stream.ImproperAddressing, "`from` of a stream header is a domain")
+	case c.srv.hosted(from):
+		return stream.Err(stream.InvalidFrom, "that domain is ours")
+	case c.restart && from != *c.remote.Load():
+		return stream.Err(stream.InvalidFrom, "the domain of a stream does not change after authentication")
+	case c.srv.policy.Load().refuses(from.Domain()):
+		return stream.Err(stream.PolicyViolation, "this server does not talk to that domain")
+	}
+	c.remote.Store(&from)
+	if c.t.secure() && !c.restart && !c.srv.mayOpen(c, from) {
+		return stream.Err(stream.ResourceConstraint, "that domain has too many streams open")
+	}
+	return nil
+}
+
+// mayOpen bounds the streams of a domain, proved or not: a name alone cannot fill the places of its owner, since only
+// streams from the same address count where none was proved.
+func (s *Server) mayOpen(c *inStream, from jid.JID) bool {
+	n := 0
+	for _, o := range s.inStreams() {
+		if r := o.remote.Load(); o != c && r != nil && *r == from && (o.trusted.Load() || o.t.addr() == c.t.addr()) {
+			n++
+		}
+	}
+	return n < s.settings().StreamsPerDomain
+}
+
+// answerHeader sends our header. It is owed before any error too (RFC 6120 §4.9.1.2).
+func (c *inStream) answerHeader(h stream.Header, to jid.JID, known bool) error {
+	from := c.srv.o.Default
+	if known {
+		from = to
+	}
+	a := stream.Header{From: from.String(), ID: c.id, Version: "1.0", Lang: "en", ContentNS: stanza.NSServer}
+	if j, err := jid.Parse(h.From); err == nil {
+		a.To = j.String() // RFC 6120 §4.7.2
+	}
+	c.answered = true
+	c.t.hold(a.AppendTCP(nil))
+	return nil
+}
+
+// identify looks at the certificate of the peer. It is shown as that of a client, but certificates of servers are made for
+// servers, and many for nothing else.
+func (c *inStream) identify() error {
+	r := c.remote.Load()
+	if r == nil {
+		return errNoCertificate
+	}
+	state, _ := c.t.tls()
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return errNoCertificate
+	}
+	return c.srv.policy.Load().verify(state, r.Domain(), c.srv.o.Clock.Now(), x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth)
+}
+
+// mayDialBack tells whether a domain may prove itself by a key: always with a good certificate, else where the rule for it
+// says so, and never without TLS (XEP-0220#security).
+func (c *inStream) mayDialBack(remote jid.JID) bool {
+	if !c.t.secure() {
+		return false
+	}
+	if c.srv.policy.Load().rule(remote.Domain()).auth == authDialback {
+		return true
+	}
+	return c.certErr == nil && remote == *c.remote.Load()
+}
+
+// features sends what can be negotiated now (RFC 6120 §4.3.2).
+func (c *inStream) features() error {
+	f := xmlstream.El(stream.NS, "features")
+	switch {
+	case !c.t.secure():
+		f.Add(xmlstream.El(stream.NSTLS, "starttls", xmlstream.El(stream.NSTLS, "required"))) // RFC 7590 §3.4
+	case c.trusted.Load():
+		f.Add(c.srv.management())
+	default:
+		remote := c.remote.Load()
+		if remote != nil && c.certErr == nil {
+			f.Add(xmlstream.El(stream.NSSASL, "mechanisms", xmlstream.El(stream.NSSASL, "mechanism", sasl.External)))
+		}
+		if remote != nil && c.mayDialBack(*remote) {
+			f.Add(xmlstream.El(nsDialbackFeature, "dialback", xmlstream.El(nsDialbackFeature, "errors"))) // XEP-0220#advertisement-errors
+		}
+		if remote != nil && c.certErr != nil && !c.mayDialBack(*remote) {
+			c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.addr().String(), "error", c.certErr)
+		}
+		f.Add(xmlstream.El(nsBidiFeature, "bidi")) // XEP-0288#feature
+		f.Add(c.srv.management())
+	}
+	return c.t.write(stream.AppendTCP(nil, f, stanza.NSServer))
+}
+
+// management are the features of XEP-0198 and XEP-0478.
+func (s *Server) management() []*xmlstream.Element {
+	set := s.settings()
+	return []*xmlstream.Element{
+		xmlstream.El(nsSM, "sm"),
+		xmlstream.El(nsLimits, "limits",
+			xmlstream.El(nsLimits, "max-bytes", count(uint32(set.Limits.Bytes))),
+			xmlstream.El(nsLimits, "idle-seconds", count(uint32(time.Duration(set.IdleTimeout)/time.Second)))),
+	}
+}
+
+// element handles a top-level element.
+func (c *inStream) element(f *xmlstream.Frame) error {
+	n := f.Name()
+	if n == (xmlstream.Name{Space: stream.NS, Local: "error"}) {
+		return errEnd // RFC 6120 §4.9.1.1: it ends the stream, and is not answered by one
+	}
+	if c.restart {
+		return stream.Err(stream.NotAuthorized, "a new stream header is due")
+	}
+	switch n.Space {
+	case stanza.NSServer:
+		c.attach()
+		return c.in.stanza(f)
+	case stream.NSTLS:
+		return c.startTLS(n.Local)
+	case stream.NSSASL:
+		return c.sasl(f.Element())
+	case nsDialback:
+		return c.dialback(f.Element())
+	case nsSM:
+		return c.management(f)
+	case nsBidi:
+		if n.Local == "bidi" && !c.trusted.Load() {
+			c.bidi = true // XEP-0288#nego
+			return nil
+		}
+	}
+	return unknown(f)
+}
+
+func (c *inStream) startTLS(local string) error {
+	switch {
+	case local != "starttls":
+		return stream.Err(stream.UnsupportedStanzaType, "")
+	case c.t.secure():
+		if err := c.t.write([]byte("<failure xmlns='" + stream.NSTLS + "'/>")); err != nil { // RFC 6120 §5.4.2.2
+			return err
+		}
+		return errEnd
+	}
+	c.t.want = true
+	return c.t.write([]byte("<proceed xmlns='" + stream.NSTLS + "'/>"))
+}
+
+// sasl handles SASL EXTERNAL (XEP-0178#s2s): what is to be known is known from the certificate, so one step does.
+func (c *inStream) sasl(x *xmlstream.Element) error {
+	remote := c.remote.Load()
+	if x.Name.Local != "auth" {
+		return c.saslFailure(sasl.MalformedRequest, "there is no exchange")
+	}
+	switch {
+	case !c.t.secure():
+		return c.saslFailure(sasl.EncryptionRequired, "start TLS first")
+	case c.trusted.Load():
+		return stream.Err(stream.PolicyViolation, "this stream is authenticated")
+	case x.Attr("mechanism") != sasl.External:
+		return c.saslFailure(sasl.InvalidMechanism, "")
+	case remote == nil:
+		return c.saslFailure(sasl.NotAuthorized, "the stream header names no domain")
+	case c.certErr != nil:
+		c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.addr().String(), "error", c.certErr)
+		return c.saslFailure(sasl.NotAuthorized, c.certErr.Error())
+	}
+	text := x.Text()
+	if text != "" {
+		b, err := sasl.DecodeBase64(text)
+		if err != nil {
+			return c.saslFailure(sasl.IncorrectEncoding, "")
+		}
+		if len(b) > 0 {
+			j, err := jid.Parse(string(b))
+			if err != nil || j != *remote { // RFC 6120 §6.5.6
+				return c.saslFailure(sasl.InvalidAuthzid, "the certificate was looked at for the domain of the stream header")
+			}
+		}
+	}
+	if err := c.t.write([]byte("<success xmlns='" + stream.NSSASL + "'/>")); err != nil {
+		return err
+	}
+	c.restart = true
+	c.t.dec.Restart()
+	c.answered = false
+	c.prove(pair{c.local, *remote}, "EXTERNAL")
+	return c.raise()
+}
+
+// maxFailures is how many attempts a peer has.
+const maxFailures = 3
+
+func (c *inStream) saslFailure(condition sasl.Condition, text string) error {
+	x := xmlstream.El(stream.NSSASL, "failure", xmlstream.El(stream.NSSASL, string(condition)))
+	if text != "" {
+		x.Add(xmlstream.El(stream.NSSASL, "text", xmlstream.Attr{Name: xmlstream.Name{Space: xmlstream.NSXML, Local: "lang"}, Value: "en"}, text))
+	}
+	if err := c.t.write(x.Append(nil, stanza.NSServer)); err != nil {
+		return err
+	}
+	if c.failures++; c.failures >= maxFailures {
+		return stream.Err(stream.PolicyViolation, "too many failed attempts")
+	}
+	return nil
+}
+
+// prove notes that a pair of domains was proved, by whatever means. It may be called from any goroutine.
+func (c *inStream) prove(p pair, how string) {
+	c.in.allow(p)
+	first := !c.trusted.Swap(true)
+	if first {
+		c.srv.o.Metrics.RemoteStream("in", 1)
+	}
+	c.srv.o.Log.Info("a server has proved its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "how", how, "address", c.t.addr().String())
+	if c.bidi && first {
+		c.srv.mu.Lock()
+		l := c.srv.linkOf(p)
+		c.srv.mu.Unlock()
+		c.attachM.Lock()
+		c.carried = append(c.carried, l)
+		c.attachM.Unlock()
+	}
+}
+
+// attach lets our stanzas go out on the stream, once the peer has agreed on a count or has begun without (XEP-0288#nego).
+func (c *inStream) attach() {
+	if !c.bidi || c.attached {
+		return
+	}
+	for _, l := range c.links() {
+		c.attached = true
+		l.attach(c)
+	}
+}
+
+// raise puts the limits of a known domain in force.
+func (c *inStream) raise() error {
+	if c.raised || !c.trusted.Load() {
+		return nil
+	}
+	c.raised = true
+	set := c.srv.settings()
+	c.t.dec.SetLimits(xmlLimits(set.Limits, set.Skip))
+	return c.t.conn.SetReadDeadline(time.Time{})
+}
+
+// management handles stream management (XEP-0198).
+func (c *inStream) management(f *xmlstream.Frame) error {
+	switch f.Name().Local {
+	case "enable":
+		return c.enable(f.Attr("resume"))
+	case "resume":
+		return c.resume(f)
+	case "r":
+		c.in.flush() // what is acknowledged is on disk and on its way
+		return c.t.write([]byte("<a xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "'/>"))
+	case "a":
+		h, ok := parseCount(f.Attr("h"))
+		if !ok {
+			return stream.Err(stream.BadFormat, "an acknowledgement has a number")
+		}
+		for _, l := range c.links() {
+			if err := l.ack(h); err != nil {
+				return tooHigh(h)
+			}
+			l.answered()
+		}
+		return nil
+	}
+	return stream.Err(stream.UnsupportedStanzaType, "")
+}
+
+const smFailed = "<failed xmlns='" + nsSM + "'><unexpected-request xmlns='" + stanza.NSStanzas + "'/></failed>"
+
+func (c *inStream) enable(resume string) error {
+	pairs := c.in.proved()
+	if len(pairs) == 0 || c.sm.Load() || c.attached {
+		return c.t.write([]byte(smFailed))
+	}
+	c.in.flush()
+	c.in.got = 0
+	c.in.h.Store(0)
+	reply := "<enabled xmlns='" + nsSM + "'/>"
+	// A stream of several pairs, or one that goes both ways, is not resumed: whose count would it be?
+	if (resume == "true" || resume == "1") && len(pairs) == 1 && !c.bidi {
+		c.smID = stream.NewStreamID()
+		c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
+		reply = "<enabled xmlns='" + nsSM + "' id='" + c.smID + "' resume='true' max='" + count(uint32(resumeTime/time.Second)) + "'/>"
+	}
+	if err := c.t.write([]byte(reply)); err != nil {
+		return err
+	}
+	c.sm.Store(true)
+	c.attach()
+	return nil
+}
+
+func (c *inStream) resume(f *xmlstream.Frame) error {
+	pairs := c.in.proved()
+	if len(pairs) != 1 || c.sm.Load() {
+		return c.t.write([]byte(smFailed))
+	}
+	r := c.srv.takeResumable(f.Attr("previd"), pairs[0])
+	if r == nil {
+		return c.t.write([]byte("<failed xmlns='" + nsSM + "'><item-not-found xmlns='" + stanza.NSStanzas + "'/></failed>"))
+	}
+	c.in.continueFrom(r.in)
+	c.smID = f.Attr("previd")
+	c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
+	c.sm.Store(true)
+	return c.t.write([]byte("<resumed xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "' previd='" + string(xmlstream.AppendAttr(nil, c.smID)) + "'/>"))
+}
+
+func (c *inStream) links() []*link {
+	c.attachM.Lock()
+	defer c.attachM.Unlock()
+	return slices.Clone(c.carried)
+}
+
+// finish ends the stream after the reader met err. Only the reader calls it.
+func (c *inStream) finish(err error) {
+	c.in.flush()
+	var se *stream.Error
+	if r := c.reason.Load(); r != nil && (errors.Is(err, errEnd) || !errors.As(err, &se)) {
+		err, se = errEnd, r.err
+	}
+	if !errors.As(err, &se) && !errors.Is(err, errEnd) {
+		c.t.close() // the connection is broken: nothing can be said any more
+	} else {
+		c.say(se)
+	}
+	if c.trusted.Load() {
+		c.srv.o.Metrics.RemoteStream("in", -1)
+	}
+	for _, l := range c.links() {
+		l.detach(c)
+	}
+	close(c.done)
+	if c.smID != "" {
+		c.srv.endResumable(c.smID)
+	}
+	c.srv.remove(c)
+}
+
+// say writes the last bytes: what was handled, where the peer counts, the error, and the end of our stream.
+func (c *inStream) say(e *stream.Error) {
+	var b []byte
+	if !c.answered {
+		b = stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en", ContentNS: stanza.NSServer}.AppendTCP(b)
+	}
+	if c.sm.Load() { // XEP-0198#acking: so the peer knows what it may send elsewhere
+		b = append(b, "<a xmlns='"+nsSM+"' h='"+count(c.in.handled())+"'/>"...)
+	}
+	if e != nil {
+		c.srv.o.Metrics.StreamError(string(e.Condition))
+		c.srv.o.Log.Debug("stream of a server ended", "address", c.t.addr().String(), "condition", string(e.Condition), "text", e.Text)
+		b = e.AppendTCP(b)
+	}
+	if err := c.t.write(append(b, stream.CloseTCP...)); err != nil {
+		c.t.close()
+		return
+	}
+	c.t.finish()
+}
+
+// end asks the reader to end the stream, with an error or without. It does not wait for it.
+func (c *inStream) end(e *stream.Error) {
+	if c.reason.CompareAndSwap(nil, &ending{e}) {
+		c.t.wake()
+	}
+}
+
+func (c *inStream) write(b []byte) error { return c.t.write(b) }
+
+func (c *inStream) cut() { c.t.close() }
+
+func (c *inStream) ended() <-chan struct{} { return c.done }
+
+func (c *inStream) managed() bool { return c.sm.Load() }

@@ -1,0 +1,386 @@
+package s2s_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"sabir/internal/config"
+	"sabir/internal/listen"
+	"sabir/internal/server"
+	"sabir/xmpp/client"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/sasl"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// patience bounds what a test waits for. It is met on a machine with nothing else to do within milliseconds.
+const patience = 30 * time.Second
+
+// zone is a DNS server of the test's own.
+type zone struct {
+	addr string
+	mu   sync.Mutex
+	srv  map[string][]dns.RR // by owner name, lower-case, with the final dot
+	// rcode is answered for names that are in it.
+	rcode map[string]int
+	asked map[string]int
+}
+
+func newZone(t *testing.T) *zone {
+	t.Helper()
+	z := &zone{srv: make(map[string][]dns.RR), rcode: make(map[string]int), asked: make(map[string]int)}
+	pc, ln := bothPorts(t)
+	z.addr = ln.Addr().String()
+	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: ln, Handler: z}} {
+		ready := make(chan struct{})
+		s.NotifyStartedFunc = func() { close(ready) }
+		go s.ActivateAndServe()
+		<-ready
+		t.Cleanup(func() {
+			if err := s.Shutdown(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return z
+}
+
+// bothPorts opens the same port for UDP and TCP.
+func bothPorts(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 50 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pc, err := net.ListenPacket("udp", ln.Addr().String())
+		if err == nil {
+			return pc, ln
+		}
+		ln.Close() // another program has that port
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
+}
+
+// ServeDNS implements dns.Handler.
+func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	m := new(dns.Msg)
+	m.SetReply(q)
+	m.RecursionAvailable = true
+	z.mu.Lock()
+	name := strings.ToLower(q.Question[0].Name)
+	z.asked[name]++
+	if r, ok := z.rcode[name]; ok {
+		m.Rcode = r
+	} else if rrs, ok := z.srv[name]; ok {
+		for _, rr := range rrs {
+			if rr.Header().Rrtype == q.Question[0].Qtype {
+				m.Answer = append(m.Answer, rr)
+			}
+		}
+	} else {
+		m.Rcode = dns.RcodeNameError
+	}
+	z.mu.Unlock()
+	w.WriteMsg(m)
+}
+
+// add adds records in the notation of zone files.
+func (z *zone) add(t *testing.T, records ...string) {
+	t.Helper()
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for _, r := range records {
+		rr, err := dns.NewRR(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.ToLower(rr.Header().Name)
+		z.srv[name] = append(z.srv[name], rr)
+	}
+}
+
+// point makes a domain's records lead to ports of this machine, of which an empty one is left out.
+func (z *zone) point(t *testing.T, domain, starttls, direct string) {
+	t.Helper()
+	z.mu.Lock()
+	for _, n := range []string{"_xmpp-server._tcp.", "_xmpps-server._tcp.", "host."} {
+		delete(z.srv, n+domain+".")
+	}
+	z.srv[domain+"."] = nil
+	z.mu.Unlock()
+	z.add(t, "host."+domain+". 60 IN A 127.0.0.1")
+	for service, addr := range map[string]string{"_xmpp-server": starttls, "_xmpps-server": direct} {
+		if addr != "" {
+			_, port, err := net.SplitHostPort(addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			z.add(t, fmt.Sprintf("%s._tcp.%s. 60 IN SRV 5 5 %s host.%s.", service, domain, port, domain))
+		}
+	}
+}
+
+// world is a few servers that know one another by a zone, and trust one authority.
+type world struct {
+	*zone
+	t    *testing.T
+	ca   *listen.OwnCA
+	pool *x509.CertPool
+	keys *sasl.KeyCache
+	// untrusted keeps the authority from the servers.
+	untrusted bool
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ca, err := listen.OpenCA(filepath.Join(t.TempDir(), "ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{zone: newZone(t), t: t, ca: ca, pool: x509.NewCertPool(), keys: sasl.NewKeyCache(64)}
+	w.pool.AddCert(ca.Certificate())
+	return w
+}
+
+// sabir is a server that can be stopped and started again.
+type sabir struct {
+	*server.Server
+	w       *world
+	domains []string
+	config  string
+	dir     string
+	ports   map[config.Purpose]string
+	log     *logBuffer
+	stop    func()
+}
+
+// logBuffer keeps what a server logs, to be shown where the test fails.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start starts a server for domains, with lines of TOML of the section [s2s] and below.
+func (w *world) start(s2s string, domains ...string) *sabir {
+	w.t.Helper()
+	s := &sabir{w: w, domains: domains, config: s2s, dir: w.t.TempDir(), ports: make(map[config.Purpose]string), log: new(logBuffer)}
+	w.t.Cleanup(func() {
+		if w.t.Failed() {
+			w.t.Logf("log of %s:\n%s", domains[0], s.log)
+		}
+		if keep := os.Getenv("SABIR_S2S_LOG"); keep != "" {
+			if err := os.WriteFile(filepath.Join(keep, domains[0]+".log"), []byte(s.log.String()), 0o600); err != nil {
+				w.t.Error(err)
+			}
+		}
+	})
+	s.up()
+	for _, d := range domains {
+		w.point(w.t, d, s.ports[config.S2S], s.ports[config.S2STLS])
+	}
+	return s
+}
+
+// up starts it, on the ports it has had before.
+func (s *sabir) up() {
+	t := s.w.t
+	t.Helper()
+	text := fmt.Sprintf("data_dir = %q\nauth.iterations = 4096\nauth.failures = 0\nauth.min_password = 1\nlimits.connections_per_address = 0\nlimits.byte_rate = 0\n", s.dir)
+	text += "outbound.allow = [\"127.0.0.0/8\"]\n"
+	if !s.w.untrusted {
+		text += fmt.Sprintf("outbound.ca = %q\n", s.w.ca.File())
+	}
+	for _, d := range s.domains {
+		pair, err := s.w.ca.Leaf(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += fmt.Sprintf("[[host]]\ndomain = %q\ncertificate = %q\nkey = %q\n", d, pair.Certificate, pair.Key)
+	}
+	for _, p := range []config.Purpose{config.C2S, config.S2S, config.S2STLS} {
+		addr := s.ports[p]
+		if addr == "" {
+			addr = "127.0.0.1:0"
+		}
+		text += fmt.Sprintf("[[listen]]\naddress = %q\npurpose = %q\n", addr, p)
+	}
+	text += fmt.Sprintf("[s2s]\nresolver = %q\n%s\n", s.w.addr, s.config)
+	cfg, err := config.Parse(filepath.Join(s.dir, "sabir.toml"), []byte(text), server.Sections(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	srv, err := server.New(ctx, cfg, server.Options{Log: log})
+	if err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	s.Server = srv
+	for _, p := range []config.Purpose{config.C2S, config.S2S, config.S2STLS} {
+		s.ports[p] = srv.Addr(p)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx) }()
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("%s: %v", s.domains[0], err)
+		}
+	})
+	t.Cleanup(s.stop)
+}
+
+// user is somebody who is logged in.
+type user struct {
+	*client.Client
+	t    *testing.T
+	jid  jid.JID
+	mu   sync.Mutex
+	got  []*stanza.Stanza
+	news chan struct{}
+}
+
+// login makes an account, where it is not there yet, and logs in with initial presence.
+func (s *sabir) login(address string) *user {
+	t := s.w.t
+	t.Helper()
+	u := s.connect(address)
+	if _, err := u.Request(t.Context(), stanza.TypeGet, jid.JID{}, xmlstream.El("jabber:iq:roster", "query")); err != nil {
+		t.Fatal(err)
+	}
+	u.send(stanza.New(stanza.Presence, ""))
+	return u
+}
+
+// connect is login without presence.
+func (s *sabir) connect(address string) *user {
+	t := s.w.t
+	t.Helper()
+	j := jid.MustParse(address)
+	if ok, err := s.Accounts(j.DomainJID()).Exists(t.Context(), j.Local()); err != nil || !ok {
+		if err := s.Accounts(j.DomainJID()).Create(t.Context(), j.Local(), "secret"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := client.Config{Via: client.STARTTLS, Address: s.ports[config.C2S], JID: j, Password: "secret", Keys: s.w.keys, Timeout: patience}
+	cfg.TLS = tlsFor(s.w.pool, j.Domain())
+	c, err := client.Dial(t.Context(), &cfg)
+	if err != nil {
+		t.Fatalf("%s: %v", address, err)
+	}
+	u := &user{Client: c, t: t, jid: c.JID(), news: make(chan struct{}, 1)}
+	go u.collect()
+	t.Cleanup(func() {
+		if err := c.Abort(); err != nil {
+			t.Error(err)
+		}
+	})
+	return u
+}
+
+func (u *user) collect() {
+	for s := range u.Stanzas() {
+		u.mu.Lock()
+		u.got = append(u.got, s)
+		u.mu.Unlock()
+		select {
+		case u.news <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (u *user) send(s *stanza.Stanza) {
+	u.t.Helper()
+	if err := u.Send(s); err != nil {
+		u.t.Fatalf("%s: %v", u.jid, err)
+	}
+}
+
+// say sends a chat message.
+func (u *user) say(to, id string) {
+	u.t.Helper()
+	m := stanza.New(stanza.Message, stanza.TypeChat, xmlstream.El(stanza.NSClient, "body", "text of "+id))
+	m.ID, m.To = id, jid.MustParse(to)
+	u.send(m)
+}
+
+// presence sends a presence.
+func (u *user) presence(typ, to string) {
+	u.t.Helper()
+	p := stanza.New(stanza.Presence, typ)
+	p.To = jid.MustParse(to)
+	u.send(p)
+}
+
+// all returns what has come.
+func (u *user) all() []*stanza.Stanza {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]*stanza.Stanza(nil), u.got...)
+}
+
+// wait waits for a stanza.
+func (u *user) wait(what string, is func(*stanza.Stanza) bool) *stanza.Stanza {
+	u.t.Helper()
+	deadline := time.After(patience)
+	for {
+		for _, s := range u.all() {
+			if is(s) {
+				return s
+			}
+		}
+		select {
+		case <-u.news:
+		case <-deadline:
+			u.t.Fatalf("%s has not got %s, but %v", u.jid, what, u.all())
+		}
+	}
+}
+
+// message waits for a message of an id.
+func (u *user) message(id string) *stanza.Stanza {
+	u.t.Helper()
+	return u.wait("the message "+id, func(s *stanza.Stanza) bool { return s.Kind == stanza.Message && s.ID == id })
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

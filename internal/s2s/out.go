@@ -1,0 +1,563 @@
+package s2s
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"sabir/xmpp/dial"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// failure says why a domain cannot be reached.
+type failure struct {
+	condition stanza.Condition
+	text      string
+	// final says that another try within the next seconds is of no use.
+	final bool
+	err   error
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return f.text
+	}
+	return f.text + ": " + f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// stanza returns what the senders are told.
+func (f *failure) stanza() *stanza.Error { return stanza.Err(f.condition, f.text) }
+
+// final is a failure that another try does not mend.
+func final(text string, err error) *failure {
+	return &failure{condition: stanza.RemoteServerNotFound, text: text, final: true, err: err}
+}
+
+// failureOf finds out what an error means for those who wait (RFC 6120 §8.3.3.15, §8.3.3.16).
+func failureOf(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	var se *stream.Error
+	if errors.As(err, &se) && (se.Condition == stream.HostUnknown || se.Condition == stream.HostGone) {
+		return final("the server there does not know that domain", err)
+	}
+	switch {
+	case errors.Is(err, dial.ErrNotOffered):
+		return final("that domain has no server", err)
+	case all(err, nameless):
+		return final("that domain has no address", err)
+	case all(err, func(e error) bool { return nameless(e) || forbidden(e) }):
+		return final("that domain has an address that this server does not connect to", err)
+	}
+	return &failure{condition: stanza.RemoteServerTimeout, text: "that server cannot be reached now", err: err}
+}
+
+// nameless tells whether DNS says that a name or its addresses do not exist.
+func nameless(err error) bool {
+	e, ok := err.(*net.DNSError)
+	return ok && e.IsNotFound
+}
+
+// forbidden tells whether the policy denies an address.
+func forbidden(err error) bool {
+	_, ok := err.(*dial.DeniedError)
+	return ok
+}
+
+// all tells whether every error within err is of a kind: what was joined is looked at one by one.
+func all(err error, is func(error) bool) bool {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if j, ok := e.(interface{ Unwrap() []error }); ok {
+			some := false
+			for _, k := range j.Unwrap() {
+				if !all(k, is) {
+					return false
+				}
+				some = true
+			}
+			return some
+		}
+		if is(e) {
+			return true
+		}
+	}
+	return false
+}
+
+// outStream is a stream that we have opened.
+type outStream struct {
+	srv  *Server
+	l    *link
+	tcp  *stream.TCP
+	done chan struct{}
+	in   *receiver // where the stream goes both ways
+
+	sm     bool
+	once   sync.Once
+	counts func() // ends the count in the metrics
+}
+
+var _ carrier = (*outStream)(nil)
+
+// peerStream is a connection to another server before it is known what for.
+type peerStream struct {
+	tcp      *stream.TCP
+	conn     *dial.Conn
+	features stream.Features
+	id       string
+	bad      error // why its certificate does not prove the domain; nil where it does
+	chain    []*x509.Certificate
+}
+
+// open connects to a remote domain and encrypts (RFC 6120 §5.4, XEP-0368). The certificate was looked at when it returns;
+// an error is returned where the rule for the domain asks for a good one.
+func (s *Server) open(ctx context.Context, p pair) (*peerStream, error) {
+	o, err := s.openAny(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if o.bad != nil && s.policy.Load().rule(p.remote.Domain()).auth != authDialback {
+		o.tcp.Close()
+		return nil, final("that server does not prove that it is the one of its domain: "+o.bad.Error(), nil)
+	}
+	return o, nil
+}
+
+// openAny is open for who judges the certificate himself.
+func (s *Server) openAny(ctx context.Context, p pair) (*peerStream, error) {
+	targets, err := s.targets(ctx, p.remote)
+	if err != nil {
+		return nil, err
+	}
+	direct := s.clientTLS(p, dial.Server().ALPN)
+	c, err := s.o.Dialer.Dial(ctx, targets, direct)
+	if err != nil {
+		return nil, err
+	}
+	o := &peerStream{conn: c, tcp: stream.NewTCP(c.Conn, stanza.NSServer, xmlLimits(s.set.Load().Limits.BeforeAuth, 0))}
+	stop := context.AfterFunc(ctx, func() { o.tcp.Close() })
+	err = s.encrypt(ctx, o, p)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		o.tcp.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+// targets finds out where the server of a domain is.
+func (s *Server) targets(ctx context.Context, remote jid.JID) ([]dial.Target, error) {
+	given := s.policy.Load().rule(remote.Domain()).address
+	if len(given) == 0 {
+		return s.o.Dialer.Lookup(ctx, dial.Server(), ascii(remote.Domain()))
+	}
+	var list []dial.Target
+	for _, a := range given {
+		t, err := parseAddress(a)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// clientTLS returns the settings of TLS as a client. What the server shows is judged by policy.verify, which knows more
+// names than crypto/tls and which domains may go without a good certificate.
+func (s *Server) clientTLS(p pair, alpn string) *tls.Config {
+	base := &tls.Config{InsecureSkipVerify: true, ServerName: ascii(p.remote.Domain())}
+	if cert := s.o.TLS.Client(p.local.Domain()); cert != nil {
+		base.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	}
+	return dial.TLSConfig(base, ascii(p.remote.Domain()), alpn)
+}
+
+// encrypt opens the stream, starts TLS where it is not there yet, looks at the certificate and opens the stream anew.
+func (s *Server) encrypt(ctx context.Context, o *peerStream, p pair) error {
+	if !o.conn.Target.DirectTLS {
+		if err := s.header(o, p); err != nil {
+			return err
+		}
+		if !o.features.StartTLS {
+			return final("that server does not encrypt", nil) // RFC 7590 §3.4
+		}
+		if err := o.tcp.StartTLS(ctx, s.clientTLS(p, "")); err != nil {
+			return err
+		}
+	}
+	state := o.tcp.TLS()
+	if state == nil {
+		return errors.New("there is no TLS")
+	}
+	o.chain = state.PeerCertificates
+	o.bad = s.trust(ctx, o, state, p)
+	return s.header(o, p)
+}
+
+// trust judges the certificate of the server to which we have connected.
+func (s *Server) trust(_ context.Context, _ *peerStream, state *tls.ConnectionState, p pair) error {
+	return s.policy.Load().verify(state, p.remote.Domain(), s.o.Clock.Now(), x509.ExtKeyUsageServerAuth)
+}
+
+// header opens the stream and reads the features.
+func (s *Server) header(o *peerStream, p pair) error {
+	h, err := o.tcp.Open(stream.Header{From: p.local.Domain(), To: p.remote.Domain(), Version: "1.0"})
+	if err != nil {
+		return err
+	}
+	o.id = h.ID
+	f, err := o.tcp.Next()
+	if err != nil {
+		return err
+	}
+	x := f.Element()
+	switch {
+	case x.Is(stream.NS, "error"):
+		return stream.ParseError(x)
+	case !x.Is(stream.NS, "features"):
+		return fmt.Errorf("features were due, <%s/> came", x.Name.Local)
+	}
+	o.features = stream.ParseFeatures(x)
+	return nil
+}
+
+// openOut opens a stream for a link and proves our domain on it.
+func (s *Server) openOut(ctx context.Context, l *link) (*outStream, error) {
+	p, err := s.open(ctx, l.pair)
+	if err != nil {
+		return nil, err
+	}
+	o := &outStream{srv: s, l: l, tcp: p.tcp, done: make(chan struct{})}
+	stop := context.AfterFunc(ctx, func() { p.tcp.Close() })
+	err = o.negotiate(p)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		l.lost(o)
+		p.tcp.Close()
+		return nil, err
+	}
+	s.o.Metrics.RemoteStream("out", 1)
+	o.counts = func() { s.o.Metrics.RemoteStream("out", -1) }
+	s.o.Log.Info("connected to a server", "domain", l.remote.Domain(), "from", l.local.Domain(), "target", p.conn.Target.String(), "acks", o.sm, "both_ways", o.in != nil)
+	if !s.goes(o.read) {
+		l.lost(o)
+		p.tcp.Close()
+		o.counts()
+		return nil, errStopping
+	}
+	return o, nil
+}
+
+// errStopping says that the server stops.
+var errStopping = errors.New("this server is stopping")
+
+// negotiate proves our domain and agrees on bidirectional use and stream management.
+func (o *outStream) negotiate(p *peerStream) error {
+	bidi := p.features.Element.Child(nsBidiFeature, "bidi") != nil && p.bad == nil
+	if bidi { // XEP-0288#nego: before SASL
+		if err := o.tcp.Write([]byte("<bidi xmlns='" + nsBidi + "'/>")); err != nil {
+			return err
+		}
+	}
+	err := errNoWay
+	for _, m := range p.features.Mechanisms {
+		if m == "EXTERNAL" {
+			err = o.external(p)
+			break
+		}
+	}
+	var refused *saslRefused
+	if errors.Is(err, errNoWay) || errors.As(err, &refused) {
+		err = o.dialback(p, err)
+	}
+	if err != nil {
+		return err
+	}
+	if bidi {
+		o.in = newReceiver(o.srv, o)
+		o.in.allow(o.l.pair)
+	}
+	o.tcp.SetLimits(xmlLimits(o.srv.settings().Limits, o.srv.settings().Skip))
+	return o.manage(p)
+}
+
+// errNoWay says that EXTERNAL is not offered.
+var errNoWay = errors.New("EXTERNAL is not offered: that server does not accept our certificate")
+
+// saslRefused is the failure of SASL.
+type saslRefused struct{ condition, text string }
+
+func (e *saslRefused) Error() string {
+	return fmt.Sprintf("that server refuses EXTERNAL: %s %s", e.condition, e.text)
+}
+
+// external proves our domain by certificate (XEP-0178#s2s). The domain is named, although the header has it: some servers
+// want that.
+func (o *outStream) external(p *peerStream) error {
+	authzid := base64.StdEncoding.EncodeToString([]byte(o.l.local.Domain()))
+	if err := o.tcp.Write([]byte("<auth xmlns='" + stream.NSSASL + "' mechanism='EXTERNAL'>" + authzid + "</auth>")); err != nil {
+		return err
+	}
+	f, err := o.tcp.Next()
+	if err != nil {
+		return err
+	}
+	x := f.Element()
+	switch {
+	case x.Is(stream.NSSASL, "success"):
+		return o.srv.header(p, o.l.pair)
+	case x.Is(stream.NSSASL, "failure"):
+		e := &saslRefused{text: x.ChildText(stream.NSSASL, "text")}
+		if c := x.First(); c != nil {
+			e.condition = c.Name.Local
+		}
+		return e
+	case x.Is(stream.NS, "error"):
+		return stream.ParseError(x)
+	}
+	return fmt.Errorf("the end of SASL was due, <%s/> came", x.Name.Local)
+}
+
+// dialback proves our domain by a key (XEP-0220). why is the reason not to do so by certificate.
+func (o *outStream) dialback(p *peerStream, why error) error {
+	key := o.srv.keys.key(o.l.remote.Domain(), o.l.local.Domain(), p.id)
+	if err := o.tcp.Write(appendDialback(nil, "result", o.l.local.Domain(), o.l.remote.Domain(), "", "", key)); err != nil {
+		return err
+	}
+	for {
+		f, err := o.tcp.Next()
+		if err != nil {
+			return errors.Join(err, why)
+		}
+		x := f.Element()
+		switch {
+		case x.Is(stream.NS, "error"):
+			return errors.Join(stream.ParseError(x), why)
+		case x.Is(nsDialback, "result") && x.Attr("from") == o.l.remote.Domain() && x.Attr("to") == o.l.local.Domain():
+			switch x.Attr("type") {
+			case "valid":
+				return nil
+			case "error":
+				e := stanza.ParseError(rescoped(x))
+				text := "that server cannot check who we are: " + string(e.Condition)
+				if e.Condition == stanza.RemoteServerTimeout || e.Condition == stanza.RemoteServerNotFound || e.Condition == stanza.ResourceConstraint || e.Condition == stanza.InternalServerError {
+					return &failure{condition: stanza.RemoteServerTimeout, text: text, err: why}
+				}
+				return final(text, errors.Join(e, why))
+			}
+			return final("that server does not believe who we are", why)
+		}
+	}
+}
+
+// rescoped returns the <error/> of a dialback element as one of a stanza.
+func rescoped(x *xmlstream.Element) *xmlstream.Element {
+	for k := range x.Elements() {
+		if k.Name.Local == "error" {
+			return k
+		}
+	}
+	return x
+}
+
+// manage resumes the stream before or agrees on a new count (XEP-0198), and takes the stream into use.
+func (o *outStream) manage(p *peerStream) error {
+	if p.features.Element.Child(nsSM, "sm") == nil {
+		o.l.begin(o)
+		return nil
+	}
+	id, h := o.l.resumable()
+	if id != "" {
+		x, err := o.ask("<resume xmlns='" + nsSM + "' h='" + count(h) + "' previd='" + string(xmlstream.AppendAttr(nil, id)) + "'/>")
+		if err != nil {
+			return err
+		}
+		handled, known := parseCount(x.Attr("h"))
+		if x.Is(nsSM, "resumed") && known {
+			o.sm = true
+			b, err := o.l.resumed(o, handled)
+			if err != nil || len(b) == 0 {
+				return err
+			}
+			return o.tcp.Write(b)
+		}
+		if known { // XEP-0198#resumption: how much of it has come is known all the same
+			if err := o.l.ack(handled); err != nil {
+				return err
+			}
+		}
+		o.l.forget()
+	}
+	x, err := o.ask("<enable xmlns='" + nsSM + "' resume='true'/>")
+	if err != nil {
+		return err
+	}
+	if o.sm = x.Is(nsSM, "enabled"); o.sm {
+		resume := x.Attr("resume")
+		if resume == "true" || resume == "1" {
+			id = x.Attr("id")
+		} else {
+			id = ""
+		}
+	}
+	o.l.begin(o)
+	if o.sm {
+		o.l.remember(id, o.in)
+	}
+	return nil
+}
+
+// ask sends a request of stream management and waits for its answer. What else comes until then waits no longer.
+func (o *outStream) ask(request string) (*xmlstream.Element, error) {
+	if err := o.tcp.Write([]byte(request)); err != nil {
+		return nil, err
+	}
+	for {
+		f, err := o.tcp.Next()
+		if err != nil {
+			return nil, err
+		}
+		if f.Name().Space == nsSM {
+			return f.Element(), nil
+		}
+		if err := o.frame(f); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// read handles what comes until the stream ends.
+func (o *outStream) read() {
+	defer close(o.done)
+	defer o.counts()
+	err := o.loop()
+	var se *stream.Error
+	if !errors.Is(err, io.EOF) {
+		o.srv.o.Log.Debug("a stream to a server has ended", "domain", o.l.remote.Domain(), "error", err)
+	}
+	if errors.As(err, &se) && !errors.Is(err, errTheirs) {
+		o.end(se)
+	} else {
+		o.end(nil)
+	}
+	o.cut()
+}
+
+// errTheirs marks a stream error that the peer has sent.
+var errTheirs = errors.New("from the peer")
+
+func (o *outStream) loop() (err error) {
+	defer o.srv.recovered(&err)
+	for {
+		f, err := o.tcp.Next()
+		if err == nil {
+			err = o.frame(f)
+		}
+		if o.in != nil && (err != nil || !o.tcp.Buffered()) {
+			o.in.flush()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (o *outStream) frame(f *xmlstream.Frame) error {
+	switch n := f.Name(); n.Space {
+	case stream.NS:
+		if n.Local == "error" {
+			return errors.Join(errTheirs, stream.ParseError(f.Element()))
+		}
+	case nsSM:
+		return o.management(f)
+	case nsDialback:
+		return nil // an answer that nobody waits for (XEP-0220#security-unsolicited)
+	case stanza.NSServer:
+		if o.in != nil {
+			return o.in.stanza(f)
+		}
+		return stream.Err(stream.NotAuthorized, "this stream goes one way") // RFC 6120 §4.5
+	}
+	return unknown(f)
+}
+
+func (o *outStream) management(f *xmlstream.Frame) error {
+	switch f.Name().Local {
+	case "a":
+		h, ok := parseCount(f.Attr("h"))
+		if !ok {
+			return stream.Err(stream.BadFormat, "an acknowledgement has a number")
+		}
+		if err := o.l.ack(h); err != nil {
+			return tooHigh(h)
+		}
+		o.l.answered()
+	case "r":
+		if o.in != nil {
+			o.in.flush()
+			return o.write([]byte("<a xmlns='" + nsSM + "' h='" + count(o.in.handled()) + "'/>"))
+		}
+		return o.write([]byte("<a xmlns='" + nsSM + "' h='0'/>"))
+	}
+	return nil
+}
+
+func (o *outStream) write(b []byte) error { return o.tcp.Write(b) }
+
+// lingerTimeout is how long a peer may take to close after it was told that the stream has ended (RFC 6120 §4.4).
+const lingerTimeout = 3 * time.Second
+
+func (o *outStream) end(e *stream.Error) {
+	o.once.Do(func() {
+		var b []byte
+		if o.sm && o.in != nil {
+			b = append(b, "<a xmlns='"+nsSM+"' h='"+count(o.in.handled())+"'/>"...)
+		}
+		if e != nil {
+			o.srv.o.Metrics.StreamError(string(e.Condition))
+			b = e.AppendTCP(b)
+		}
+		b = append(b, stream.CloseTCP...)
+		go func() {
+			if err := o.tcp.Write(b); err != nil {
+				o.cut()
+				return
+			}
+			t := time.NewTimer(lingerTimeout)
+			defer t.Stop()
+			select {
+			case <-o.done:
+			case <-t.C:
+				o.cut()
+			}
+		}()
+	})
+}
+
+func (o *outStream) cut() {
+	if err := o.tcp.Close(); err != nil {
+		o.srv.o.Log.Debug("closing a connection", "error", err)
+	}
+}
+
+func (o *outStream) ended() <-chan struct{} { return o.done }
+
+func (o *outStream) managed() bool { return o.sm }

@@ -1,0 +1,284 @@
+// Package s2s owns the streams between servers (RFC 6120, RFC 7590): those that others open to us, those that we open, how
+// each side proves its domain (SASL EXTERNAL by certificate, XEP-0178; dialback, XEP-0220), and the queues of what waits
+// for other domains.
+//
+// A stanza from another server comes by inStream, is checked by a receiver against the pairs of domains that were proved on
+// its stream, and goes to routing in a batch. A stanza for another server goes into the link of its pair of domains, whose
+// goroutine connects where there is no stream, writes, and tells the sender where that cannot be. Each stanza is delivered
+// or answered with an error; a message that was accepted is on disk until it has left.
+package s2s
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/internal/config"
+	"sabir/internal/listen"
+	"sabir/internal/route"
+	"sabir/mod"
+	"sabir/xmpp/dial"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// Metrics counts what streams do. internal/observe implements it.
+type Metrics interface {
+	StreamError(condition string)
+	// RemoteStream counts open streams whose domain was proved: direction is in or out, delta 1 or -1.
+	RemoteStream(direction string, delta int)
+}
+
+// Certificates are those of our hosts. *listen.Certificates implements it.
+type Certificates interface {
+	listen.TLSSource
+	// Client returns the certificate that we show as this domain to the servers to which we connect.
+	Client(domain string) *tls.Certificate
+}
+
+// Options say what a Server works with.
+type Options struct {
+	DB      mod.DB
+	Log     *slog.Logger
+	Clock   mod.Clock
+	TLS     Certificates
+	Dialer  *dial.Dialer
+	Roots   *x509.CertPool // nil for the authorities of the system
+	Metrics Metrics
+	// Settings are those at the start. See Configure.
+	Settings Settings
+	// Default is the host in whose name a stream to an unknown one is refused.
+	Default jid.JID
+}
+
+// Settings are what may change while the server runs.
+type Settings struct {
+	Federation config.Federation
+	Limits     config.Limits
+}
+
+// pair is a domain of ours and one of others.
+type pair struct{ local, remote jid.JID }
+
+// Server talks to other servers. It is the route.Remote of its router.
+type Server struct {
+	o      Options
+	router *route.Router // set by Use
+	keys   *dialbackKeys
+	set    atomic.Pointer[Settings]
+	policy atomic.Pointer[policy]
+	ctx    context.Context // ends when connections must not be opened any more
+	cancel context.CancelFunc
+	lastID atomic.Int64 // of s2s_outgoing
+	reaper reaper
+	checks chan struct{} // one place for each key of dialback that is being checked
+
+	mu      sync.Mutex
+	blocked []string // by command
+	links   map[pair]*link
+	streams map[*inStream]struct{}
+	resume  map[string]*resumable
+	rates   map[jid.JID]*rate
+	closing bool
+	wg      sync.WaitGroup // streams, links and keys that are being checked
+}
+
+var _ route.Remote = (*Server)(nil)
+
+// maxChecks bounds the keys of dialback that are checked at a time: each is a connection that a stranger makes us open.
+const maxChecks = 64
+
+// New returns a server that does nothing before Start.
+func New(o Options) *Server {
+	s := &Server{
+		o: o, keys: newDialbackKeys(), checks: make(chan struct{}, maxChecks),
+		links: make(map[pair]*link), streams: make(map[*inStream]struct{}), resume: make(map[string]*resumable), rates: make(map[jid.JID]*rate),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.reaper.init(s)
+	s.set.Store(&o.Settings)
+	s.policy.Store(newPolicy(o.Settings.Federation, o.Roots, nil))
+	return s
+}
+
+// Configure puts settings in force, on open streams too.
+func (s *Server) Configure(set Settings) {
+	s.mu.Lock()
+	s.set.Store(&set)
+	s.policy.Store(newPolicy(set.Federation, s.o.Roots, s.blocked))
+	s.mu.Unlock()
+	s.enforce()
+}
+
+// enforce ends the streams of domains that the policy refuses, and answers what waits for them.
+func (s *Server) enforce() {
+	p := s.policy.Load()
+	for _, c := range s.inStreams() {
+		if c.remote.Load() != nil && p.refuses(c.remote.Load().Domain()) {
+			c.end(stream.Err(stream.PolicyViolation, "this server does not talk to that domain"))
+		}
+	}
+	for _, l := range s.allLinks() {
+		if p.refuses(l.remote.Domain()) {
+			l.refuse(refusedByPolicy())
+		}
+	}
+}
+
+func refusedByPolicy() *stanza.Error {
+	return stanza.Err(stanza.NotAllowed, "this server does not talk to that domain")
+}
+
+func (s *Server) settings() *config.Federation { return &s.set.Load().Federation }
+
+func xmlLimits(l config.StreamLimits, skip int) xmlstream.Limits {
+	return xmlstream.Limits{Bytes: l.Bytes, Depth: l.Depth, Attrs: l.Attributes, Children: l.Elements, Name: l.Name, Skip: skip}
+}
+
+// Accept implements route.Remote: it tells whether a message may go on its way and, where that is to survive a restart, what
+// must be committed before.
+func (s *Server) Accept(_ context.Context, st *stanza.Stanza) (route.Departure, *stanza.Error) {
+	l, e := s.link(st)
+	if e != nil {
+		return nil, e
+	}
+	return l.accept(st)
+}
+
+// Send implements route.Remote, for what need not survive a restart.
+func (s *Server) Send(_ context.Context, st *stanza.Stanza) *stanza.Error {
+	l, e := s.link(st)
+	if e != nil {
+		return e
+	}
+	d, e := l.accept(st)
+	if e != nil {
+		return e
+	}
+	d.(*item).volatile = true
+	d.Go()
+	return nil
+}
+
+// link returns the way of a stanza, or the error that its sender is owed.
+func (s *Server) link(st *stanza.Stanza) (*link, *stanza.Error) {
+	p := pair{st.From.DomainJID(), st.To.DomainJID()}
+	if !s.settings().Enabled {
+		return nil, stanza.Err(stanza.RemoteServerNotFound, "this server does not talk to other servers")
+	}
+	if s.policy.Load().refuses(p.remote.Domain()) {
+		return nil, refusedByPolicy()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return nil, stanza.Err(stanza.RemoteServerTimeout, "this server is stopping")
+	}
+	return s.linkOf(p), nil
+}
+
+// linkOf returns the link of a pair. s.mu is held.
+func (s *Server) linkOf(p pair) *link {
+	l := s.links[p]
+	if l == nil {
+		l = newLink(s, p)
+		s.links[p] = l
+	}
+	return l
+}
+
+func (s *Server) allLinks() []*link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*link, 0, len(s.links))
+	for _, l := range s.links {
+		all = append(all, l)
+	}
+	return all
+}
+
+func (s *Server) inStreams() []*inStream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*inStream, 0, len(s.streams))
+	for c := range s.streams {
+		all = append(all, c)
+	}
+	return all
+}
+
+// add enters a stream in the books. It returns false while the server stops.
+func (s *Server) add(c *inStream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.streams[c] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+func (s *Server) remove(c *inStream) {
+	s.mu.Lock()
+	delete(s.streams, c)
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+// goes runs f on a goroutine for which Shutdown waits. It returns false while the server stops.
+func (s *Server) goes(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
+// hosted tells whether a domain is ours.
+func (s *Server) hosted(j jid.JID) bool { return s.router.Serves(j) }
+
+// flushTimeout is how long Shutdown lets links write what waits.
+const flushTimeout = 3 * time.Second
+
+// Shutdown lets the links write what waits, ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them
+// until ctx ends. Messages that have not left stay on disk.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	for _, c := range s.inStreams() {
+		c.end(stream.Err(stream.SystemShutdown, ""))
+	}
+	flush, cancel := context.WithTimeout(ctx, flushTimeout)
+	for _, l := range s.allLinks() {
+		l.drain(flush)
+	}
+	cancel()
+	s.cancel()
+	for _, l := range s.allLinks() {
+		l.stop()
+	}
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		for _, c := range s.inStreams() {
+			c.t.close()
+		}
+		for _, l := range s.allLinks() {
+			l.cut()
+		}
+		<-done
+	}
+	s.reaper.stop()
+}
