@@ -5,6 +5,7 @@ import (
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -13,20 +14,15 @@ import (
 // bind2Feature offers Bind 2 with what may be set up in it (XEP-0386#usecases).
 func (c *clientStream) bind2Feature() *xmlstream.Element {
 	in := xmlstream.El(stream.NSBind2, "inline")
-	for _, v := range c.hostNow().InlineFeatures() {
+	for _, v := range append(slices.Clone(c.hostNow().InlineFeatures()), sm.NS) { // XEP-0198#inline-enable
 		in.Add(xmlstream.El(stream.NSBind2, "feature", xmlstream.A("var", v)))
 	}
-	b := xmlstream.El(stream.NSBind2, "bind")
-	if in.First() != nil {
-		b.Add(in)
-	}
-	return b
+	return xmlstream.El(stream.NSBind2, "bind", in)
 }
 
-// bind2 binds a resource within a login (XEP-0386#bind-request), and completes and sends success. It returns false, having
-// done nothing, where the account has too many resources: there is no answer for that but a success that tells of no
+// bind2 binds a resource within a login (XEP-0386#bind-request), and sends its result. It returns false, having done nothing, where the account has too many resources: there is no answer for that but a success that tells of no
 // resource.
-func (c *clientStream) bind2(bind, success *xmlstream.Element, more []*xmlstream.Element) (done bool, err error) {
+func (c *clientStream) bind2(bind *xmlstream.Element, r result2) (done bool, err error) {
 	me := c.newSession(c.stableJID(bind.ChildText(stream.NSBind2, "tag")))
 	me.Queue.Hold() // whoever finds the session may send to it, and <success/> comes first
 	c.endEarlier(me.JID())
@@ -35,11 +31,13 @@ func (c *clientStream) bind2(bind, success *xmlstream.Element, more []*xmlstream
 		me.Queue.Unsent() // nothing waits in it
 		return false, nil
 	}
-	requests := slices.Collect(bind.Elements())
-	bound := xmlstream.El(stream.NSBind2, "bound", c.hostNow().Inline(c.ctx, me, requests))
-	success.Add(xmlstream.El(stream.NSSASL2, "authorization-identifier", me.JID().String()), bound, more)
+	bound := xmlstream.El(stream.NSBind2, "bound")
+	if e := bind.Child(sm.NS, "enable"); e != nil {
+		bound.Add(c.enable(e, true)) // all that waits in the queue comes after it
+	}
+	bound.Add(c.hostNow().Inline(c.ctx, me, slices.Collect(bind.Elements())))
 	var first []string
-	for _, b := range c.encoded(success, c.featureList()) {
+	for _, b := range c.encoded(r.element(me.JID(), nil, bound), c.featureList()) {
 		first = append(first, string(b))
 	}
 	me.Queue.Release(first...)

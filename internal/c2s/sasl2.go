@@ -12,7 +12,9 @@ import (
 	"unicode/utf8"
 
 	"sabir/internal/auth"
+	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -61,8 +63,8 @@ func (c *clientStream) authenticationFeature() *xmlstream.Element {
 }
 
 func (c *clientStream) inlineFeatures(conn auth.Conn) *xmlstream.Element {
-	in := xmlstream.El(stream.NSSASL2, "inline", c.bind2Feature())
-	if names := c.authn.TokenMechanisms(conn); len(names) > 0 { // XEP-0484#support
+	in := xmlstream.El(stream.NSSASL2, "inline", c.bind2Feature(), sm.Feature()) // XEP-0198#inline-resume
+	if names := c.authn.TokenMechanisms(conn); len(names) > 0 {                  // XEP-0484#support
 		fast := xmlstream.El(stream.NSFAST, "fast")
 		for _, n := range names {
 			fast.Add(xmlstream.El(stream.NSFAST, "mechanism", n))
@@ -158,7 +160,7 @@ func (c *clientStream) authenticate(e *xmlstream.Element) error {
 
 // readLogin reads what stands beside the mechanism.
 func (c *clientStream) readLogin(e *xmlstream.Element) (*login2, error) {
-	l := &login2{bind: e.Child(stream.NSBind2, "bind"), resume: e.Child("urn:xmpp:sm:3", "resume")}
+	l := &login2{bind: e.Child(stream.NSBind2, "bind"), resume: e.Child(sm.NS, "resume")}
 	l.request.From = c.from
 	if a := e.Child(stream.NSSASL2, "user-agent"); a != nil {
 		l.request.Agent = auth.Agent{
@@ -305,25 +307,45 @@ func (c *clientStream) succeed2() error {
 	c.login, c.conn, c.principal, c.failures = nil, nil, l.principal, 0
 	c.agent = l.request.Agent
 	c.t.limit(xmlLimits(c.srv.limits().AfterAuth))
-	success := xmlstream.El(stream.NSSASL2, "success", l.additional())
-	var more []*xmlstream.Element
+	c.state = wantBind
+	r := result2{success: xmlstream.El(stream.NSSASL2, "success", l.additional())}
 	if token != nil { // XEP-0484#token-response
-		more = append(more, xmlstream.El(stream.NSFAST, "token",
-			xmlstream.A("expiry", token.Expires.UTC().Format(time.RFC3339)), xmlstream.A("token", token.Value.Reveal())))
+		r.token = xmlstream.El(stream.NSFAST, "token",
+			xmlstream.A("expiry", token.Expires.UTC().Format(time.RFC3339)), xmlstream.A("token", token.Value.Reveal()))
+	}
+	if l.resume != nil { // first, and where it succeeds there is nothing to bind (XEP-0198#inline-resume)
+		answer, attach, err := c.resume(l.resume)
+		switch {
+		case err != nil:
+			return err
+		case attach != nil:
+			return attach(c.text(r.element(c.session.Load().JID(), answer, nil)))
+		}
+		r.failed = answer
 	}
 	if l.bind != nil {
-		if done, err := c.bind2(l.bind, success, more); done || err != nil {
+		if done, err := c.bind2(l.bind, r); done || err != nil {
 			return err
 		}
 	}
-	c.state = wantBind
-	success.Add(xmlstream.El(stream.NSSASL2, "authorization-identifier", c.principal.JID().String()), more)
-	for _, b := range c.encoded(success, c.featureList()) {
+	for _, b := range c.encoded(r.element(c.principal.JID(), nil, nil), c.featureList()) {
 		if err := c.write(b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// result2 is what <success/> tells.
+type result2 struct {
+	success *xmlstream.Element
+	failed  *xmlstream.Element // of a resumption, or nil
+	token   *xmlstream.Element // or nil
+}
+
+// element completes <success/>: who the client is, bare or full, and what became of its session.
+func (r result2) element(who jid.JID, resumed, bound *xmlstream.Element) *xmlstream.Element {
+	return r.success.Add(xmlstream.El(stream.NSSASL2, "authorization-identifier", who.String()), resumed, r.failed, bound, r.token)
 }
 
 // encoded gives the wire form of <success/> and the features after it: one piece over TCP, two frames over WebSocket. No

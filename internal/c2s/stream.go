@@ -219,7 +219,10 @@ func (c *clientStream) featureList() *xmlstream.Element {
 		if c.state != bound {
 			f.Add(xmlstream.El(stream.NSBind, "bind"))
 		}
-		return f.Add(sm.Feature(), h.StreamFeatures(true))
+		if c.managed.Load() == nil {
+			f.Add(sm.Feature())
+		}
+		return f.Add(h.StreamFeatures(true))
 	}
 	if !c.t.secure() {
 		tls := xmlstream.El(stream.NSTLS, "starttls")
