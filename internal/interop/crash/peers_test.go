@@ -5,6 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,11 +37,7 @@ func TestPeers(t *testing.T) {
 	var rows []row
 	for _, p := range peers {
 		t.Run(p.label, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := openUp(dir); err != nil {
-				t.Fatal(err)
-			}
-			s, err := ledger.NewPeer(p.name, dir, accounts, *port, p.flags...)
+			s, err := ledger.NewPeer(p.name, folder(t), accounts, *port, p.flags...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,27 +51,29 @@ func TestPeers(t *testing.T) {
 		}
 		rows = append(rows, compare(t, "Sabir, SQLite", s))
 	})
-	fmt.Println("| server | kills | accepted | lost | by half | duplicate | out of order | sessions resumed |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	fmt.Println("| server | kills | accepted | lost | a kill loses | by half | duplicate | out of order | sessions resumed | syncs to disk per 100 messages |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
 		fmt.Println(r)
 	}
 }
 
-// openUp lets the users of the other servers into a folder of the test's.
-func openUp(dir string) error {
-	for d := dir; d != os.TempDir() && len(d) > 1; d = d[:len(d)-1] {
-		for d[len(d)-1] != '/' {
-			d = d[:len(d)-1]
-		}
-		if len(d) <= len(os.TempDir())+1 {
-			break
-		}
-		if err := os.Chmod(d, 0o755); err != nil {
-			return err
-		}
+// folder makes a folder that the users of the other servers can reach.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sabir-peer-")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return os.Chmod(dir, 0o755)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // accounts is how many there are.
@@ -82,10 +84,11 @@ type row struct {
 	kills           int
 	r               ledger.Report
 	resumed, failed int
+	syncs           string
 }
 
 func (r row) String() string {
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d of %d |", r.label, r.kills, r.r.Accepted, r.r.Lost, r.r.Half, r.r.Duplicates, r.r.Reordered, r.resumed, r.resumed+r.failed)
+	return fmt.Sprintf("| %s | %d | %d | %d | %.1f | %d | %d | %d | %d of %d | %s |", r.label, r.kills, r.r.Accepted, r.r.Lost, float64(r.r.Lost)/float64(max(r.kills, 1)), r.r.Half, r.r.Duplicates, r.r.Reordered, r.resumed, r.resumed+r.failed, r.syncs)
 }
 
 func compare(t *testing.T, label string, s ledger.Server) row {
@@ -125,6 +128,7 @@ func compare(t *testing.T, label string, s ledger.Server) row {
 		out.r.Add(r)
 		out.kills++
 	}
+	out.syncs = syncs(t, ctx, p)
 	for _, d := range p.Devices() {
 		out.resumed += d.Resumed
 		out.failed += d.Failed
@@ -133,4 +137,48 @@ func compare(t *testing.T, label string, s ledger.Server) row {
 		t.Error("the server has no archive")
 	}
 	return out
+}
+
+// syncs has all devices write for some seconds and tells how often the server asks the disk to keep what it wrote: a kill of
+// the process does not show whether it does, a power cut would.
+func syncs(t *testing.T, ctx context.Context, p *ledger.Play) string {
+	t.Helper()
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		return "?"
+	}
+	file := filepath.Join(t.TempDir(), "strace")
+	args := []string{"-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,msync,sync,syncfs", "-o", file}
+	for _, pid := range p.Server.PIDs() {
+		args = append(args, "-p", strconv.Itoa(pid))
+	}
+	c := exec.Command(path, args...)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	rest(ctx, time.Second)
+	p.Book.Next()
+	load, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := p.Load(load); err != nil {
+		t.Fatal(err)
+	}
+	n := p.Book.Accepted()
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Logf("strace: %v", err) // it ends by the signal
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "(") && !strings.Contains(line, "resumed>") {
+			calls++
+		}
+	}
+	return fmt.Sprintf("%.1f (%d of %d)", float64(calls)*100/float64(max(n, 1)), calls, n)
 }

@@ -57,7 +57,7 @@ func server(t *testing.T, dir string, accounts int, database string, before ...f
 			}
 		}
 		if t.Failed() {
-			t.Logf("the server's log:\n%s", quietly(s.Log()))
+			t.Logf("the server's log:\n%s", s.Log())
 		}
 	})
 	return s
@@ -77,17 +77,6 @@ func restart(t *testing.T, s *ledger.Sabir, change func(text string) string) {
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// quietly leaves out what is logged for every session.
-func quietly(log string) string {
-	var out []string
-	for line := range strings.Lines(log) {
-		if !strings.Contains(line, "level=INFO") {
-			out = append(out, line)
-		}
-	}
-	return strings.Join(out[max(0, len(out)-12):], "")
 }
 
 // players connects devices to a server.

@@ -108,6 +108,9 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(state, "Z")
 }
 
+// PIDs implements Server.
+func (p *Peer) PIDs() []int { return p.pids }
+
 // Stop implements Server.
 func (p *Peer) Stop() error {
 	if out, err := exec.Command(p.script, "stop", "--dir", p.dir).CombinedOutput(); err != nil {
@@ -148,5 +151,6 @@ func (p *Peer) Account(n int) (jid.JID, *client.Config, error) {
 	}
 	return j, &client.Config{
 		JID: j, Password: password, Via: client.STARTTLS, Address: p.c2s, TLS: &tls.Config{RootCAs: pool}, Keys: p.keys,
+		NoBinding: true, // ejabberd refuses the binding that it is given over TLS 1.3
 	}, nil
 }

@@ -21,6 +21,8 @@ type Server interface {
 	Kill() error
 	// Stop ends it as an administrator does.
 	Stop() error
+	// PIDs returns its processes.
+	PIDs() []int
 	// Done is closed when it has ended since the last Start.
 	Done() <-chan struct{}
 	// Log returns the end of what it has logged.

@@ -98,6 +98,20 @@ func (s *Sabir) Account(n int) (jid.JID, *client.Config, error) {
 	return cfg.JID, cfg, nil
 }
 
+// PIDs implements Server.
+func (s *Sabir) PIDs() []int { return []int{s.PID} }
+
+// Log implements Server. It leaves out what is logged for every session.
+func (s *Sabir) Log() string {
+	var out []string
+	for line := range strings.Lines(s.Local.Log()) {
+		if !strings.Contains(line, "level=INFO") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out[max(0, len(out)-20):], "")
+}
+
 // Died tells whether the server has ended because of the crash point that was armed.
 func (s *Sabir) Died() bool { return strings.Contains(s.Log(), reached) }
 
