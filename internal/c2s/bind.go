@@ -104,7 +104,7 @@ func (c *clientStream) fullJID(want string) (jid.JID, error) {
 func (c *clientStream) newSession(full jid.JID) *session.Session {
 	o := c.outlet()
 	me := session.New(full, session.NewQueue(session.QueueOptions{
-		Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done, Limit: c.srv.limits().QueueBytes, Gauge: &c.srv.queued,
+		Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done, Limit: c.limits().QueueBytes, Gauge: &c.srv.queued,
 	}), c.srv.o.Clock.Now(), nil)
 	me.Agent = c.client()
 	me.SetCarrier(c.carrier(func(condition, text string) { c.end(streamError(condition, text)) }))
@@ -147,13 +147,14 @@ func streamError(condition, text string) *stream.Error {
 // enter puts a session into the directory. See session.Directory.Add. Where the account has too many, one that waits for
 // its client gives way to one that is there.
 func (s *Server) enter(me *session.Session) (replaced *session.Session, ok bool) {
-	if replaced, ok = s.o.Router.Directory().Add(me, s.limits().Resources); ok {
+	max := s.limitsOf(me.JID().DomainJID()).Resources
+	if replaced, ok = s.o.Router.Directory().Add(me, max); ok {
 		return replaced, true
 	}
 	if m := s.oldestParked(me.JID().Bare()); m != nil {
 		m.close(nil)
 	}
-	return s.o.Router.Directory().Add(me, s.limits().Resources)
+	return s.o.Router.Directory().Add(me, max)
 }
 
 // unbind ends the session of the stream, once: where a stream ends while it binds, both bind and stop want to.

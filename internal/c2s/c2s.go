@@ -69,6 +69,8 @@ type Options struct {
 // pings of all.
 type Settings struct {
 	Limits config.Limits
+	// Hosts are the limits of the streams of each host, from their header on.
+	Hosts map[jid.JID]*config.HostLimits
 	// Attempts is how many failed logins end a stream; at least 2 (RFC 6120 §6.4.5).
 	Attempts int
 }
@@ -99,7 +101,25 @@ func New(o Options) *Server {
 // Configure puts settings in force.
 func (s *Server) Configure(set Settings) { s.set.Store(&set) }
 
+// limits are those of connections, and of streams of which the host is not known yet. See clientStream.limits.
 func (s *Server) limits() *config.Limits { return &s.set.Load().Limits }
+
+// limitsOf are those of the streams of a host.
+func (s *Server) limitsOf(domain jid.JID) *config.HostLimits {
+	set := s.set.Load()
+	if l, ok := set.Hosts[domain]; ok {
+		return l
+	}
+	return &set.Limits.HostLimits
+}
+
+// limits are those of the stream's host, as soon as it is known.
+func (c *clientStream) limits() *config.HostLimits {
+	if h := c.host.Load(); h != nil {
+		return c.srv.limitsOf(h.Domain())
+	}
+	return &c.srv.set.Load().Limits.HostLimits
+}
 
 func xmlLimits(l config.StreamLimits) xmlstream.Limits {
 	return xmlstream.Limits{Bytes: l.Bytes, Depth: l.Depth, Attrs: l.Attributes, Children: l.Elements, Name: l.Name}
@@ -123,6 +143,8 @@ type transport interface {
 	addr() netip.Addr
 	// startTLS makes the reader do a handshake before it reads on. It returns false where that cannot be.
 	startTLS() bool
+	// named puts the limits of the host in force that the header has named.
+	named(l *config.HostLimits)
 	// restart makes ready for a new stream header, with new limits.
 	restart(l xmlstream.Limits)
 	// limit sets new limits for what comes on the same stream.
@@ -220,22 +242,22 @@ func (s *Server) Sweep(ctx context.Context) {
 			return
 		case <-t.C:
 			now := s.o.Clock.Now()
-			if l := s.limits(); l.PingAfter > 0 {
-				s.sweep(now, time.Duration(l.PingAfter), time.Duration(l.PingTimeout))
-			}
+			s.sweep(now)
 			s.expire(now)
 		}
 	}
 }
 
-func (s *Server) sweep(now time.Time, after, timeout time.Duration) {
+func (s *Server) sweep(now time.Time) {
 	for _, c := range s.all() {
+		l := c.limits()
+		after, timeout := time.Duration(l.PingAfter), time.Duration(l.PingTimeout)
 		read := time.Unix(0, c.lastRead.Load())
 		silent := now.Sub(read)
 		switch {
-		case c.unanswered(read, timeout):
+		case after > 0 && c.unanswered(read, timeout):
 			c.lose(stream.Err(stream.ConnectionTimeout, "no answer to a request for acknowledgement"))
-		case !c.bound.Load() || silent < after:
+		case !c.bound.Load() || silent < after || after <= 0:
 			c.pinged.Store(0)
 		case c.pinged.Load() == 0:
 			c.pinged.Store(now.UnixNano())

@@ -114,7 +114,7 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 	if bad != nil {
 		return sm.Failed(bad.Condition)
 	}
-	l := c.srv.limits()
+	l := c.limits()
 	m := &managed{srv: c.srv, s: c.session.Load(), stream: c}
 	answer := sm.Enabled("", 0)
 	if resume && l.ResumeTimeout > 0 {

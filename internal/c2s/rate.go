@@ -14,11 +14,15 @@ const (
 // (RFC 6120 §13.12; Openfire CVE-2008-1728). It ends with the stream at the latest, as a write does that takes too long.
 func (c *clientStream) yield() {
 	s := c.session.Load()
-	if s == nil || s.Queue.Bytes() <= c.srv.limits().QueueBytes/backlogShare {
+	if s == nil || s.Queue.Bytes() == 0 {
+		return
+	}
+	room := c.limits().QueueBytes / backlogShare
+	if s.Queue.Bytes() <= room {
 		return
 	}
 	c.flush() // or what waits is not even on its way
-	for s.Queue.Bytes() > c.srv.limits().QueueBytes/backlogShare && !c.ended.Load() {
+	for s.Queue.Bytes() > room && !c.ended.Load() {
 		time.Sleep(backlogEvery)
 	}
 }
@@ -35,6 +39,9 @@ type bucket struct {
 const maxSleep = 2 * time.Second
 
 func newBucket(rate, burst int) bucket { return bucket{rate: float64(rate), burst: float64(burst)} }
+
+// set changes the rate, and keeps what was used up.
+func (b *bucket) set(rate, burst int) { b.rate, b.burst = float64(rate), float64(burst) }
 
 // take accounts for n bytes and returns how long not to read.
 func (b *bucket) take(n int, now time.Time) time.Duration {

@@ -177,7 +177,7 @@ func (s *Server) parked(c *clientStream, m *managed) {
 		return
 	}
 	account := m.s.JID().Bare()
-	for range s.parkedOf(account) - s.limits().ResumeSessions {
+	for range s.parkedOf(account) - s.limitsOf(account.DomainJID()).ResumeSessions {
 		if oldest := s.oldestParked(account); oldest != nil {
 			oldest.close(nil)
 		}

@@ -107,7 +107,7 @@ func (c *clientStream) saslStep(response []byte) error {
 		return err
 	}
 	c.state = wantHeader // RFC 6120 §6.4.6
-	c.t.restart(xmlLimits(c.srv.limits().AfterAuth))
+	c.t.restart(xmlLimits(c.limits().AfterAuth))
 	return nil
 }
 

@@ -306,7 +306,7 @@ func (c *clientStream) succeed2() error {
 	}
 	c.login, c.conn, c.principal, c.failures = nil, nil, l.principal, 0
 	c.agent = l.request.Agent
-	c.t.limit(xmlLimits(c.srv.limits().AfterAuth))
+	c.t.limit(xmlLimits(c.limits().AfterAuth))
 	c.state = wantBind
 	r := result2{success: xmlstream.El(stream.NSSASL2, "success", l.additional())}
 	if token != nil { // XEP-0484#token-response

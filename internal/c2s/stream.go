@@ -152,6 +152,7 @@ func (c *clientStream) header(h stream.Header, bad *stream.Error) error {
 	}
 	if c.principal == nil {
 		c.host.Store(to)
+		c.t.named(c.limits())
 		c.authn = c.srv.o.Auth(to.Domain())
 		c.from, _ = jid.Parse(h.From)
 		c.state = wantAuth

@@ -33,8 +33,8 @@ type tcp struct {
 	leaf   func() *x509.Certificate
 	rate   bucket
 	stream *clientStream
-	// login is when a resource must be bound at the latest.
-	login time.Time
+	// start is when the connection came, login when a resource must be bound at the latest.
+	start, login time.Time
 	// batches counts those since a resource was bound, as far as serve needs to know.
 	batches int
 
@@ -52,7 +52,8 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 	t := &tcp{srv: s, conn: c, from: lc, direct: lc.Purpose == config.C2STLS, limits: xmlLimits(s.limits().BeforeAuth)}
 	t.rate = newBucket(s.limits().ByteRate, s.limits().ByteBurst)
 	t.stream = s.newStream(ctx, t)
-	t.login = time.Now().Add(time.Duration(s.limits().AuthTimeout))
+	t.start = time.Now()
+	t.login = t.start.Add(time.Duration(s.limits().AuthTimeout))
 	if err := c.SetReadDeadline(t.login); err != nil {
 		lc.Close()
 		return
@@ -279,6 +280,20 @@ func (t *tcp) addr() netip.Addr { return t.from.Client().Addr() }
 func (t *tcp) startTLS() bool {
 	t.want = !t.secure()
 	return t.want
+}
+
+func (t *tcp) named(l *config.HostLimits) {
+	t.limits = xmlLimits(l.BeforeAuth)
+	t.dec.SetLimits(t.limits)
+	t.rate.set(l.ByteRate, l.ByteBurst)
+	login := t.start.Add(time.Duration(l.AuthTimeout))
+	if login.Equal(t.login) {
+		return
+	}
+	t.login = login
+	if err := t.conn.SetReadDeadline(login); err != nil {
+		t.close()
+	}
 }
 
 func (t *tcp) restart(l xmlstream.Limits) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"sabir/internal/config"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
 )
@@ -30,6 +31,8 @@ type webSocket struct {
 	limits atomic.Pointer[xmlstream.Limits]
 	rate   bucket
 	stream *clientStream
+	// start is when the connection came, login when a resource must be bound at the latest.
+	start, login time.Time
 
 	finished sync.Once
 }
@@ -87,9 +90,10 @@ func (t *webSocket) setLimits(l xmlstream.Limits) {
 }
 
 func (t *webSocket) serve() error {
-	deadline := time.Now().Add(time.Duration(t.srv.limits().AuthTimeout))
+	t.start = time.Now()
+	t.login = t.start.Add(time.Duration(t.srv.limits().AuthTimeout))
 	for {
-		b, err := t.read(deadline)
+		b, err := t.read()
 		if err != nil {
 			return err
 		}
@@ -107,11 +111,11 @@ func (t *webSocket) serve() error {
 }
 
 // read returns the next message. Before a resource is bound there is a deadline.
-func (t *webSocket) read(deadline time.Time) ([]byte, error) {
+func (t *webSocket) read() ([]byte, error) {
 	ctx := t.ctx
 	if !t.stream.bound.Load() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
+		ctx, cancel = context.WithDeadline(ctx, t.login)
 		defer cancel()
 	}
 	typ, b, err := t.ws.Read(ctx)
@@ -200,6 +204,12 @@ func (t *webSocket) addr() netip.Addr { return t.remote }
 
 // startTLS: a WebSocket has its TLS below it (RFC 7395 §3.8).
 func (t *webSocket) startTLS() bool { return false }
+
+func (t *webSocket) named(l *config.HostLimits) {
+	t.setLimits(xmlLimits(l.BeforeAuth))
+	t.rate.set(l.ByteRate, l.ByteBurst)
+	t.login = t.start.Add(time.Duration(l.AuthTimeout))
+}
 
 func (t *webSocket) restart(l xmlstream.Limits) {
 	t.setLimits(l)

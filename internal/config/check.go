@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +33,10 @@ func fields(t reflect.Type) []field {
 		key, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
 		switch {
 		case f.Anonymous && key == "":
-			fs = append(fs, fields(f.Type)...)
+			for _, e := range fields(f.Type) {
+				e.Index = append(slices.Clone(f.Index), e.Index...)
+				fs = append(fs, e)
+			}
 		case f.IsExported() && key != "" && key != "-":
 			fs = append(fs, field{f, key})
 		}
@@ -208,10 +212,13 @@ func (r *reader) checkStruct(key string, m map[string]any, t reflect.Type) {
 	}
 }
 
+// element is the number of a block within a key, which headers do not have.
+var element = regexp.MustCompile(`\[\d+\]`)
+
 func (r *reader) table(key string, v any) (map[string]any, bool) {
 	m, ok := v.(map[string]any)
 	if !ok {
-		r.problem(key, "write ["+key+"]", "%s where a section is wanted", kindOf(v))
+		r.problem(key, "write ["+element.ReplaceAllString(key, "")+"]", "%s where a section is wanted", kindOf(v))
 	}
 	return m, ok
 }

@@ -44,9 +44,12 @@ type Host struct {
 	Enabled     []string `toml:"enabled" doc:"Extensions to enable besides those that are on by default."`
 	Disabled    []string `toml:"disabled" doc:"Extensions to leave out."`
 	Anonymous   *bool    `toml:"anonymous" doc:"Overrides auth.anonymous for this domain."`
+	// Limits are those in force for the streams of this host: its own where it has some, else the server's.
+	Limits HostLimits `toml:"limits" doc:"Bounds for the streams of this domain, from their header on, where they differ from those of the server."`
 
-	jid    jid.JID
-	admins []jid.JID
+	ownLimits bool
+	jid       jid.JID
+	admins    []jid.JID
 }
 
 // JID returns the prepared address of the host.
@@ -115,24 +118,30 @@ type Listen struct {
 	ProxyFrom []string `toml:"proxy_from" doc:"Addresses or networks (CIDR) of the proxies that are believed; without any, whoever reaches the socket."`
 }
 
-// Limits are the bounds on what clients may use up.
+// Limits are the bounds on what clients may use up: those of a connection, and those of a stream, in which hosts may differ.
 type Limits struct {
-	BeforeAuth            StreamLimits `toml:"before_auth" doc:"Of a stream before its user has logged in."`
-	AfterAuth             StreamLimits `toml:"after_auth" doc:"Of a stream after that."`
-	AuthTimeout           mod.Duration `toml:"auth_timeout" min:"1s" doc:"Time from the connection to the login, after which the connection is closed."`
+	HostLimits
 	HandshakeTimeout      mod.Duration `toml:"handshake_timeout" min:"1s" doc:"Time for a TLS handshake."`
-	PingAfter             mod.Duration `toml:"ping_after" min:"10s" zero:"" doc:"Silence after which a client is asked whether it is still there (XEP-0199); 0 never asks."`
-	PingTimeout           mod.Duration `toml:"ping_timeout" min:"1s" doc:"Time for any sign of life after that; then the stream is closed."`
 	WriteTimeout          mod.Duration `toml:"write_timeout" min:"1s" doc:"Time in which a client must take what is sent to it; then the stream is closed."`
-	Resources             int          `toml:"resources" min:"1" max:"1000" doc:"Bound resources of one account at a time."`
 	ConnectionsPerAddress int          `toml:"connections_per_address" doc:"Connections at a time from one IPv4 address or one IPv6 /64 network; 0 for no limit."`
 	Connections           int          `toml:"connections" doc:"Connections at a time in all; 0 for no limit but that of the operating system."`
-	QueueBytes            int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read, with 512 more counted for each stanza; beyond, it is disconnected."`
-	ResumeTimeout         mod.Duration `toml:"resume_timeout" min:"1s" max:"24h" zero:"" doc:"Time for which a session whose connection was lost waits for its client to resume it (XEP-0198); 0 lets none be resumed."`
-	ResumeBytes           int          `toml:"resume_bytes" min:"10000" doc:"In place of queue_bytes for a client with stream management: what waits for it and what it has not acknowledged. Beyond, its connection is closed, and the session waits for its client; where it waits already, it ends, and the messages go elsewhere."`
-	ResumeSessions        int          `toml:"resume_sessions" doc:"Sessions of one account that may wait for their clients at a time; beyond, the oldest ends."`
-	ByteRate              int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
-	ByteBurst             int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
+}
+
+// HostLimits are the bounds on streams that may differ from host to host. Until the header of a stream names its host, those
+// of the server hold.
+type HostLimits struct {
+	BeforeAuth     StreamLimits `toml:"before_auth" doc:"Of a stream before its user has logged in."`
+	AfterAuth      StreamLimits `toml:"after_auth" doc:"Of a stream after that."`
+	AuthTimeout    mod.Duration `toml:"auth_timeout" min:"1s" doc:"Time from the connection to the login, after which the connection is closed."`
+	PingAfter      mod.Duration `toml:"ping_after" min:"10s" zero:"" doc:"Silence after which a client is asked whether it is still there (XEP-0199); 0 never asks."`
+	PingTimeout    mod.Duration `toml:"ping_timeout" min:"1s" doc:"Time for any sign of life after that; then the stream is closed."`
+	Resources      int          `toml:"resources" min:"1" max:"1000" doc:"Bound resources of one account at a time."`
+	QueueBytes     int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read, with 512 more counted for each stanza; beyond, it is disconnected."`
+	ResumeTimeout  mod.Duration `toml:"resume_timeout" min:"1s" max:"24h" zero:"" doc:"Time for which a session whose connection was lost waits for its client to resume it (XEP-0198); 0 lets none be resumed."`
+	ResumeBytes    int          `toml:"resume_bytes" min:"10000" doc:"In place of queue_bytes for a client with stream management: what waits for it and what it has not acknowledged. Beyond, its connection is closed, and the session waits for its client; where it waits already, it ends, and the messages go elsewhere."`
+	ResumeSessions int          `toml:"resume_sessions" doc:"Sessions of one account that may wait for their clients at a time; beyond, the oldest ends."`
+	ByteRate       int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
+	ByteBurst      int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
 }
 
 // StreamLimits bound the XML that is read from a stream.
@@ -243,21 +252,23 @@ func Default() *Config {
 	return &Config{
 		DataDir: "data",
 		Limits: Limits{
-			BeforeAuth:            StreamLimits{Bytes: 16 << 10, Depth: 16, Attributes: 50, Elements: 64, Name: 256},
-			AfterAuth:             StreamLimits{Bytes: 256 << 10, Depth: 100, Attributes: 50, Elements: 10000, Name: 256},
-			AuthTimeout:           seconds(60),
+			HostLimits: HostLimits{
+				BeforeAuth:     StreamLimits{Bytes: 16 << 10, Depth: 16, Attributes: 50, Elements: 64, Name: 256},
+				AfterAuth:      StreamLimits{Bytes: 256 << 10, Depth: 100, Attributes: 50, Elements: 10000, Name: 256},
+				AuthTimeout:    seconds(60),
+				PingAfter:      seconds(5 * 60),
+				PingTimeout:    seconds(60),
+				Resources:      16,
+				QueueBytes:     2 << 20,
+				ResumeTimeout:  seconds(10 * 60),
+				ResumeBytes:    1 << 20,
+				ResumeSessions: 8,
+				ByteRate:       1 << 20,
+				ByteBurst:      4 << 20,
+			},
 			HandshakeTimeout:      seconds(15),
-			PingAfter:             seconds(5 * 60),
-			PingTimeout:           seconds(60),
 			WriteTimeout:          seconds(60),
-			Resources:             16,
 			ConnectionsPerAddress: 1024,
-			QueueBytes:            2 << 20,
-			ResumeTimeout:         seconds(10 * 60),
-			ResumeBytes:           1 << 20,
-			ResumeSessions:        8,
-			ByteRate:              1 << 20,
-			ByteBurst:             4 << 20,
 		},
 		Auth: Auth{
 			Mechanisms: []string{

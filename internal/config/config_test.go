@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,44 @@ words = ["two", "three"]
 	}
 }
 
+// TestHostLimits shows that a host differs from the server in what it says itself, and in nothing else.
+func TestHostLimits(t *testing.T) {
+	text := minimal + `
+[host.limits]
+resources = 2
+after_auth.bytes = 20_000
+[[host]]
+domain = "example.com"
+certificate = "c"
+key = "k"
+[limits]
+resources = 3
+after_auth.depth = 50
+`
+	c := mustParse(t, text)
+	org, com := c.Host("example.org").Limits, c.Host("example.com").Limits
+	if org.Resources != 2 || org.AfterAuth.Bytes != 20_000 || org.AfterAuth.Depth != 50 || org.BeforeAuth != Default().Limits.BeforeAuth {
+		t.Errorf("the host's own limits are %+v", org)
+	}
+	if com != c.Limits.HostLimits || com.Resources != 3 {
+		t.Errorf("the limits of a host without its own are %+v", com)
+	}
+	var got []string
+	for _, ch := range Diff(c, mustParse(t, strings.NewReplacer("resources = 3", "resources = 4", "resources = 2", "resources = 5").Replace(text))) {
+		got = append(got, ch.String())
+	}
+	if want := []string{"limits.resources: 3 → 4", "host[example.org].limits.resources: 2 → 5"}; !slices.Equal(got, want) {
+		t.Errorf("the difference is %q, want %q", got, want)
+	}
+	got = nil
+	for _, ch := range Diff(c, mustParse(t, strings.Replace(text, "resources = 2", "", 1))) {
+		got = append(got, ch.String())
+	}
+	if want := []string{"host[example.org].limits.resources: 2 → 3"}; !slices.Equal(got, want) {
+		t.Errorf("the difference is %q, want %q", got, want)
+	}
+}
+
 // TestProblems shows what is said about a mistake: place, key, problem and cure.
 func TestProblems(t *testing.T) {
 	for _, x := range []struct{ name, text, want string }{
@@ -167,6 +206,11 @@ func TestProblems(t *testing.T) {
 		{"type in extension", minimal + "[mod.ping]\nwords = \"x\"\n", `7:1: mod.ping.words: text where a list is wanted (write it as a list: ["…", "…"])`},
 		{"type within list", minimal + "[mod.ping]\nwords = [\"x\", 5]\n", `7:1: mod.ping.words[1]: a whole number where text is wanted (put it in quotes)`},
 		{"override of extension", minimal + "[host.mod.ping]\ntries = 10\n", `7:1: host[0].mod.ping.tries: the most is 9`},
+		{"limit of a host", minimal + "[host.limits]\nresorces = 4\n", `7:1: host[0].limits.resorces: unknown setting (did you mean resources?)`},
+		{"limit of the server for a host", minimal + "[host.limits]\nwrite_timeout = \"5s\"\n", `7:1: host[0].limits.write_timeout: this limit is one of the whole server (write it in [limits])`},
+		{"value of a limit of a host", minimal + "[host.limits.after_auth]\nbytes = 1\n", `7:1: host[0].limits.after_auth.bytes: the least is 10000`},
+		{"limits of a host that contradict", minimal + "[host.limits]\nqueue_bytes = 20_000\n", `7:1: host[0].limits.queue_bytes: a single stanza may be larger than it (give at least host[0].limits.after_auth.bytes)`},
+		{"limits of a host as list", minimal + "limits = 5\n", `6:1: host[0].limits: a whole number where a section is wanted (write [host.limits])`},
 		{"extension's own check", minimal + "[mod.ping]\nodd = true\ntries = 4\n", `6:6: mod.ping: tries is even although odd is set`},
 		{"extension without settings", minimal + "[mod.version]\nx = 1\n", "7:1: mod.version.x: the extension version has no settings (remove it; to switch the extension off, name it in `disabled` of a [[host]])"},
 		{"address", minimal + "[[listen]]\naddress = \"5222\"\npurpose = \"c2s\"\n", `7:1: listen[0].address: "5222" is no address of a socket (write address and port, such as "[::]:5222")`},

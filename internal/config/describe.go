@@ -126,8 +126,26 @@ func (w *writer) hosts(f field) {
 	w.line("[[host]]")
 	v := reflect.New(f.Type.Elem()).Elem()
 	for _, hf := range fields(f.Type.Elem()) {
-		w.setting(hf, v.FieldByIndex(hf.Index))
+		if plain(hf.Type) {
+			w.setting(hf, v.FieldByIndex(hf.Index))
+		}
 	}
+	for _, hf := range fields(f.Type.Elem()) {
+		if plain(hf.Type) {
+			continue
+		}
+		w.comment(hf.Tag.Get("doc") + " Any of " + strings.Join(keys(hf.Type), ", ") + ".")
+		w.line("#[" + join(f.key, hf.key) + "]")
+	}
+}
+
+// keys lists the settings of a section.
+func keys(t reflect.Type) []string {
+	var ks []string
+	for _, f := range fields(t) {
+		ks = append(ks, f.key)
+	}
+	return ks
 }
 
 // sockets writes the sockets that are open by default.

@@ -34,7 +34,11 @@ func Diff(before, now *Config) []Change {
 	for i := range before.Hosts {
 		h := &before.Hosts[i]
 		if n := now.Host(h.jid.Domain()); n != nil {
-			d.compare("host["+h.jid.Domain()+"]", reflect.ValueOf(h).Elem(), reflect.ValueOf(n).Elem(), false)
+			key := "host[" + h.jid.Domain() + "]"
+			d.compare(key, reflect.ValueOf(h).Elem(), reflect.ValueOf(n).Elem(), false)
+			if h.ownLimits || n.ownLimits {
+				d.compare(key+".limits", reflect.ValueOf(h.Limits), reflect.ValueOf(n.Limits), false)
+			}
 		} else {
 			d.add("host["+h.jid.Domain()+"]", "served", "not served", false)
 		}
@@ -61,7 +65,7 @@ func (d *differ) compare(key string, before, now reflect.Value, restart bool) {
 		at, late := join(key, f.key), restart || f.Tag.Get("reload") == "restart"
 		b, n := before.FieldByIndex(f.Index), now.FieldByIndex(f.Index)
 		switch {
-		case f.key == "host" && key == "", f.key == "listen" && key == "":
+		case f.key == "host" && key == "", f.key == "listen" && key == "", f.Type == reflect.TypeFor[HostLimits](): // see Diff
 		case f.Type.Kind() == reflect.Struct && !plain(f.Type):
 			d.compare(at, b, n, late)
 		case f.Type.Kind() == reflect.Slice && b.Len() == 0 && n.Len() == 0, reflect.DeepEqual(b.Interface(), n.Interface()):

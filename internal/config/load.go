@@ -42,9 +42,11 @@ func Parse(path string, data []byte, sections []Section) (*Config, error) {
 	mods := r.takeSections(doc, "", sections)
 	hosts, _ := doc["host"].([]any)
 	hostMods := make([]map[string]map[string]any, len(hosts))
+	hostLimits := make([]map[string]any, len(hosts))
 	for i := range hosts {
 		if h, ok := hosts[i].(map[string]any); ok {
-			hostMods[i] = r.takeSections(h, "host["+strconv.Itoa(i)+"]", sections)
+			hostMods[i] = r.takeSections(h, hostKey(i), sections)
+			hostLimits[i] = r.takeLimits(h, hostKey(i))
 		}
 	}
 	r.checkStruct("", doc, reflect.TypeFor[Config]())
@@ -57,6 +59,9 @@ func Parse(path string, data []byte, sections []Section) (*Config, error) {
 		return nil, err
 	}
 	c.path = path
+	if err := r.decodeLimits(c, hostLimits); err != nil {
+		return nil, err
+	}
 	r.resolve(c)
 	r.validate(c, sections)
 	if err := r.err(); err != nil {
@@ -94,6 +99,46 @@ func (r *reader) decode(key string, table map[string]any, v any) error {
 	}
 	r.problem(key, "", "%s", strings.TrimPrefix(err.Error(), "toml: "))
 	return r.err()
+}
+
+func hostKey(i int) string { return "host[" + strconv.Itoa(i) + "]" }
+
+// takeLimits removes the table `limits` from that of a host, and returns it checked.
+func (r *reader) takeLimits(host map[string]any, key string) map[string]any {
+	v, ok := host["limits"]
+	delete(host, "limits")
+	if !ok {
+		return nil
+	}
+	key = join(key, "limits")
+	m, ok := r.table(key, v)
+	if !ok {
+		return nil
+	}
+	own := keys(reflect.TypeFor[HostLimits]())
+	for _, k := range keys(reflect.TypeFor[Limits]()) {
+		if _, ok := m[k]; ok && !slices.Contains(own, k) {
+			r.problem(join(key, k), "write it in [limits]", "this limit is one of the whole server")
+			delete(m, k)
+		}
+	}
+	r.checkStruct(key, m, reflect.TypeFor[HostLimits]())
+	return m
+}
+
+// decodeLimits gives each host the limits of the server, overlaid by its own.
+func (r *reader) decodeLimits(c *Config, own []map[string]any) error {
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		h.Limits, h.ownLimits = c.Limits.HostLimits, own[i] != nil
+		if !h.ownLimits {
+			continue
+		}
+		if err := r.decode(join(hostKey(i), "limits"), own[i], &h.Limits); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeSections removes the table `mod` from a table, checks each section in it, and returns them by name.
@@ -149,7 +194,7 @@ func (r *reader) decodeSections(c *Config, mods map[string]map[string]any, hostM
 			if c.mods[domain] == nil {
 				c.mods[domain] = make(map[string]any)
 			}
-			c.mods[domain][s.Name] = r.section("host["+strconv.Itoa(i)+"].mod."+s.Name, s, mods[s.Name], own)
+			c.mods[domain][s.Name] = r.section(hostKey(i)+".mod."+s.Name, s, mods[s.Name], own)
 		}
 	}
 }

@@ -32,11 +32,20 @@ func (r *reader) validate(c *Config, sections []Section) {
 		key, _, _ := strings.Cut(err.Error(), ":")
 		r.problem("outbound."+key, "", "%v", err)
 	}
-	if c.Limits.ByteRate > 0 && c.Limits.ByteBurst < c.Limits.AfterAuth.Bytes {
-		r.problem("limits.byte_burst", "give at least limits.after_auth.bytes", "a single stanza may be larger than it")
+	r.validateLimits("limits", &c.Limits.HostLimits)
+	for i := range c.Hosts {
+		if c.Hosts[i].ownLimits {
+			r.validateLimits(hostKey(i)+".limits", &c.Hosts[i].Limits)
+		}
 	}
-	if c.Limits.QueueBytes < c.Limits.AfterAuth.Bytes {
-		r.problem("limits.queue_bytes", "give at least limits.after_auth.bytes", "a single stanza may be larger than it")
+}
+
+func (r *reader) validateLimits(key string, l *HostLimits) {
+	if l.ByteRate > 0 && l.ByteBurst < l.AfterAuth.Bytes {
+		r.problem(key+".byte_burst", "give at least "+key+".after_auth.bytes", "a single stanza may be larger than it")
+	}
+	if l.QueueBytes < l.AfterAuth.Bytes {
+		r.problem(key+".queue_bytes", "give at least "+key+".after_auth.bytes", "a single stanza may be larger than it")
 	}
 }
 
@@ -47,7 +56,7 @@ func (r *reader) validateHosts(c *Config, sections []Section) {
 	seen := make(map[string]bool)
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
-		key := "host[" + strconv.Itoa(i) + "]"
+		key := hostKey(i)
 		j, err := jid.Parse(h.Domain)
 		switch {
 		case h.Domain == "":

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"sabir/internal/c2s"
 	"sabir/internal/config"
 	"sabir/internal/host"
 	"sabir/internal/s2s"
@@ -42,7 +41,7 @@ func (s *Server) Reload(ctx context.Context, now *config.Config) ([]config.Chang
 	s.cfg.Store(now)
 	before := s.router.Hosts()
 	s.router.SetHosts(hosts)
-	s.c2s.Configure(c2s.Settings{Limits: now.Limits, Attempts: now.Auth.Attempts})
+	s.c2s.Configure(streamSettings(now))
 	s.s2s.Configure(s2s.Settings{Federation: now.S2S, Limits: now.Limits})
 	s.limiter.Set(now.Limits.ConnectionsPerAddress, now.Limits.Connections)
 	s.web.Configure(s.webOptions(now))
@@ -70,7 +69,9 @@ func (s *Server) rebuild(ctx context.Context, now *config.Config, changes []conf
 	for i := range now.Hosts {
 		c := &now.Hosts[i]
 		own := "host[" + c.JID().Domain() + "]"
-		touched := slices.ContainsFunc(changes, func(c config.Change) bool { return strings.HasPrefix(c.Key, own) })
+		touched := slices.ContainsFunc(changes, func(c config.Change) bool {
+			return strings.HasPrefix(c.Key, own) && !strings.HasPrefix(c.Key, own+".limits.") // streams look these up
+		})
 		if old := s.router.Host(c.JID()); old != nil && same && !touched {
 			hosts[c.JID()] = old
 			continue

@@ -151,7 +151,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	}
 	s.limiter = listen.NewLimiter(cfg.Limits.ConnectionsPerAddress, cfg.Limits.Connections)
 	s.c2s = c2s.New(c2s.Options{
-		Router: s.router, Log: s.log, Clock: o.Clock, Settings: c2s.Settings{Limits: cfg.Limits, Attempts: cfg.Auth.Attempts},
+		Router: s.router, Log: s.log, Clock: o.Clock, Settings: streamSettings(cfg),
 		Auth: func(domain jid.JID) c2s.Authenticator { return s.accounts(domain) },
 		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
 	})
@@ -220,13 +220,26 @@ func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, erro
 	acc := &hostAccounts{s: s, domain: c.JID()}
 	return host.New(host.Options{
 		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
-		Extensions: enabled, Limits: s.limits, HTTP: s.http, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
+		Extensions: enabled, Limits: func() mod.Limits { return s.limits(c.JID()) }, HTTP: s.http, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
 	})
 }
 
-// limits are those that extensions tell clients.
-func (s *Server) limits() mod.Limits {
-	l := s.cfg.Load().Limits
+// streamSettings are those of the streams of clients.
+func streamSettings(cfg *config.Config) c2s.Settings {
+	set := c2s.Settings{Limits: cfg.Limits, Hosts: make(map[jid.JID]*config.HostLimits), Attempts: cfg.Auth.Attempts}
+	for i := range cfg.Hosts {
+		set.Hosts[cfg.Hosts[i].JID()] = &cfg.Hosts[i].Limits
+	}
+	return set
+}
+
+// limits are those that the extensions of a host tell clients.
+func (s *Server) limits(domain jid.JID) mod.Limits {
+	cfg := s.cfg.Load()
+	l := cfg.Limits.HostLimits
+	if h := cfg.Host(domain.Domain()); h != nil {
+		l = h.Limits
+	}
 	return mod.Limits{BeforeAuth: l.BeforeAuth.Bytes, AfterAuth: l.AfterAuth.Bytes, Idle: time.Duration(l.PingAfter)}
 }
 

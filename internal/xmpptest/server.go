@@ -16,10 +16,12 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +52,10 @@ type Options struct {
 	Database string
 	// Config holds lines of TOML with dotted keys, such as "auth.plain = true". They replace those of xmpptest.
 	Config []string
+	// Host holds further lines of the block of Domain; Hosts those of further domains, which share its certificate and so
+	// are below Domain.
+	Host  []string
+	Hosts map[string][]string
 	// Extensions are those that may be enabled; nil for all.
 	Extensions []mod.Info
 	// Clock is the time; nil for the real one.
@@ -149,7 +155,13 @@ func (s *Server) config(dir, cert, key string, o Options) string {
 			b.WriteString(l + "\n")
 		}
 	}
-	fmt.Fprintf(&b, "[[host]]\ndomain = %q\ncertificate = %q\nkey = %q\n", Domain, cert, key)
+	host := func(domain string, lines []string) {
+		fmt.Fprintf(&b, "[[host]]\ndomain = %q\ncertificate = %q\nkey = %q\n%s\n", domain, cert, key, strings.Join(lines, "\n"))
+	}
+	host(Domain, o.Host)
+	for _, domain := range slices.Sorted(maps.Keys(o.Hosts)) {
+		host(domain, o.Hosts[domain])
+	}
 	for _, p := range []config.Purpose{config.C2S, config.C2STLS, config.HTTPS, config.Admin} {
 		fmt.Fprintf(&b, "[[listen]]\naddress = \"127.0.0.1:0\"\npurpose = %q\n", string(p))
 	}
