@@ -10,6 +10,7 @@ import (
 	"sabir/mod/last"
 	"sabir/mod/limits"
 	"sabir/mod/mam"
+	"sabir/mod/muc"
 	"sabir/mod/offline"
 	"sabir/mod/ping"
 	"sabir/mod/presence"
@@ -32,6 +33,7 @@ var Extensions = []mod.Info{
 	last.Info,
 	limits.Info,
 	mam.Info,
+	muc.Info,
 	offline.Info,
 	ping.Info,
 	presence.Info,

@@ -1,0 +1,273 @@
+package muc
+
+import (
+	"context"
+
+	"sabir/engine/room"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// presence takes presence to any address of the service. Nobody waits for a room: it answers by itself.
+func (m *muc) presence(_ context.Context, s *stanza.Stanza) error {
+	if s.To.Local() == "" {
+		if s.Type == stanza.TypeAvailable && s.Has(nsMUC, "x") {
+			return stanza.Err(stanza.JIDMalformed, "a room has a name")
+		}
+		return mod.Drop{Why: "the service follows nobody's presence"}
+	}
+	var do func(t *turn) error
+	switch s.Type {
+	case stanza.TypeAvailable:
+		do = func(t *turn) error { return t.c.available(t, s) }
+	case stanza.TypeUnavailable:
+		do = func(t *turn) error { return t.c.unavailable(t, s) }
+	case stanza.TypeError:
+		do = func(t *turn) error { return t.c.failed(t, s) }
+	case stanza.TypeProbe:
+		do = func(t *turn) error { return t.c.probed(t, s) }
+	default: // XEP-0045#bizrules-presence: neither an entry nor an exit
+		return stanza.Err(stanza.ServiceUnavailable, "rooms have no subscribers")
+	}
+	return m.put(s.To, task{do: do, s: s})
+}
+
+// available is an entry, a change of nick or a change of presence.
+func (c *chat) available(t *turn, s *stanza.Stanza) error {
+	if s.To.IsBare() { // XEP-0045#enter-muc
+		return stanza.Err(stanza.JIDMalformed, "a nick is missing")
+	}
+	at := c.seats[s.From]
+	switch {
+	case s.Has(nsMUC, "x"):
+		return c.enter(t, s, at)
+	case at == nil:
+		c.unknown(t, s)
+		return nil
+	case s.To.Resource() != at.nick:
+		return c.changeNick(t, s, at)
+	}
+	c.update(t, s, at)
+	return nil
+}
+
+// unknown tells a client that it is not in the room, whatever it thinks (XEP-0045#enter-gc).
+func (c *chat) unknown(t *turn, s *stanza.Stanza) {
+	i := item{reason: "You are not in the room."}
+	p := stanza.New(stanza.Presence, stanza.TypeUnavailable, userX(i.element(nsUser), self, kicked, failed))
+	p.ID, p.From, p.To = s.ID, s.To, s.From
+	t.send(p)
+}
+
+// update changes what the room shows of an occupant (XEP-0045#changepres).
+func (c *chat) update(t *turn, s *stanza.Stanza, at *seat) {
+	at.show(s)
+	c.keepSeat(at)
+	c.announce(t, at.occupant, s.ID)
+}
+
+// show sets the presence of a seat, which becomes the one that others see.
+func (at *seat) show(s *stanza.Stanza) {
+	at.presence = shown(s)
+	at.occupant.drop(at)
+	at.occupant.seats = append(at.occupant.seats, at)
+}
+
+// shown is a presence without what only the service puts in.
+func shown(s *stanza.Stanza) *stanza.Stanza {
+	p := s.Clone()
+	p.Remove(ours)
+	p.To, p.From = jid.JID{}, jid.JID{}
+	return p
+}
+
+// unavailable is an exit (XEP-0045#exit). One to the room itself leaves as well: a server sends it there for who was
+// subscribed to the room.
+func (c *chat) unavailable(t *turn, s *stanza.Stanza) error {
+	at := c.seats[s.From]
+	if at == nil {
+		return mod.Drop{Why: "not an occupant"}
+	}
+	c.leave(t, at, shown(s))
+	return c.closeIfEmpty(t)
+}
+
+// leave takes a client out of the room and tells all. text is its last presence.
+func (c *chat) leave(t *turn, at *seat, text *stanza.Stanza, codes ...code) {
+	o := at.occupant
+	i := item{affiliation: o.Affiliation}
+	c.out(t, at, i, text, codes...)
+}
+
+// out removes a client with an item and codes. The one that leaves is told first; the others, where it was the last of the
+// occupant, afterwards.
+func (c *chat) out(t *turn, at *seat, i item, text *stanza.Stanza, codes ...code) {
+	o := at.occupant
+	last := c.rise(at)
+	bye := c.goodbye(o, i, at.full, text, append([]code{self}, codes...)...)
+	bye.To = at.full
+	t.send(bye)
+	switch {
+	case last:
+		c.tellGone(t, o, i, at.full, text, codes...)
+	case c.cfg.Broadcasts(o.Role):
+		c.announce(t, o, "") // the presence of a client that is still there
+	}
+}
+
+// tellGone tells all who are still in that an occupant is gone.
+func (c *chat) tellGone(t *turn, o *occupant, i item, full jid.JID, text *stanza.Stanza, codes ...code) {
+	if !c.cfg.Broadcasts(o.Role) {
+		return
+	}
+	var p [2]*stanza.Stanza
+	for _, other := range c.occupants {
+		k, to := 0, jid.JID{}
+		if c.cfg.Shows(other.Role) {
+			k, to = 1, full
+		}
+		if p[k] == nil {
+			p[k] = c.goodbye(o, i, to, text, codes...)
+			p[k].Wire()
+		}
+		for _, x := range other.seats {
+			t.send(p[k].WithTo(x.full))
+		}
+	}
+}
+
+// goodbye is the unavailable presence of an occupant.
+func (c *chat) goodbye(o *occupant, i item, full jid.JID, text *stanza.Stanza, codes ...code) *stanza.Stanza {
+	i.jid = full
+	p := stanza.New(stanza.Presence, stanza.TypeUnavailable)
+	if text != nil {
+		p = text.Clone()
+		p.Type = stanza.TypeUnavailable
+	}
+	p.From, p.To = o.jid, jid.JID{}
+	return p.Add(userX(i.element(nsUser), codes...), occupantIDElement(o.id))
+}
+
+// seenBy is the presence of an occupant as somebody of this role sees it. It is made once and shared.
+func (c *chat) seenBy(o *occupant, r room.Role) *stanza.Stanza {
+	k := 0
+	if c.cfg.Shows(r) {
+		k = 1
+	}
+	if o.told[k] == nil {
+		o.told[k] = c.presenceOf(o, k == 1)
+		o.told[k].Wire()
+	}
+	return o.told[k]
+}
+
+// presenceOf makes the available presence of an occupant, with the full JID of the client that showed itself last or without.
+func (c *chat) presenceOf(o *occupant, full bool, codes ...code) *stanza.Stanza {
+	at := o.seats[len(o.seats)-1]
+	i := item{affiliation: o.Affiliation, role: o.Role}
+	if full {
+		i.jid = at.full
+	}
+	p := at.presence.Clone()
+	p.From = o.jid
+	return p.Add(userX(i.element(nsUser), codes...), occupantIDElement(o.id))
+}
+
+// announce tells all the present state of an occupant. The clients of the occupant hear that it is their own, with further
+// codes.
+func (c *chat) announce(t *turn, o *occupant, id string, codes ...code) {
+	if c.cfg.Broadcasts(o.Role) {
+		c.announceToOthers(t, o)
+	}
+	c.announceToSelf(t, o, id, codes...)
+}
+
+func (c *chat) announceToOthers(t *turn, o *occupant) {
+	for _, other := range c.occupants {
+		if other == o {
+			continue
+		}
+		p := c.seenBy(o, other.Role)
+		for _, x := range other.seats {
+			t.send(p.WithTo(x.full))
+		}
+	}
+}
+
+// announceToSelf tells the clients of an occupant. They always see their own full JIDs.
+func (c *chat) announceToSelf(t *turn, o *occupant, id string, codes ...code) {
+	for _, x := range o.seats {
+		c.tellSelf(t, x, id, codes...)
+	}
+}
+
+// tellSelf sends a client the presence of its own occupant.
+func (c *chat) tellSelf(t *turn, x *seat, id string, codes ...code) {
+	p := c.presenceOf(x.occupant, true, withSelf(codes)...)
+	p.ID, p.To = id, x.full
+	if id == "" {
+		p.ID = x.presence.ID
+	}
+	t.send(p)
+}
+
+// withSelf adds the code of one's own presence, in order.
+func withSelf(codes []code) []code {
+	all := make([]code, 0, len(codes)+1)
+	put := false
+	for _, k := range codes {
+		if !put && k > self {
+			all, put = append(all, self), true
+		}
+		all = append(all, k)
+	}
+	if !put {
+		all = append(all, self)
+	}
+	return all
+}
+
+// failed handles an error that answers something we sent: a client that cannot be reached is in the room no more
+// (XEP-0045#service-error-kick).
+func (c *chat) failed(t *turn, s *stanza.Stanza) error {
+	if at := c.seats[s.From]; at != nil && fatal(s) {
+		c.vanished(t, at)
+		return c.closeIfEmpty(t)
+	}
+	return mod.Drop{Why: "an error to a room"}
+}
+
+// vanished removes a client that is gone without a word.
+func (c *chat) vanished(t *turn, at *seat) { c.leave(t, at, nil, failed) }
+
+// fatal tells whether an error says that its sender is gone.
+func fatal(s *stanza.Stanza) bool {
+	e := s.Err()
+	if e == nil {
+		return false
+	}
+	switch e.Condition {
+	case stanza.Gone, stanza.ItemNotFound, stanza.RecipientUnavailable, stanza.Redirect, stanza.RemoteServerNotFound,
+		stanza.RemoteServerTimeout, stanza.JIDMalformed, stanza.ServiceUnavailable, stanza.InternalServerError:
+		return true
+	}
+	return false
+}
+
+// probed answers who asks for the presence of an occupant (XEP-0045#bizrules-presence), if it is one itself.
+func (c *chat) probed(t *turn, s *stanza.Stanza) error {
+	at := c.seats[s.From]
+	if at == nil || s.To.IsBare() {
+		return mod.Drop{Why: "a probe of a room"}
+	}
+	if o := c.find(s.To); o != nil {
+		t.send(c.seenBy(o, at.Role).WithTo(s.From))
+		return nil
+	}
+	p := stanza.New(stanza.Presence, stanza.TypeUnavailable, xmlstream.El(nsUser, "x", item{}.element(nsUser)))
+	p.From, p.To = s.To, s.From
+	t.send(p)
+	return nil
+}

@@ -1,0 +1,312 @@
+package muc
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"sabir/engine/room"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// store is the tables of the extension.
+type store struct{ db mod.DB }
+
+// kept is a room as it is stored.
+type kept struct {
+	cfg     room.Config
+	creator jid.JID
+	created time.Time
+	subject *stanza.Stanza // or nil
+}
+
+// associate is somebody with an affiliation.
+type associate struct {
+	affiliation room.Affiliation
+	nick        string // reserved, or ""
+	reason      string
+}
+
+// stored is an occupant.
+type stored struct {
+	jid      jid.JID
+	nick     string
+	role     room.Role
+	presence *stanza.Stanza
+}
+
+// secret returns the key of the service for occupant ids, and makes it the first time.
+func (t store) secret(ctx context.Context, domain jid.JID) ([]byte, error) {
+	var fresh [32]byte
+	if _, err := rand.Read(fresh[:]); err != nil {
+		return nil, err
+	}
+	var key string
+	err := t.db.Write(ctx, func(tx mod.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO muc_service (domain, secret) VALUES (?, ?) ON CONFLICT (domain) DO NOTHING`,
+			domain.String(), hex.EncodeToString(fresh[:]))
+		if err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT secret FROM muc_service WHERE domain = ?`, domain.String()).Scan(&key)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("secret of the service: %w", err)
+	}
+	return hex.DecodeString(key)
+}
+
+// room returns a room, or nil.
+func (t store) room(ctx context.Context, r jid.JID) (*kept, error) {
+	var creator, cfg, subject string
+	var created int64
+	err := t.db.QueryRow(ctx, `SELECT creator, created, config, subject FROM muc_room WHERE room = ?`, r.String()).
+		Scan(&creator, &created, &cfg, &subject)
+	if errors.Is(err, mod.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	k := &kept{created: time.UnixMicro(created)}
+	if err := json.Unmarshal([]byte(cfg), &k.cfg); err != nil {
+		return nil, fmt.Errorf("configuration of %s: %w", r, err)
+	}
+	if k.creator, err = jid.Parse(creator); err != nil {
+		return nil, fmt.Errorf("creator of %s: %w", r, err)
+	}
+	if subject != "" {
+		if k.subject, err = parse(subject); err != nil {
+			return nil, fmt.Errorf("subject of %s: %w", r, err)
+		}
+	}
+	return k, nil
+}
+
+// put stores a room, new or changed, without its subject.
+func (t store) put(ctx context.Context, tx mod.Tx, service, r jid.JID, k kept) error {
+	cfg, err := json.Marshal(k.cfg)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO muc_room (room, service, creator, created, name, hidden, persistent, config, subject)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (room) DO UPDATE SET name = excluded.name, hidden = excluded.hidden,
+		persistent = excluded.persistent, config = excluded.config`,
+		r.String(), service.String(), k.creator.String(), k.created.UnixMicro(), k.cfg.Name, bit(k.cfg.Hidden), bit(k.cfg.Persistent), string(cfg))
+	return err
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (t store) setSubject(ctx context.Context, tx mod.Tx, r jid.JID, subject string) error {
+	_, err := tx.Exec(ctx, `UPDATE muc_room SET subject = ? WHERE room = ?`, subject, r.String())
+	return err
+}
+
+func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
+	_, err := tx.Exec(ctx, `DELETE FROM muc_room WHERE room = ?`, r.String())
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE room = ?`, r.String())
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_occupant WHERE room = ?`, r.String())
+	}
+	return err
+}
+
+// forget removes somebody from all lists.
+func (t store) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
+	_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE jid = ?`, account.String())
+	return err
+}
+
+// count returns how many rooms a service has, and how many of them somebody has created.
+func (t store) count(ctx context.Context, service, creator jid.JID) (all, own int, err error) {
+	err = t.db.QueryRow(ctx, `SELECT count(*) FROM muc_room WHERE creator = ? AND service = ?`, creator.String(), service.String()).Scan(&own)
+	if err == nil {
+		err = t.db.QueryRow(ctx, `SELECT count(*) FROM muc_room WHERE service = ?`, service.String()).Scan(&all)
+	}
+	return all, own, err
+}
+
+// associates returns all that have an affiliation with a room.
+func (t store) associates(ctx context.Context, r jid.JID) (list map[jid.JID]associate, err error) {
+	rows, err := t.db.Query(ctx, `SELECT jid, affiliation, nick, reason FROM muc_affiliation WHERE room = ?`, r.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	list = make(map[jid.JID]associate)
+	for rows.Next() {
+		var who string
+		var a associate
+		var affiliation int64
+		if err := rows.Scan(&who, &affiliation, &a.nick, &a.reason); err != nil {
+			return nil, err
+		}
+		a.affiliation = room.Affiliation(affiliation)
+		j, err := jid.Parse(who)
+		if err != nil {
+			return nil, fmt.Errorf("affiliation with %s: %w", r, err)
+		}
+		list[j] = a
+	}
+	return list, rows.Err()
+}
+
+// affiliate sets what somebody is to a room. Nothing is kept of those who are nothing.
+func (t store) affiliate(ctx context.Context, tx mod.Tx, r, who jid.JID, a associate) error {
+	if a.affiliation == room.None {
+		_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE room = ? AND jid = ?`, r.String(), who.String())
+		return err
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO muc_affiliation (room, jid, affiliation, nick, reason) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (room, jid) DO UPDATE SET affiliation = excluded.affiliation, nick = excluded.nick, reason = excluded.reason`,
+		r.String(), who.String(), int64(a.affiliation), a.nick, a.reason)
+	return err
+}
+
+// occupants returns those who were in a room.
+func (t store) occupants(ctx context.Context, r jid.JID) (list []stored, err error) {
+	rows, err := t.db.Query(ctx, `SELECT jid, nick, role, presence FROM muc_occupant WHERE room = ? ORDER BY jid`, r.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var who, presence string
+		var o stored
+		var role int64
+		if err := rows.Scan(&who, &o.nick, &role, &presence); err != nil {
+			return nil, err
+		}
+		o.role = room.Role(role)
+		if o.jid, err = jid.Parse(who); err != nil {
+			return nil, fmt.Errorf("occupant of %s: %w", r, err)
+		}
+		if o.presence, err = parse(presence); err != nil {
+			return nil, fmt.Errorf("presence of an occupant of %s: %w", r, err)
+		}
+		list = append(list, o)
+	}
+	return list, rows.Err()
+}
+
+func (t store) sit(ctx context.Context, tx mod.Tx, r jid.JID, o stored) error {
+	_, err := tx.Exec(ctx, `INSERT INTO muc_occupant (room, jid, nick, role, presence) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (room, jid) DO UPDATE SET nick = excluded.nick, role = excluded.role, presence = excluded.presence`,
+		r.String(), o.jid.String(), o.nick, int64(o.role), string(o.presence.Append(nil, stanza.NSClient)))
+	return err
+}
+
+func (t store) rise(ctx context.Context, tx mod.Tx, r, who jid.JID) error {
+	_, err := tx.Exec(ctx, `DELETE FROM muc_occupant WHERE room = ? AND jid = ?`, r.String(), who.String())
+	return err
+}
+
+// abandoned returns the temporary rooms in which nobody is any more.
+func (t store) abandoned(ctx context.Context, service jid.JID) ([]jid.JID, error) {
+	return t.list(ctx, `SELECT room FROM muc_room WHERE service = ? AND persistent = 0
+		AND NOT EXISTS (SELECT 1 FROM muc_occupant o WHERE o.room = muc_room.room)`, service)
+}
+
+// occupied returns the rooms in which somebody is.
+func (t store) occupied(ctx context.Context, service jid.JID) ([]jid.JID, error) {
+	return t.list(ctx, `SELECT room FROM muc_room WHERE service = ?
+		AND EXISTS (SELECT 1 FROM muc_occupant o WHERE o.room = muc_room.room)`, service)
+}
+
+func (t store) list(ctx context.Context, query string, service jid.JID) (all []jid.JID, err error) {
+	rows, err := t.db.Query(ctx, query, service.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var r string
+		if err := rows.Scan(&r); err != nil {
+			return nil, err
+		}
+		j, err := jid.Parse(r)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, j)
+	}
+	return all, rows.Err()
+}
+
+// listed is a room in the list of the service.
+type listed struct {
+	jid  jid.JID
+	name string
+}
+
+// page returns public rooms in the order of their addresses, up to limit of those behind after or, backwards, before it.
+func (t store) page(ctx context.Context, service jid.JID, after, before string, backwards bool, limit int) (list []listed, err error) {
+	query := `SELECT room, name FROM muc_room WHERE service = ? AND hidden = 0 AND room > ? ORDER BY room LIMIT ?`
+	from := after
+	if backwards {
+		query = `SELECT room, name FROM muc_room WHERE service = ? AND hidden = 0 AND (room < ? OR ? = '') ORDER BY room DESC LIMIT ?`
+		from = before
+	}
+	args := []any{service.String(), from, limit}
+	if backwards {
+		args = []any{service.String(), from, from, limit}
+	}
+	rows, err := t.db.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var r string
+		var l listed
+		if err := rows.Scan(&r, &l.name); err != nil {
+			return nil, err
+		}
+		if l.jid, err = jid.Parse(r); err != nil {
+			return nil, err
+		}
+		list = append(list, l)
+	}
+	return list, rows.Err()
+}
+
+// public returns how many rooms are listed, and how many of them come before one.
+func (t store) public(ctx context.Context, service jid.JID, before string) (all, index int, err error) {
+	err = t.db.QueryRow(ctx, `SELECT count(*), CAST(coalesce(sum(CASE WHEN room < ? THEN 1 ELSE 0 END), 0) AS BIGINT) FROM muc_room
+		WHERE service = ? AND hidden = 0`, before, service.String()).Scan(&all, &index)
+	return all, index, err
+}
+
+// limits are those of a stored stanza: what was accepted once is accepted again.
+var limits = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 100000, Name: 1 << 16}
+
+// parse reads a stanza that was stored.
+func parse(wire string) (*stanza.Stanza, error) {
+	f, err := xmlstream.ParseFrame(wire, limits)
+	if err != nil {
+		return nil, err
+	}
+	s, bad := stanza.FromFrame(f)
+	if bad != nil {
+		return nil, bad
+	}
+	if s == nil {
+		return nil, fmt.Errorf("no stanza")
+	}
+	return s, nil
+}
