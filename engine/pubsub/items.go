@@ -1,0 +1,212 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+)
+
+const itemFields = `id, publisher, created, stamp, payload`
+
+func scanItem(r scanner) (*item, error) {
+	i := new(item)
+	var created, stamp int64
+	if err := r.Scan(&i.id, address{&i.publisher}, &created, &stamp, &i.payload); err != nil {
+		return nil, err
+	}
+	i.created, i.stamp = time.UnixMicro(created).UTC(), time.UnixMicro(stamp).UTC()
+	return i, nil
+}
+
+// put keeps an item as the newest of its node. It returns false where an item of this id was there before.
+func (s store) put(ctx context.Context, tx mod.Tx, n *node, i *item) (fresh bool, err error) {
+	created := i.stamp.UnixMicro()
+	err = tx.QueryRow(ctx, `SELECT created FROM pubsub_item WHERE node = ? AND id = ?`, n.num, i.id).Scan(&created)
+	if fresh = errors.Is(err, mod.ErrNoRows); err != nil && !fresh {
+		return false, err
+	}
+	var last int64
+	if err := tx.QueryRow(ctx, `SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM pubsub_item WHERE node = ?`, n.num).Scan(&last); err != nil {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO pubsub_item (node, id, seq, publisher, created, stamp, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (node, id) DO UPDATE SET seq = excluded.seq, publisher = excluded.publisher, stamp = excluded.stamp, payload = excluded.payload`,
+		n.num, i.id, last+1, i.publisher.String(), created, i.stamp.UnixMicro(), i.payload)
+	if err == nil && fresh {
+		_, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items + 1 WHERE num = ?`, n.num)
+	}
+	return fresh, err
+}
+
+// held returns how many items a node has.
+func (s store) held(ctx context.Context, tx mod.Tx, n *node) (count int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT items FROM pubsub_node WHERE num = ?`, n.num).Scan(&count)
+	return count, err
+}
+
+// oldest returns the ids of the items that have not been published for the longest time.
+func (s store) oldest(ctx context.Context, tx mod.Tx, n *node, count int64) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM pubsub_item WHERE node = ? ORDER BY seq LIMIT ?`, n.num, count)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanID)
+}
+
+func scanID(r scanner) (id string, err error) {
+	err = r.Scan(&id)
+	return id, err
+}
+
+// expired returns the ids of a node's items that were last published before a time.
+func (s store) expired(ctx context.Context, tx mod.Tx, n *node, before time.Time) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM pubsub_item WHERE node = ? AND stamp < ?`, n.num, before.UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanID)
+}
+
+// delete deletes an item. It returns false where there is none.
+func (s store) delete(ctx context.Context, tx mod.Tx, n *node, id string) (bool, error) {
+	r, err := tx.Exec(ctx, `DELETE FROM pubsub_item WHERE node = ? AND id = ?`, n.num, id)
+	if err != nil {
+		return false, err
+	}
+	if rows, err := r.RowsAffected(); err != nil || rows == 0 {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items - 1 WHERE num = ?`, n.num)
+	return true, err
+}
+
+// purge deletes all items.
+func (s store) purge(ctx context.Context, tx mod.Tx, n *node) error {
+	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_item WHERE node = ?`, n.num); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `UPDATE pubsub_node SET items = 0 WHERE num = ?`, n.num)
+	return err
+}
+
+// item returns one item, or nil.
+func (s store) item(ctx context.Context, n *node, id string, since time.Time) (*item, error) {
+	i, err := scanItem(s.db.QueryRow(ctx, `SELECT `+itemFields+` FROM pubsub_item WHERE node = ? AND id = ? AND stamp >= ?`,
+		n.num, id, since.UnixMicro()))
+	if errors.Is(err, mod.ErrNoRows) {
+		return nil, nil
+	}
+	return i, err
+}
+
+// last returns the item that was published last, or nil.
+func (s store) last(ctx context.Context, n *node, since time.Time) (*item, error) {
+	list, err := s.page(ctx, n, page{limit: 1, since: since})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// page says which items of a node are wanted, newest publication first unless asc.
+type page struct {
+	after    string    // behind the item of this id in the order of the page
+	before   string    // before it; the page is then the one that ends there
+	last     bool      // the last page
+	limit    int       //
+	asc      bool      // oldest first
+	creation bool      // by the time of their first publication (XEP-0413)
+	since    time.Time // only those that are not expired
+}
+
+const (
+	pageBase  = `SELECT ` + itemFields + ` FROM pubsub_item WHERE node = ? AND stamp >= ?`
+	seqOf     = `(SELECT seq FROM pubsub_item WHERE node = ? AND id = ?)`
+	createdOf = `(SELECT created FROM pubsub_item WHERE node = ? AND id = ?)`
+	seqAbove  = ` AND (? = '' OR seq > ` + seqOf + `)`
+	seqBelow  = ` AND (? = '' OR seq < ` + seqOf + `)`
+	newAbove  = ` AND (? = '' OR created > ` + createdOf + ` OR created = ` + createdOf + ` AND seq > ` + seqOf + `)`
+	newBelow  = ` AND (? = '' OR created < ` + createdOf + ` OR created = ` + createdOf + ` AND seq < ` + seqOf + `)`
+
+	pageSeqUp   = pageBase + seqAbove + ` ORDER BY seq LIMIT ?`
+	pageSeqDown = pageBase + seqBelow + ` ORDER BY seq DESC LIMIT ?`
+	pageNewUp   = pageBase + newAbove + ` ORDER BY created, seq LIMIT ?`
+	pageNewDown = pageBase + newBelow + ` ORDER BY created DESC, seq DESC LIMIT ?`
+)
+
+// page returns items in the order that p asks for.
+func (s store) page(ctx context.Context, n *node, p page) ([]*item, error) {
+	from, backward := p.after, p.last || p.before != ""
+	if backward {
+		from = p.before
+	}
+	args := []any{n.num, p.since.UnixMicro(), from}
+	ids := 1
+	if p.creation {
+		ids = 3
+	}
+	for range ids {
+		args = append(args, n.num, from)
+	}
+	args = append(args, p.limit)
+	var query string
+	switch up := p.asc != backward; {
+	case p.creation && up:
+		query = pageNewUp
+	case p.creation:
+		query = pageNewDown
+	case up:
+		query = pageSeqUp
+	default:
+		query = pageSeqDown
+	}
+	rows, err := s.db.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	list, err := collect(rows, scanItem)
+	if backward {
+		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+			list[i], list[j] = list[j], list[i]
+		}
+	}
+	return list, err
+}
+
+// behindOf counts the items that come before one in the order of a page, for its index.
+func (s store) behindOf(ctx context.Context, n *node, id string, p page) (count int64, err error) {
+	query := `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND seq > ` + seqOf
+	switch {
+	case p.creation && p.asc:
+		query = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND created < ` + createdOf
+	case p.creation:
+		query = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND created > ` + createdOf
+	case p.asc:
+		query = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND seq < ` + seqOf
+	}
+	err = s.db.QueryRow(ctx, query, n.num, p.since.UnixMicro(), n.num, id).Scan(&count)
+	return count, err
+}
+
+// offlineItem is one that goes with its publisher's presence.
+type offlineItem struct {
+	service jid.JID
+	node    string
+	id      string
+}
+
+// offline returns the items of a publisher at nodes that are purged when it goes offline.
+func (s store) offline(ctx context.Context, publisher jid.JID) ([]offlineItem, error) {
+	rows, err := s.db.Query(ctx, `SELECT n.service, n.name, i.id FROM pubsub_node n JOIN pubsub_item i ON i.node = n.num
+		WHERE n.purge AND i.publisher = ?`, publisher.Bare().String())
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(r scanner) (o offlineItem, err error) {
+		err = r.Scan(address{&o.service}, &o.node, &o.id)
+		return o, err
+	})
+}

@@ -1,0 +1,357 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/dataform"
+	"sabir/xmpp/payload/datetime"
+	wire "sabir/xmpp/payload/disco"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// maxName bounds the names of nodes and the ids of items, in bytes.
+const maxName = 1023
+
+// fresh returns a new node with the default configuration, yet to be stored, where who asks may make one.
+func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, error) {
+	switch {
+	case s.o.PEP && r.from.Bare() != r.at:
+		// The same answer for a node that is not there and an account that is not there.
+		return nil, stanza.Err(stanza.ItemNotFound, "")
+	case !s.o.PEP && (s.o.MayCreate == nil || !s.o.MayCreate(r.from.Bare())):
+		return nil, stanza.Err(stanza.Forbidden, "")
+	case len(name) > maxName:
+		return nil, stanza.Errf(stanza.NotAcceptable, "the name of a node has up to %d bytes", maxName)
+	}
+	if has, err := s.store.count(ctx, r.at, r.from.Bare()); err != nil {
+		return nil, err
+	} else if has >= s.o.Limits.Nodes {
+		return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
+	}
+	return &node{at: r.at, name: name, creator: r.from.Bare(), created: s.now(), config: s.defaults()}, nil
+}
+
+func (s *Service) defaults() Config {
+	if s.o.PEP {
+		return DefaultPEP()
+	}
+	return Default()
+}
+
+// create makes a node (XEP-0060#owner-create): without a name, one of the service's making.
+func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	name := x.Attr("node")
+	instant := name == ""
+	if instant {
+		name = stanza.NewID()
+	}
+	defer s.turn(r.at, name).Unlock()
+	n, err := s.fresh(ctx, r, name)
+	if err != nil {
+		if s.o.PEP && r.from.Bare() != r.at {
+			err = stanza.Err(stanza.Forbidden, "")
+		}
+		return nil, err
+	}
+	if c := r.payload.Child(NS, "configure"); c != nil {
+		if c.Attr("node") != "" {
+			return nil, stanza.Err(stanza.BadRequest, "<create/> names the node")
+		}
+		if form := c.Child(dataform.NS, "x"); form != nil {
+			if n.config, err = s.submitted(n.config, form); err != nil {
+				return nil, err
+			}
+		}
+	}
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		made, err := s.store.create(ctx, tx, n)
+		if err == nil && !made {
+			err = stanza.Err(stanza.Conflict, "there is a node of this name")
+		}
+		return err
+	})
+	if err != nil || !instant {
+		return nil, err
+	}
+	return result(NS, xmlstream.El(NS, "create", xmlstream.A("node", name))), nil
+}
+
+// submitted returns a configuration as changed by a form on the wire.
+func (s *Service) submitted(c Config, form *xmlstream.Element) (Config, error) {
+	f, err := dataform.Parse(form)
+	if err != nil {
+		return c, stanza.Errf(stanza.BadRequest, "%v", err)
+	}
+	if c, err = c.submit(f); err != nil {
+		return c, err
+	}
+	if c.MaxItems > s.o.Limits.Items {
+		return c, stanza.Errf(stanza.NotAcceptable, "a node has up to %d items", s.o.Limits.Items)
+	}
+	if c.MaxPayload > s.o.Limits.Payload {
+		return c, stanza.Errf(stanza.NotAcceptable, "a payload has up to %d bytes", s.o.Limits.Payload)
+	}
+	return c, nil
+}
+
+// getConfig returns the form of the configuration (XEP-0060#owner-configure).
+func (s *Service) getConfig(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	n, err := s.owned(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	form := n.config.form(dataform.TypeForm, nsNodeConfig).Element()
+	return result(NSOwner, xmlstream.El(NSOwner, "configure", xmlstream.A("node", n.name), form)), nil
+}
+
+// setConfig changes the configuration. A form of type cancel changes nothing.
+func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.owned(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	form := x.Child(dataform.NS, "x")
+	if form == nil {
+		return nil, stanza.Err(stanza.BadRequest, "the form is missing")
+	}
+	if form.Attr("type") == string(dataform.TypeCancel) {
+		return nil, nil
+	}
+	c, err := s.submitted(n.config, form)
+	if err != nil {
+		return nil, err
+	}
+	n.config = c
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		if err := s.store.configure(ctx, tx, n, c); err != nil {
+			return err
+		}
+		if !c.Persist {
+			return s.store.purge(ctx, tx, n)
+		}
+		_, err := s.makeRoomBy(ctx, tx, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.NotifyConfig {
+		ev := xmlstream.El(NSEvent, "configuration", xmlstream.A("node", n.name))
+		if c.Payloads {
+			ev.Add(c.form(dataform.TypeResult, nsNodeConfig).Element())
+		}
+		s.announce(ctx, n, ev, nil)
+	}
+	return nil, nil
+}
+
+// makeRoomBy is makeRoom for a limit that was lowered, which refuses nothing.
+func (s *Service) makeRoomBy(ctx context.Context, tx mod.Tx, n *node) ([]string, error) {
+	m := *n
+	m.config.NodeFull = FullDiscard
+	return s.makeRoom(ctx, tx, &m)
+}
+
+// defaultConfig returns what new nodes have (XEP-0060#owner-default).
+func (s *Service) defaultConfig(_ context.Context, _ *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	if t := x.Attr("type"); t != "" && t != nodeType {
+		return nil, unsupported("collections")
+	}
+	c := s.defaults()
+	return result(NSOwner, xmlstream.El(NSOwner, "default", c.form(dataform.TypeForm, nsNodeConfig).Element())), nil
+}
+
+// deleteNode deletes a node, in favour of another one where there is a <redirect/> (XEP-0060#owner-delete).
+func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.owned(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	uri := ""
+	if d := x.Child(NSOwner, "redirect"); d != nil {
+		if uri = d.Attr("uri"); uri == "" || len(uri) > maxName {
+			return nil, stanza.Errf(stanza.BadRequest, "a redirect has a uri of up to %d bytes", maxName)
+		}
+	}
+	to, err := s.audience(ctx, n, true) // whom to tell, before nobody knows any more
+	if err != nil {
+		return nil, err
+	}
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		if err := s.store.remove(ctx, tx, n.num); err != nil || uri == "" {
+			return err
+		}
+		return s.store.setMoved(ctx, tx, n, uri)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if n.config.NotifyDelete {
+		ev := xmlstream.El(NSEvent, "delete", xmlstream.A("node", n.name))
+		if uri != "" {
+			ev.Add(xmlstream.El(NSEvent, "redirect", xmlstream.A("uri", uri)))
+		}
+		s.send(ctx, n, s.event(n, ev), to)
+	}
+	return nil, nil
+}
+
+// Info tells about a node (XEP-0060#entity-info, #entity-metadata). It returns nil where there is none, or where who asks may not read it and the service is that of
+// an account: what somebody keeps there is nobody's business.
+func (s *Service) Info(ctx context.Context, at, who jid.JID, name string) (*mod.Disco, error) {
+	n, err := s.visible(ctx, at, who, name)
+	if n == nil || err != nil {
+		return nil, err
+	}
+	f := n.config.form(dataform.TypeResult, nsMetadata)
+	subs, err := s.store.subscriptions(ctx, n, s.now())
+	if err != nil {
+		return nil, err
+	}
+	count := 0
+	for _, x := range subs {
+		if x.state == Subscribed {
+			count++
+		}
+	}
+	list, err := s.store.affiliations(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	var publishers []string
+	for _, a := range list {
+		if a.affiliation == Publisher {
+			publishers = append(publishers, a.jid.String())
+		}
+	}
+	owners, err := s.owners(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, o := range owners {
+		names = append(names, o.String())
+	}
+	f.Fields = append(f.Fields,
+		dataform.Field{Var: prefix + "creation_date", Type: dataform.TextSingle, Values: []string{datetime.Format(n.created)}},
+		dataform.Field{Var: prefix + "creator", Type: dataform.JIDSingle, Values: []string{n.creator.String()}},
+		dataform.Field{Var: prefix + "owner", Type: dataform.JIDMulti, Values: names},
+		dataform.Field{Var: prefix + "publisher", Type: dataform.JIDMulti, Values: publishers},
+		dataform.Field{Var: prefix + "num_subscribers", Type: dataform.TextSingle, Values: []string{strconv.Itoa(count)}},
+	)
+	return &mod.Disco{
+		Identities: []mod.Identity{{Category: "pubsub", Type: nodeType, Name: n.config.Title}},
+		Features:   []string{wire.NSInfo, wire.NSItems, NS},
+		Forms:      []*xmlstream.Element{f.Element()},
+	}, nil
+}
+
+// visible returns a node, or nil where there is none that who asks may know of.
+func (s *Service) visible(ctx context.Context, at, who jid.JID, name string) (*node, error) {
+	n, err := s.store.node(ctx, at, name)
+	if errors.Is(err, errNoNode) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ok, err := s.shows(ctx, n, who)
+	if !ok {
+		return nil, err
+	}
+	return n, err
+}
+
+// shows tells whether somebody may know that a node exists: who may read it, and at a service of its own all but for the
+// access model whitelist.
+func (s *Service) shows(ctx context.Context, n *node, who jid.JID) (bool, error) {
+	if !s.o.PEP && n.config.Access != AccessWhitelist {
+		return true, nil
+	}
+	err := s.mayRead(ctx, n, who)
+	var se *stanza.Error
+	if errors.As(err, &se) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// NSFilter qualifies the element by which a request for nodes names types of nodes (XEP-0462).
+const NSFilter = "urn:xmpp:pubsub-filter:0"
+
+// Filter chooses nodes by their type (XEP-0462#sending-a-disco-request). The zero value takes all.
+type Filter struct{ included, excluded *dataform.Field }
+
+// ParseFilter reads the <filter/> of a request for service discovery, where it has one.
+func ParseFilter(query *xmlstream.Element) (Filter, error) {
+	x := query.Child(NSFilter, "filter")
+	if x == nil {
+		return Filter{}, nil
+	}
+	f, err := dataform.Parse(x.Child(dataform.NS, "x"))
+	if err != nil {
+		return Filter{}, stanza.Errf(stanza.BadRequest, "filter: %v", err)
+	}
+	out := Filter{f.Field("included-types"), f.Field("excluded-types")}
+	if out.included != nil && out.excluded != nil {
+		return Filter{}, stanza.Err(stanza.BadRequest, "filter: types are included or excluded, not both")
+	}
+	return out, nil
+}
+
+func (f Filter) takes(typ string) bool {
+	switch {
+	case f.included != nil:
+		return slices.Contains(f.included.Values, typ)
+	case f.excluded != nil:
+		return !slices.Contains(f.excluded.Values, typ)
+	}
+	return true
+}
+
+// Nodes returns the nodes of a service that somebody may know of (XEP-0060#entity-nodes).
+func (s *Service) Nodes(ctx context.Context, at, who jid.JID, f Filter) ([]mod.DiscoItem, error) {
+	all, err := s.store.nodes(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	var out []mod.DiscoItem
+	for _, n := range all {
+		if !f.takes(n.config.Type) {
+			continue
+		}
+		ok, err := s.shows(ctx, n, who)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, mod.DiscoItem{JID: at, Node: n.name, Name: n.config.Title})
+		}
+	}
+	return out, nil
+}
+
+// Items returns the items of a node for service discovery (XEP-0060#entity-discoveritems); ok is false where there is no node that who
+// asks may read.
+func (s *Service) Items(ctx context.Context, at, who jid.JID, name string) (items []mod.DiscoItem, ok bool, err error) {
+	n, err := s.visible(ctx, at, who, name)
+	if n == nil || err != nil {
+		return nil, false, err
+	}
+	if err := s.mayRead(ctx, n, who); err != nil {
+		return nil, false, err
+	}
+	list, err := s.store.page(ctx, n, page{limit: s.o.Limits.Items, since: s.since(n)})
+	for _, i := range list {
+		items = append(items, mod.DiscoItem{JID: at, Name: i.id})
+	}
+	return items, true, err
+}

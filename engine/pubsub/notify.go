@@ -1,0 +1,222 @@
+package pubsub
+
+import (
+	"context"
+	"slices"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// nsAddress qualifies extended addressing (XEP-0033), by which a notification says where replies go.
+const nsAddress = "http://jabber.org/protocol/address"
+
+// parse bounds what is read back: it was accepted within the limits of a stream.
+var parse = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 100000, Name: 1 << 16}
+
+// message returns a message as from a node's service.
+func message(n *node, typ string, x *xmlstream.Element) *stanza.Stanza {
+	m := stanza.New(stanza.Message, typ, x)
+	m.From, m.ID = n.at, stanza.NewID() // XEP-0060#impl-bounce
+	return m
+}
+
+// event returns the notification of a change.
+func (s *Service) event(n *node, x *xmlstream.Element) *stanza.Stanza {
+	return message(n, n.config.NotificationType, xmlstream.El(NSEvent, "event", x))
+}
+
+// itemEvent is what is told of a new item: with its payload where the node delivers those.
+func itemEvent(n *node, i *item, payload *xmlstream.Element) *xmlstream.Element {
+	items := xmlstream.El(NSEvent, "items", xmlstream.A("node", n.name))
+	if i.id == "" && !n.config.Payloads {
+		return items
+	}
+	e := xmlstream.El(NSEvent, "item")
+	if i.id != "" {
+		e.Add(xmlstream.A("id", i.id))
+	}
+	if n.config.Publish != PublishPublishers || i.publisher != n.creator {
+		e.Add(xmlstream.A("publisher", i.publisher.String())) // XEP-0060#publisher-publish-success-publisher
+	}
+	if payload != nil && n.config.Payloads {
+		e.Add(payload)
+	}
+	return items.Add(e)
+}
+
+func retractEvent(n *node, ids ...string) *xmlstream.Element {
+	items := xmlstream.El(NSEvent, "items", xmlstream.A("node", n.name))
+	for _, id := range ids {
+		items.Add(xmlstream.El(NSEvent, "retract", xmlstream.A("id", id)))
+	}
+	return items
+}
+
+// announce tells all who are to be told. The lock of the node is held. i is the item it is about, if there is one.
+func (s *Service) announce(ctx context.Context, n *node, x *xmlstream.Element, i *item) {
+	to, err := s.audience(ctx, n, false)
+	if err != nil {
+		// The change is durable and its sender will be told so; who misses the notification finds it at the node.
+		s.h.Log().Error("subscribers cannot be read", "error", err)
+		return
+	}
+	m := s.event(n, x)
+	if a := s.replyTo(ctx, n, i); a != nil {
+		m.Add(a)
+	}
+	s.send(ctx, n, m, to)
+}
+
+// replyTo returns where replies to an item go (pubsub#itemreply), or nil.
+func (s *Service) replyTo(ctx context.Context, n *node, i *item) *xmlstream.Element {
+	var to []jid.JID
+	switch {
+	case i == nil || n.config.ItemReply == "":
+		return nil
+	case n.config.ItemReply == "publisher":
+		to = append(to, i.publisher)
+	default:
+		var err error
+		if to, err = s.owners(ctx, n); err != nil {
+			s.h.Log().Error("the owners of a node cannot be read", "error", err)
+			return nil
+		}
+	}
+	a := xmlstream.El(nsAddress, "addresses")
+	for _, j := range to {
+		a.Add(xmlstream.El(nsAddress, "address", xmlstream.A("type", "replyto"), xmlstream.A("jid", j.String())))
+	}
+	return a
+}
+
+// audience returns whom to tell of a change of a node: its subscribers, and with PEP the resources that announce their
+// interest. all includes those that want no items or wait for an answer (XEP-0060#owner-delete-success).
+func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, error) {
+	subs, err := s.store.subscriptions(ctx, n, s.now())
+	if err != nil {
+		return nil, err
+	}
+	var to []jid.JID
+	explicit := make(map[jid.JID]bool)
+	for _, x := range subs {
+		if !all && (x.state != Subscribed || !x.deliver || n.config.PresenceBased && !s.present(x.jid)) {
+			continue
+		}
+		if ok, err := s.stillReads(ctx, n, x); err != nil || !ok && !all {
+			if err != nil {
+				return nil, err
+			}
+			continue
+		}
+		explicit[x.jid.Bare()] = true
+		to = append(to, x.jid)
+	}
+	if !s.o.PEP {
+		return to, nil
+	}
+	more, err := s.interested(ctx, n, func(bare jid.JID) bool { return explicit[bare] })
+	return append(to, more...), err
+}
+
+// stillReads tells whether a subscriber may read the node as it is now: rosters and access models change.
+func (s *Service) stillReads(ctx context.Context, n *node, x subscription) (bool, error) {
+	if n.config.Access == AccessOpen || n.config.Access == AccessAuthorize {
+		return true, nil // outcasts lose their subscriptions at once
+	}
+	return s.reads(ctx, n, x.jid)
+}
+
+// present tells whether an address is available. Of addresses elsewhere that is not known, and they are told.
+func (s *Service) present(j jid.JID) bool {
+	if j.DomainJID() != s.h.Domain() {
+		return true
+	}
+	return slices.ContainsFunc(s.h.Sessions(j.Bare()), func(t mod.Session) bool {
+		return t.Presence() != nil && (j.IsBare() || t.JID() == j)
+	})
+}
+
+// send sends a message of a service to all.
+func (s *Service) send(ctx context.Context, n *node, m *stanza.Stanza, to []jid.JID) {
+	list := make([]*stanza.Stanza, len(to))
+	for i, j := range to {
+		list[i] = m.WithTo(j)
+	}
+	s.h.RouteAll(ctx, list)
+}
+
+// sendLast sends an address the item that was published last (XEP-0060#subscriber-subscribe-last).
+func (s *Service) sendLast(ctx context.Context, n *node, to jid.JID) {
+	i, err := s.store.last(ctx, n, s.since(n))
+	if err != nil {
+		s.h.Log().Error("the last item of a node cannot be read", "error", err)
+		return
+	}
+	if i == nil {
+		return
+	}
+	payload, err := i.element()
+	if err != nil {
+		s.h.Log().Error("an item cannot be read", "error", err)
+		return
+	}
+	m := s.event(n, itemEvent(n, i, payload))
+	m.Add(delay.Delay{From: n.at, Stamp: i.stamp}.Element())
+	s.send(ctx, n, m, []jid.JID{to})
+}
+
+// element returns the payload of an item, or nil.
+func (i *item) element() (*xmlstream.Element, error) {
+	if i.payload == "" {
+		return nil, nil
+	}
+	return xmlstream.Parse(i.payload, parse)
+}
+
+// tellOwners tells owners of a subscription that came or went, where the node is configured to (pubsub#notify_sub).
+func (s *Service) tellOwners(ctx context.Context, n *node, sub subscription) {
+	if !n.config.NotifySub {
+		return
+	}
+	owners, err := s.owners(ctx, n)
+	if err != nil {
+		s.h.Log().Error("the owners of a node cannot be read", "error", err)
+		return
+	}
+	s.send(ctx, n, s.event(n, subscriptionElement(NSEvent, n.name, sub)), owners)
+}
+
+// Bounced ends the subscriptions of an address that is gone, as the error to a notification says (XEP-0060#impl-bounce).
+// Other errors may pass: a server that is not found today may be found tomorrow.
+func (s *Service) Bounced(ctx context.Context, at jid.JID, m *stanza.Stanza) error {
+	e := m.Err()
+	if e == nil || m.Child(NSEvent, "event") == nil || e.Condition != stanza.ItemNotFound && e.Condition != stanza.Gone {
+		return nil
+	}
+	name := m.Child(NSEvent, "event").First()
+	if name == nil {
+		return nil
+	}
+	list, err := s.store.subscriptionsOf(ctx, at, m.From, name.Attr("node"), s.now())
+	if err != nil {
+		return err
+	}
+	for _, x := range list {
+		if x.jid != m.From && x.jid != m.From.Bare() {
+			continue
+		}
+		n, err := s.store.node(ctx, at, x.node)
+		if err != nil {
+			return err
+		}
+		x.state = NotSub
+		if err := s.write(ctx, at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, x.subscription) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+// notify is what a client adds to the name of a node to announce its interest (XEP-0060#filtered-notifications).
+const notify = "+notify"
+
+// interested returns the resources that announce their interest in a node of an account: the account's own, and those of
+// contacts who may see its presence and read the node (XEP-0163#notify). Who skip names is told already.
+func (s *Service) interested(ctx context.Context, n *node, skip func(bare jid.JID) bool) ([]jid.JID, error) {
+	feature := n.name + notify
+	to := s.announcing(n.at, n.at, feature)
+	contacts, err := s.h.Roster().Contacts(ctx, n.at)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range contacts {
+		if c.Subscription&mod.SubFrom == 0 || skip(c.JID) {
+			continue
+		}
+		more := s.announcing(n.at, c.JID, feature)
+		if len(more) == 0 {
+			continue
+		}
+		ok, err := s.reads(ctx, n, c.JID)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			to = append(to, more...)
+		}
+	}
+	return to, nil
+}
+
+// announcing returns the available resources of somebody that announce a feature, as an account knows of them.
+func (s *Service) announcing(account, who jid.JID, feature string) (to []jid.JID) {
+	for _, t := range s.h.Sessions(who) {
+		if p := t.Presence(); p != nil && s.understands(p, feature) {
+			to = append(to, t.JID())
+		}
+	}
+	for _, p := range s.remote.of(account, who) {
+		if s.understands(p, feature) {
+			to = append(to, p.From)
+		}
+	}
+	return to
+}
+
+func (s *Service) understands(presence *stanza.Stanza, feature string) bool {
+	f, _ := s.h.Capabilities().Features(presence)
+	return slices.Contains(f, feature)
+}
+
+// reads tells whether somebody may read a node.
+func (s *Service) reads(ctx context.Context, n *node, who jid.JID) (bool, error) {
+	err := s.mayRead(ctx, n, who)
+	var se *stanza.Error
+	if errors.As(err, &se) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Online sends a resource of a local account, whose client understands these features, the last items of the nodes that it
+// announced interest in: its own, and those of its contacts on this host (XEP-0163#notify-last).
+func (s *Service) Online(ctx context.Context, who jid.JID, features []string) error {
+	wants := wanted(features)
+	if len(wants) == 0 {
+		return nil
+	}
+	if err := s.sendLasts(ctx, who.Bare(), who, wants); err != nil {
+		return err
+	}
+	contacts, err := s.h.Roster().Contacts(ctx, who.Bare())
+	if err != nil {
+		return err
+	}
+	for _, c := range contacts {
+		if c.Subscription&mod.SubTo == 0 || c.JID.DomainJID() != s.h.Domain() || c.JID == who.Bare() {
+			continue
+		}
+		if err := s.sendLasts(ctx, c.JID, who, wants); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoteOnline does the same for a resource elsewhere that an account has the presence of.
+func (s *Service) RemoteOnline(ctx context.Context, account, who jid.JID, features []string) error {
+	if wants := wanted(features); len(wants) > 0 {
+		return s.sendLasts(ctx, account, who, wants)
+	}
+	return nil
+}
+
+// wanted returns the names of the nodes in a client's features.
+func wanted(features []string) (names []string) {
+	for _, f := range features {
+		if n, ok := strings.CutSuffix(f, notify); ok {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// sendLasts sends somebody the last items of an account's nodes of these names.
+func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []string) error {
+	all, err := s.nodesOf(ctx, account)
+	if err != nil {
+		return err
+	}
+	for _, n := range all {
+		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(names, n.name) {
+			continue
+		}
+		if n.at != to.Bare() {
+			c, known, err := s.h.Roster().Contact(ctx, n.at, to.Bare())
+			if err != nil {
+				return err
+			}
+			if !known || c.Subscription&mod.SubFrom == 0 {
+				return nil // the roster of the account does not say that it shows itself
+			}
+		}
+		ok, err := s.reads(ctx, n, to)
+		if err != nil {
+			return err
+		}
+		if ok {
+			s.lastInTurn(ctx, n, to)
+		}
+	}
+	return nil
+}
+
+// lastInTurn is sendLast in order with the notifications of new items.
+func (s *Service) lastInTurn(ctx context.Context, n *node, to jid.JID) {
+	defer s.turn(n.at, n.name).Unlock()
+	s.sendLast(ctx, n, to)
+}
+
+// nodesOf returns the nodes of an account, from memory where they did not change.
+func (s *Service) nodesOf(ctx context.Context, account jid.JID) ([]*node, error) {
+	if list, ok := s.names.Get(account); ok {
+		return list, nil
+	}
+	before := s.writes.Load()
+	list, err := s.store.nodes(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	if s.writes.Load() == before {
+		s.names.Put(account, list)
+	}
+	if s.writes.Load() != before { // a write came between: it may not have seen what was put
+		s.names.Delete(account)
+	}
+	return list, nil
+}
+
+// Offline deletes the items that go with their publisher's presence (pubsub#purge_offline). It is called after the last
+// resource of an account has gone.
+func (s *Service) Offline(ctx context.Context, account jid.JID) error {
+	list, err := s.store.offline(ctx, account)
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		if !s.serves(o.service) {
+			continue
+		}
+		if err := s.forget(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serves tells whether an address is one of this service.
+func (s *Service) serves(at jid.JID) bool {
+	if s.o.PEP {
+		return at.Local() != "" && at.DomainJID() == s.h.Domain()
+	}
+	return at == s.o.Domain
+}
+
+func (s *Service) forget(ctx context.Context, o offlineItem) error {
+	defer s.turn(o.service, o.node).Unlock()
+	n, err := s.store.node(ctx, o.service, o.node)
+	if errors.Is(err, errNoNode) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		_, err := s.store.delete(ctx, tx, n, o.id)
+		return err
+	})
+	if err == nil && n.config.NotifyRetract {
+		s.announce(ctx, n, retractEvent(n, o.id), nil)
+	}
+	return err
+}

@@ -1,0 +1,297 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+
+	"sabir/mod"
+	"sabir/xmpp/payload/dataform"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// publish publishes an item (XEP-0060#publisher-publish), to a node that it makes where there is none
+// (#publisher-publish-autocreate).
+func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	name := x.Attr("node")
+	if name == "" {
+		return nil, fault(stanza.BadRequest, "nodeid-required")
+	}
+	options, err := publishOptions(r.payload)
+	if err != nil {
+		return nil, err
+	}
+	defer s.turn(r.at, name).Unlock()
+	n, fresh, err := s.target(ctx, r, name, options)
+	if err != nil {
+		return nil, err
+	}
+	i, payload, err := s.incoming(n, r, x)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := s.keep(ctx, n, fresh, i)
+	if err != nil {
+		return nil, err
+	}
+	if n.config.Notify {
+		s.announce(ctx, n, itemEvent(n, i, payload), i)
+	}
+	if len(gone) > 0 && n.config.NotifyRetract && n.config.NodeFull == FullRetract && n.config.MaxItems != 1 {
+		s.announce(ctx, n, retractEvent(n, gone...), nil)
+	}
+	p := xmlstream.El(NS, "publish", xmlstream.A("node", name))
+	if i.id != "" {
+		p.Add(xmlstream.El(NS, "item", xmlstream.A("id", i.id)))
+	}
+	return result(NS, p), nil
+}
+
+// publishOptions returns the form of <publish-options/>, or nil.
+func publishOptions(pubsub *xmlstream.Element) (*dataform.Form, error) {
+	o := pubsub.Child(NS, "publish-options")
+	if o == nil {
+		return nil, nil
+	}
+	f, err := dataform.Parse(o.Child(dataform.NS, "x"))
+	if err != nil {
+		return nil, stanza.Errf(stanza.BadRequest, "publish-options: %v", err)
+	}
+	if t := f.FormType(); t != nsPublishOpts || f.Type != dataform.TypeSubmit {
+		return nil, stanza.Err(stanza.BadRequest, "publish-options: the form is of type submit with the FORM_TYPE "+nsPublishOpts)
+	}
+	return f, nil
+}
+
+// target returns the node that is published to: one that exists and allows it, or a fresh one that is yet to be stored.
+func (s *Service) target(ctx context.Context, r *request, name string, options *dataform.Form) (n *node, fresh bool, err error) {
+	n, err = s.store.node(ctx, r.at, name)
+	switch {
+	case errors.Is(err, errNoNode):
+		n, err = s.fresh(ctx, r, name)
+		if err == nil && options != nil {
+			n.config, _, err = n.config.precondition(options)
+		}
+		return n, true, err
+	case err != nil:
+		return nil, false, err
+	}
+	if err := s.mayPublish(ctx, n, r); err != nil {
+		return nil, false, err
+	}
+	if options != nil {
+		_, met, err := n.config.precondition(options)
+		if err != nil {
+			return nil, false, err
+		}
+		if !met {
+			return nil, false, fault(stanza.Conflict, "precondition-not-met")
+		}
+	}
+	return n, false, nil
+}
+
+// mayPublish obeys affiliations and publish model.
+func (s *Service) mayPublish(ctx context.Context, n *node, r *request) error {
+	a, err := s.affiliation(ctx, n, r.from)
+	if err != nil {
+		return err
+	}
+	switch a {
+	case Owner, Publisher, PublishOnly:
+		return nil
+	case Outcast:
+		return stanza.Err(stanza.Forbidden, "")
+	}
+	switch n.config.Publish {
+	case PublishOpen:
+		return nil
+	case PublishSubscribers:
+		ok, err := s.store.hasSubscription(ctx, n, r.from, s.now())
+		if err != nil || ok {
+			return err
+		}
+	}
+	return stanza.Err(stanza.Forbidden, "")
+}
+
+// incoming reads the item of a publication, and checks it against the configuration (XEP-0060#publisher-publish-error-badrequest).
+func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, *xmlstream.Element, error) {
+	var el *xmlstream.Element
+	for k := range x.Elements() {
+		if k.Is(NS, "item") {
+			if el != nil {
+				return nil, nil, stanza.Err(stanza.BadRequest, "one item is published at a time")
+			}
+			el = k
+		}
+	}
+	i := &item{publisher: r.from.Bare(), stamp: s.now()}
+	i.created = i.stamp
+	switch {
+	case el == nil && n.config.Persist:
+		return nil, nil, fault(stanza.BadRequest, "item-required")
+	case el == nil && n.config.Payloads:
+		return nil, nil, fault(stanza.BadRequest, "payload-required")
+	case el == nil:
+		return i, nil, nil
+	case !n.config.Persist && !n.config.Payloads:
+		return nil, nil, fault(stanza.BadRequest, "item-forbidden")
+	}
+	if i.id = el.Attr("id"); i.id == "" {
+		i.id = stanza.NewID()
+	}
+	if len(i.id) > maxName {
+		return nil, nil, stanza.Errf(stanza.NotAcceptable, "the id of an item has up to %d bytes", maxName)
+	}
+	payload, err := s.payload(n, el)
+	if err != nil {
+		return nil, nil, err
+	}
+	if payload != nil {
+		i.payload = payload.String()
+	}
+	limit := s.o.Limits.Payload
+	if n.config.MaxPayload > 0 {
+		limit = min(limit, n.config.MaxPayload)
+	}
+	if len(i.payload) > limit {
+		return nil, nil, fault(stanza.NotAcceptable, "payload-too-big")
+	}
+	return i, payload, nil
+}
+
+// payload returns the one child of an item (XEP-0060#publisher-publish-error-badpayload).
+func (s *Service) payload(n *node, el *xmlstream.Element) (*xmlstream.Element, error) {
+	var payload *xmlstream.Element
+	for k := range el.Elements() {
+		if payload != nil {
+			return nil, fault(stanza.BadRequest, "invalid-payload")
+		}
+		payload = k
+	}
+	switch {
+	case payload == nil && n.config.Payloads:
+		return nil, fault(stanza.BadRequest, "payload-required")
+	case payload != nil && n.config.Type != "" && s.typed(n) && payload.Name.Space != n.config.Type:
+		return nil, fault(stanza.BadRequest, "invalid-payload")
+	}
+	return payload, nil
+}
+
+// typed tells whether the type of a node names the namespace of its payloads. Extensions use the field for other names too
+// (XEP-0462), which a payload does not repeat.
+func (s *Service) typed(n *node) bool { return n.config.Type == "http://www.w3.org/2005/Atom" }
+
+// keep stores an item, and the node where it is fresh, and makes room. It returns the ids of the items that had to go.
+func (s *Service) keep(ctx context.Context, n *node, fresh bool, i *item) (gone []string, err error) {
+	if !fresh && !n.config.Persist {
+		return nil, nil
+	}
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		gone = nil
+		if fresh {
+			made, err := s.store.create(ctx, tx, n)
+			if err == nil && !made {
+				err = stanza.Err(stanza.Conflict, "the node was made by somebody else just now")
+			}
+			if err != nil || !n.config.Persist {
+				return err
+			}
+		}
+		added, err := s.store.put(ctx, tx, n, i)
+		if err != nil || !added {
+			return err
+		}
+		gone, err = s.makeRoom(ctx, tx, n)
+		return err
+	})
+	return gone, err
+}
+
+// makeRoom deletes the oldest items where a node has too many (XEP-0060#publisher-publish-success-nodefull).
+func (s *Service) makeRoom(ctx context.Context, tx mod.Tx, n *node) ([]string, error) {
+	held, err := s.store.held(ctx, tx, n)
+	if err != nil || held <= s.maxItems(n) {
+		return nil, err
+	}
+	if n.config.NodeFull == FullReject {
+		return nil, fault(stanza.Conflict, "node-full")
+	}
+	gone, err := s.store.oldest(ctx, tx, n, held-s.maxItems(n))
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range gone {
+		if _, err := s.store.delete(ctx, tx, n, id); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
+// retract deletes items (XEP-0060#publisher-delete). Owners delete any, others what they have published.
+func (s *Service) retract(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	if !n.config.Persist {
+		return nil, unsupported("persistent-items")
+	}
+	var ids []string
+	for k := range x.Elements() {
+		if k.Is(NS, "item") {
+			ids = append(ids, k.Attr("id"))
+		}
+	}
+	if len(ids) != 1 || ids[0] == "" {
+		return nil, fault(stanza.BadRequest, "item-required")
+	}
+	i, err := s.store.item(ctx, n, ids[0], s.since(n))
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.affiliation(ctx, n, r.from)
+	if err != nil {
+		return nil, err
+	}
+	// Who may not delete is told so before it is told whether there is such an item.
+	if a != Owner && (a == Outcast || i == nil || i.publisher != r.from.Bare()) {
+		return nil, stanza.Err(stanza.Forbidden, "")
+	}
+	if i == nil {
+		return nil, stanza.Err(stanza.ItemNotFound, "")
+	}
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		_, err := s.store.delete(ctx, tx, n, i.id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if notify, ok := (&dataform.Field{Values: []string{x.Attr("notify")}}).Bool(); ok && notify || n.config.NotifyRetract {
+		s.announce(ctx, n, retractEvent(n, i.id), nil)
+	}
+	return nil, nil
+}
+
+// purgeNode deletes all items (XEP-0060#owner-purge).
+func (s *Service) purgeNode(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.owned(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	if !n.config.Persist {
+		return nil, unsupported("persistent-items")
+	}
+	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.purge(ctx, tx, n) }); err != nil {
+		return nil, err
+	}
+	if n.config.NotifyRetract {
+		s.announce(ctx, n, xmlstream.El(NSEvent, "purge", xmlstream.A("node", n.name)), nil)
+	}
+	return nil, nil
+}

@@ -1,0 +1,352 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sabir/engine/lru"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// Limits bound what a service keeps.
+type Limits struct {
+	Items         int // of a node
+	Payload       int // bytes of one, as it is stored
+	Nodes         int // of one creator at one service
+	Subscriptions int // of one node
+}
+
+// Options say what a Service is.
+type Options struct {
+	// PEP makes a service of every account of the host (XEP-0163). Otherwise there is one.
+	PEP    bool
+	Limits Limits
+	// MayCreate tells whether somebody may create nodes. It is not asked with PEP, where only the account itself may.
+	MayCreate func(who jid.JID) bool
+	// Domain is the address of the service, without PEP.
+	Domain jid.JID
+}
+
+// Service answers the requests of one service, or of all accounts of a host. Its methods may be called from any goroutine.
+type Service struct {
+	h     mod.Host
+	o     Options
+	store store
+	names *lru.Cache[jid.JID, []*node] // what accounts have, for those who come online
+	// writes counts the changes, so that names holds nothing that was read before one.
+	writes atomic.Int64
+	remote remote
+
+	seed  maphash.Seed
+	turns [64]sync.Mutex
+}
+
+// remembered is for how many accounts the list of their nodes is kept in memory.
+const remembered = 5000
+
+// New returns a service of a host, whose DB has the tables of Schema.
+func New(h mod.Host, o Options) *Service {
+	return &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, []*node](remembered), seed: maphash.MakeSeed()}
+}
+
+// turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one.
+func (s *Service) turn(at jid.JID, name string) *sync.Mutex {
+	m := &s.turns[maphash.String(s.seed, at.String()+"\x00"+name)%uint64(len(s.turns))]
+	m.Lock()
+	return m
+}
+
+func (s *Service) now() time.Time { return s.h.Clock().Now().UTC().Truncate(time.Microsecond) }
+
+// request is a request to a service.
+type request struct {
+	at      jid.JID            // the service: with PEP an account
+	from    jid.JID            // who asks, with or without a resource
+	payload *xmlstream.Element // <pubsub/> of NS or NSOwner
+}
+
+// action is a child of <pubsub/> that says what is to be done.
+type action struct {
+	get, owner bool
+	local      string
+	do         func(s *Service, ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error)
+}
+
+func actions() []action {
+	return []action{
+		{true, false, "items", (*Service).retrieve},
+		{true, false, "subscriptions", (*Service).ownSubscriptions},
+		{true, false, "affiliations", (*Service).ownAffiliations},
+		{true, false, "options", (*Service).getOptions},
+		{true, false, "default", (*Service).defaultOptions},
+		{false, false, "publish", (*Service).publish},
+		{false, false, "retract", (*Service).retract},
+		{false, false, "subscribe", (*Service).subscribe},
+		{false, false, "unsubscribe", (*Service).unsubscribe},
+		{false, false, "options", (*Service).setOptions},
+		{false, false, "create", (*Service).create},
+		{true, true, "configure", (*Service).getConfig},
+		{true, true, "default", (*Service).defaultConfig},
+		{true, true, "affiliations", (*Service).affiliations},
+		{true, true, "subscriptions", (*Service).subscriptions},
+		{false, true, "configure", (*Service).setConfig},
+		{false, true, "affiliations", (*Service).setAffiliations},
+		{false, true, "subscriptions", (*Service).setSubscriptions},
+		{false, true, "delete", (*Service).deleteNode},
+		{false, true, "purge", (*Service).purgeNode},
+	}
+}
+
+// Features returns those of XEP-0060#features that a service has, and the protocols around it, as service discovery names
+// them. Each is shown by a conversation in testdata of mod/pubsub or mod/pep.
+func Features(pep bool) []string {
+	names := []string{
+		"auto-create", "config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes",
+		"instant-nodes", "item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation", "meta-data",
+		"modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
+		"publish-options", "publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default",
+		"retrieve-default-sub", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe", "subscription-notifications",
+		"subscription-options",
+	}
+	if pep {
+		names = append(names, "access-presence", "auto-subscribe", "filtered-notifications", "presence-notifications", "presence-subscribe")
+	} else {
+		names = append(names, "access-open", "get-pending")
+	}
+	out := []string{NSOrder, NSOrder + "@" + NS}
+	for _, n := range names {
+		out = append(out, NS+"#"+n)
+	}
+	return out
+}
+
+// Handlers returns the handlers of a service's requests at a place: mod.AtHost in the IQ of a mod.Service, or mod.AtAccount
+// with PEP.
+func (s *Service) Handlers(at mod.Where) []mod.IQHandler {
+	var out []mod.IQHandler
+	for _, ns := range []string{NS, NSOwner} {
+		for _, typ := range []string{stanza.TypeGet, stanza.TypeSet} {
+			// Unknown: an account without the node that is asked for answers as one that does not exist.
+			out = append(out, mod.IQHandler{At: at, Space: ns, Local: "pubsub", Type: typ, Unknown: true, Func: s.handle})
+		}
+	}
+	return out
+}
+
+func (s *Service) handle(ctx context.Context, q *mod.Request) (*xmlstream.Element, error) {
+	r := &request{at: s.o.Domain, from: q.From, payload: q.Payload}
+	if s.o.PEP {
+		r.at = q.Account
+	}
+	x, err := s.do(ctx, r, q.Type == stanza.TypeGet)
+	var some *refused
+	if !errors.As(err, &some) {
+		return x, err
+	}
+	a := q.ErrorReply(stanza.Err(stanza.NotAcceptable, "")).Add(some.payload)
+	a.From = r.at
+	s.h.Route(ctx, a)
+	return nil, mod.ErrAnswered
+}
+
+func (s *Service) do(ctx context.Context, r *request, get bool) (*xmlstream.Element, error) {
+	owner := r.payload.Name.Space == NSOwner
+	for x := range r.payload.Elements() {
+		if x.Name.Space != r.payload.Name.Space {
+			continue
+		}
+		for _, a := range actions() {
+			if a.get == get && a.owner == owner && a.local == x.Name.Local {
+				return a.do(s, ctx, r, x)
+			}
+		}
+		return nil, stanza.Errf(stanza.BadRequest, "<%.40s/> is no request here", x.Name.Local)
+	}
+	return nil, stanza.Err(stanza.BadRequest, "the request is empty")
+}
+
+// find returns the node that a request is about, or the error that is owed.
+func (s *Service) find(ctx context.Context, r *request, x *xmlstream.Element) (*node, error) {
+	name := x.Attr("node")
+	if name == "" {
+		return nil, fault(stanza.BadRequest, "nodeid-required")
+	}
+	n, err := s.store.node(ctx, r.at, name)
+	if errors.Is(err, errNoNode) {
+		return nil, s.absent(ctx, r, name)
+	}
+	return n, err
+}
+
+// absent is the error for a node that is not there: where it went, if it was deleted in favour of another one
+// (XEP-0060#subscriber-subscribe-error-redirect).
+func (s *Service) absent(ctx context.Context, r *request, name string) error {
+	uri, err := s.store.moved(ctx, r.at, name)
+	if err != nil {
+		return err
+	}
+	if uri != "" {
+		return stanza.Err(stanza.Gone, "the node is now at "+uri)
+	}
+	return stanza.Err(stanza.ItemNotFound, "")
+}
+
+// owned is find for what only an owner may do.
+func (s *Service) owned(ctx context.Context, r *request, x *xmlstream.Element) (*node, error) {
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.affiliation(ctx, n, r.from)
+	if err != nil {
+		return nil, err
+	}
+	if a != Owner {
+		return nil, stanza.Err(stanza.Forbidden, "")
+	}
+	return n, nil
+}
+
+// affiliation returns what somebody is to a node. An account owns its nodes whatever is stored (XEP-0163#approach-everyjid).
+func (s *Service) affiliation(ctx context.Context, n *node, who jid.JID) (Affiliation, error) {
+	if s.o.PEP && who.Bare() == n.at {
+		return Owner, nil
+	}
+	return s.store.affiliation(ctx, n, who)
+}
+
+// mayRead returns nil where somebody may subscribe to a node and read it, or the error that is owed
+// (XEP-0060#accessmodels, #affiliations). With the access model authorize that is who has a subscription.
+func (s *Service) mayRead(ctx context.Context, n *node, who jid.JID) error {
+	a, err := s.affiliation(ctx, n, who)
+	if err != nil {
+		return err
+	}
+	switch a {
+	case Owner, Publisher, Member:
+		return nil
+	case PublishOnly, Outcast:
+		return stanza.Err(stanza.Forbidden, "")
+	}
+	switch n.config.Access {
+	case AccessOpen:
+		return nil
+	case AccessPresence:
+		return s.contactOf(ctx, n, who, "presence-subscription-required", func(c mod.Contact) bool { return c.Subscription&mod.SubFrom != 0 })
+	case AccessRoster:
+		return s.contactOf(ctx, n, who, "not-in-roster-group", func(c mod.Contact) bool {
+			return slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(n.config.RosterGroups, g) })
+		})
+	case AccessAuthorize:
+		ok, err := s.store.hasSubscription(ctx, n, who, s.now())
+		if err == nil && !ok {
+			err = fault(stanza.NotAuthorized, "not-subscribed")
+		}
+		return err
+	}
+	return fault(stanza.NotAllowed, "closed-node")
+}
+
+// contactOf returns nil where somebody is a contact of an owner of the node in the way that is asked for, or not-authorized
+// with this condition.
+func (s *Service) contactOf(ctx context.Context, n *node, who jid.JID, condition string, is func(mod.Contact) bool) error {
+	owners, err := s.owners(ctx, n)
+	if err != nil {
+		return err
+	}
+	for _, o := range owners {
+		if o.DomainJID() != s.h.Domain() {
+			continue // its roster is elsewhere
+		}
+		c, ok, err := s.h.Roster().Contact(ctx, o, who.Bare())
+		if err != nil {
+			return err
+		}
+		if ok && is(c) {
+			return nil
+		}
+	}
+	return fault(stanza.NotAuthorized, condition)
+}
+
+// owners returns the bare JIDs of a node's owners.
+func (s *Service) owners(ctx context.Context, n *node) ([]jid.JID, error) {
+	var out []jid.JID
+	if s.o.PEP {
+		out = append(out, n.at)
+	}
+	list, err := s.store.affiliations(ctx, n)
+	for _, a := range list {
+		if a.affiliation == Owner && !slices.Contains(out, a.jid) {
+			out = append(out, a.jid)
+		}
+	}
+	return out, err
+}
+
+// since returns the time before which items of a node are expired.
+func (s *Service) since(n *node) time.Time {
+	if n.config.ItemExpire == 0 {
+		return time.UnixMicro(0)
+	}
+	return s.now().Add(-time.Duration(n.config.ItemExpire) * time.Second)
+}
+
+// maxItems returns how many items a node may have.
+func (s *Service) maxItems(n *node) int64 {
+	if n.config.MaxItems > 0 {
+		return int64(min(n.config.MaxItems, s.o.Limits.Items))
+	}
+	return int64(s.o.Limits.Items)
+}
+
+// write commits a change, and forgets what is remembered of the service's nodes.
+func (s *Service) write(ctx context.Context, at jid.JID, fn func(tx mod.Tx) error) error {
+	err := s.h.DB().Write(ctx, fn)
+	s.writes.Add(1)
+	s.names.Delete(at)
+	return err
+}
+
+// result returns <pubsub/> around an element.
+func result(ns string, x ...*xmlstream.Element) *xmlstream.Element {
+	return xmlstream.El(ns, "pubsub", x)
+}
+
+// AccountRemoved deletes the nodes of an account, and what it is to those of others. It belongs into the hook of this name.
+func (s *Service) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID) error {
+	rows, err := tx.Query(ctx, `SELECT num FROM pubsub_node WHERE service = ?`, account.String())
+	if err != nil {
+		return err
+	}
+	nums, err := collect(rows, func(r scanner) (num int64, err error) {
+		err = r.Scan(&num)
+		return num, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, num := range nums {
+		if err := s.store.remove(ctx, tx, num); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_moved WHERE service = ?`, account.String()); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_subscription WHERE bare = ?`, account.String()); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM pubsub_affiliation WHERE jid = ?`, account.String())
+	s.writes.Add(1)
+	s.names.Delete(account)
+	return err
+}

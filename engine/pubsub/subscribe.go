@@ -1,0 +1,281 @@
+package pubsub
+
+import (
+	"context"
+	"time"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/dataform"
+	"sabir/xmpp/payload/datetime"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// subscriber returns the address that a request is about, which must be one of who asks.
+func subscriber(r *request, x *xmlstream.Element, other *stanza.Error) (jid.JID, error) {
+	if x.Attr("jid") == "" {
+		return jid.JID{}, fault(stanza.BadRequest, "jid-required")
+	}
+	j, err := jid.Parse(x.Attr("jid"))
+	if err != nil {
+		return jid.JID{}, fault(stanza.BadRequest, "invalid-jid")
+	}
+	if j.Bare() != r.from.Bare() {
+		return jid.JID{}, other
+	}
+	return j, nil
+}
+
+// subscribe subscribes to a node (XEP-0060#subscriber-subscribe). An address has one subscription: asking again
+// returns it.
+func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	who, err := subscriber(r, x, fault(stanza.BadRequest, "invalid-jid"))
+	if err != nil {
+		return nil, err
+	}
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	was, err := s.store.subscription(ctx, n, who, s.now())
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.admit(ctx, n, r, was)
+	if err != nil {
+		return nil, err
+	}
+	sub := was
+	sub.state = state
+	options := r.payload.Child(NS, "options")
+	if options != nil {
+		if options.Attr("node") != "" || options.Attr("jid") != "" { // XEP-0060#subscriber-configure-subandconfig
+			return nil, stanza.Err(stanza.BadRequest, "<subscribe/> names node and address")
+		}
+		if sub, err = s.setOption(sub, options); err != nil {
+			return nil, err
+		}
+	}
+	if sub != was {
+		if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
+			return nil, err
+		}
+	}
+	out := result(NS, subscriptionElement(NS, n.name, sub).Add(xmlstream.El(NS, "subscribe-options")))
+	if options != nil {
+		out.Add(xmlstream.El(NS, "options", optionsForm(dataform.TypeResult, sub).Element()))
+	}
+	switch {
+	case was.state == state:
+	case state == Pending:
+		s.askOwners(ctx, n, who)
+	default:
+		s.tellOwners(ctx, n, sub)
+		if n.config.SendLast != SendNever && n.config.Notify && sub.deliver {
+			s.sendLast(ctx, n, who)
+		}
+	}
+	return out, nil
+}
+
+// admit returns the state that a new subscription gets.
+func (s *Service) admit(ctx context.Context, n *node, r *request, was subscription) (State, error) {
+	switch {
+	case !n.config.Subscribe:
+		return "", unsupported("subscribe")
+	case was.state == Pending:
+		return "", fault(stanza.NotAuthorized, "pending-subscription")
+	case was.state == Subscribed:
+		return Subscribed, s.mayRead(ctx, n, r.from)
+	}
+	state := Subscribed
+	if err := s.mayRead(ctx, n, r.from); err != nil {
+		a, aerr := s.affiliation(ctx, n, r.from)
+		if aerr != nil || a != None || n.config.Access != AccessAuthorize {
+			return "", err
+		}
+		state = Pending // XEP-0060#subscriber-subscribe-approval
+	}
+	all, err := s.store.subscriptions(ctx, n, s.now())
+	if err != nil {
+		return "", err
+	}
+	if len(all) >= s.o.Limits.Subscriptions {
+		return "", fault(stanza.PolicyViolation, "too-many-subscriptions")
+	}
+	return state, nil
+}
+
+func subscriptionElement(ns, node string, x subscription) *xmlstream.Element {
+	e := xmlstream.El(ns, "subscription", xmlstream.A("jid", x.jid.String()), xmlstream.A("subscription", string(x.state)))
+	if node != "" {
+		e.Add(xmlstream.A("node", node))
+	}
+	if !x.expires.IsZero() {
+		e.Add(xmlstream.A("expiry", datetime.Format(x.expires)))
+	}
+	return e
+}
+
+// unsubscribe ends a subscription (XEP-0060#subscriber-unsubscribe).
+func (s *Service) unsubscribe(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
+	if err != nil {
+		return nil, err
+	}
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := s.existing(ctx, n, who)
+	if err != nil {
+		return nil, err
+	}
+	sub.state = NotSub
+	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
+		return nil, err
+	}
+	s.tellOwners(ctx, n, sub)
+	return result(NS, subscriptionElement(NS, n.name, sub)), nil
+}
+
+// existing returns the subscription of an address, or the error that there is none.
+func (s *Service) existing(ctx context.Context, n *node, who jid.JID) (subscription, error) {
+	sub, err := s.store.subscription(ctx, n, who, s.now())
+	if err == nil && sub.state == NotSub {
+		err = fault(stanza.UnexpectedRequest, "not-subscribed")
+	}
+	return sub, err
+}
+
+// optionsForm returns the options of a subscription (XEP-0060#registrar-formtypes-subscribe).
+func optionsForm(t dataform.Type, x subscription) *dataform.Form {
+	deliver := dataform.Field{Var: prefix + "deliver", Type: dataform.Boolean, Values: []string{"1"}}
+	if !x.deliver {
+		deliver.Values = []string{"0"}
+	}
+	expire := dataform.Field{Var: prefix + "expire", Type: dataform.TextSingle, Values: []string{""}}
+	if !x.expires.IsZero() {
+		expire.Values = []string{datetime.Format(x.expires)}
+	}
+	if t == dataform.TypeForm {
+		deliver.Label, expire.Label = "Tell me of what is new", "The time at which the subscription ends; empty for never"
+	}
+	return dataform.New(t, nsSubOptions, deliver, expire)
+}
+
+// setOption applies <options/> to a subscription.
+func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscription, error) {
+	f, err := dataform.Parse(options.Child(dataform.NS, "x"))
+	if err == nil {
+		f, err = optionsForm(dataform.TypeForm, x).Submit(f)
+	}
+	if err != nil { // XEP-0060#subscriber-configure-process-failure
+		return x, fault(stanza.BadRequest, "invalid-options")
+	}
+	if d := f.Field(prefix + "deliver"); d != nil {
+		x.deliver, _ = d.Bool()
+	}
+	if d := f.Field(prefix + "expire"); d != nil {
+		x.expires = time.Time{}
+		if d.Value() != "" {
+			t, err := datetime.Parse(d.Value())
+			if err != nil || !t.After(s.now()) {
+				return x, fault(stanza.BadRequest, "invalid-options")
+			}
+			x.expires = t.UTC().Truncate(time.Microsecond)
+		}
+	}
+	return x, nil
+}
+
+// getOptions returns the options of a subscription (XEP-0060#subscriber-configure).
+func (s *Service) getOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := s.existing(ctx, n, who)
+	if err != nil {
+		return nil, err
+	}
+	form := optionsForm(dataform.TypeForm, sub).Element()
+	return result(NS, xmlstream.El(NS, "options", xmlstream.A("node", n.name), xmlstream.A("jid", who.String()), form)), nil
+}
+
+// setOptions changes the options of a subscription (XEP-0060#subscriber-configure-submit).
+func (s *Service) setOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
+	if err != nil {
+		return nil, err
+	}
+	defer s.turn(r.at, x.Attr("node")).Unlock()
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, err
+	}
+	sub, err := s.existing(ctx, n, who)
+	if err != nil {
+		return nil, err
+	}
+	if sub, err = s.setOption(sub, x); err != nil {
+		return nil, err
+	}
+	return nil, s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) })
+}
+
+// defaultOptions returns the options of new subscriptions (XEP-0060#subscribe-default).
+func (s *Service) defaultOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	e := xmlstream.El(NS, "default")
+	if x.Attr("node") != "" {
+		n, err := s.find(ctx, r, x)
+		if err != nil {
+			return nil, err
+		}
+		e.Add(xmlstream.A("node", n.name))
+	}
+	return result(NS, e.Add(optionsForm(dataform.TypeForm, subscription{deliver: true}).Element())), nil
+}
+
+// ownSubscriptions returns those of who asks (XEP-0060#entity-subscriptions).
+func (s *Service) ownSubscriptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	name := x.Attr("node")
+	list, err := s.store.subscriptionsOf(ctx, r.at, r.from, name, s.now())
+	if err != nil {
+		return nil, err
+	}
+	e := xmlstream.El(NS, "subscriptions")
+	if name != "" {
+		e.Add(xmlstream.A("node", name))
+	}
+	for _, k := range list {
+		e.Add(subscriptionElement(NS, k.node, k.subscription))
+	}
+	return result(NS, e), nil
+}
+
+// ownAffiliations returns those of who asks (XEP-0060#entity-affiliations).
+func (s *Service) ownAffiliations(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	list, err := s.store.affiliationsOf(ctx, r.at, r.from)
+	if err != nil {
+		return nil, err
+	}
+	e := xmlstream.El(NS, "affiliations")
+	name := x.Attr("node")
+	if name != "" {
+		e.Add(xmlstream.A("node", name))
+	}
+	for _, a := range list {
+		if name == "" || a.node == name {
+			e.Add(xmlstream.El(NS, "affiliation", xmlstream.A("node", a.node), xmlstream.A("affiliation", a.affiliation.wire())))
+		}
+	}
+	return result(NS, e), nil
+}
