@@ -12,9 +12,11 @@ import (
 	"sabir/mod/mam"
 	"sabir/mod/muc"
 	"sabir/mod/offline"
+	"sabir/mod/pep"
 	"sabir/mod/ping"
 	"sabir/mod/presence"
 	"sabir/mod/private"
+	"sabir/mod/pubsub"
 	"sabir/mod/push"
 	"sabir/mod/register"
 	"sabir/mod/roster"
@@ -35,10 +37,12 @@ var Extensions = []mod.Info{
 	mam.Info,
 	muc.Info,
 	offline.Info,
+	pep.Info,
 	ping.Info,
 	presence.Info,
 	private.Info,
 	push.Info,
+	pubsub.Info,
 	register.Info,
 	roster.Info,
 	session.Info,

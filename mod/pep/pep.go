@@ -1,0 +1,174 @@
+package pep
+
+import (
+	"context"
+	"fmt"
+
+	engine "sabir/engine/pubsub"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+)
+
+// Info describes the extension.
+var Info = mod.Info{
+	Name:    "pep",
+	Specs:   []string{"XEP-0163 1.2.2", "XEP-0060 1.30.0"},
+	Doc:     "Makes every account a publish-subscribe service: avatars, bookmarks, keys, moods and what else clients keep and share there.",
+	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
+	Config:  func() any { return &Config{Items: 1000, Payload: 128 << 10, Nodes: 500, Subscriptions: 10_000} },
+	New:     newPEP,
+}
+
+// Config is the section [mod.pep].
+type Config struct {
+	Items         int `toml:"items" doc:"Items of a node, where max_items is max."`
+	Payload       int `toml:"payload" doc:"Bytes of the payload of an item."`
+	Nodes         int `toml:"nodes" doc:"Nodes of an account."`
+	Subscriptions int `toml:"subscriptions" doc:"Subscriptions of a node, besides the contacts that need none."`
+}
+
+// Validate checks that the limits are positive.
+func (c *Config) Validate() error {
+	if c.Items < 1 || c.Payload < 1 || c.Nodes < 1 || c.Subscriptions < 1 {
+		return fmt.Errorf("items, payload, nodes and subscriptions are at least 1")
+	}
+	return nil
+}
+
+// told is the flag of a session with what its client announced when it got the last items.
+const told = "pep.told"
+
+type pep struct {
+	h mod.Host
+	s *engine.Service
+}
+
+func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
+	c := cfg.(*Config)
+	p := &pep{h: h}
+	p.s = engine.New(h, engine.Options{PEP: true, Limits: engine.Limits{
+		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions,
+	}})
+	hooks := &mod.Hooks{
+		IQ:             p.s.Handlers(mod.AtAccount),
+		Identities:     []mod.IdentityAt{{At: mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}}, // XEP-0163#support-owner
+		AccountNodes:   p,
+		Available:      p.available,
+		Unbound:        p.unbound,
+		Observe:        []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
+		Admit:          []mod.AdmitHook{{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision}},
+		AccountRemoved: p.s.AccountRemoved,
+	}
+	for _, f := range engine.Features(true) {
+		hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})
+	}
+	return hooks, nil
+}
+
+// available sends a client the last items that it wants: when it comes online, and when it announces something new
+// (XEP-0163#notify-last).
+func (p *pep) available(ctx context.Context, s mod.Session, initial bool) {
+	now := s.Presence()
+	if now == nil {
+		return
+	}
+	caps := p.h.Capabilities()
+	mark := announced(now)
+	if !initial && s.Flag(told) == mark {
+		return
+	}
+	s.SetFlag(told, mark)
+	caps.Learn(ctx, s.JID().Bare(), now, func(features []string) {
+		p.later("last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
+	})
+}
+
+// later does something in its own time, since nobody waits for it.
+func (p *pep) later(what string, who jid.JID, f func(ctx context.Context) error) {
+	p.h.Go(what, func(ctx context.Context) {
+		if err := f(ctx); err != nil {
+			p.h.Log().Error(what+" were not sent", "to", who.String(), "error", err)
+		}
+	})
+}
+
+// announced is what a presence says of its client's features, for comparing.
+func announced(p *stanza.Stanza) string {
+	out := ""
+	for x := range p.Children() {
+		if x.Name.Local == "c" {
+			out += x.String()
+		}
+	}
+	return out
+}
+
+// observe follows the presence that accounts get from elsewhere: what a contact's client there announces is known by that
+// alone.
+func (p *pep) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
+	st := pass.Stanza
+	if st.From.DomainJID() == p.h.Domain() || !st.From.IsFull() {
+		return
+	}
+	switch st.Type {
+	case stanza.TypeAvailable:
+		c, ok, err := p.h.Roster().Contact(ctx, pass.Account, st.From.Bare())
+		if err != nil {
+			p.h.Log().Error("the roster cannot be read", "error", err)
+			return
+		}
+		if !ok || c.Subscription&mod.SubFrom == 0 {
+			return
+		}
+	case stanza.TypeUnavailable:
+	default:
+		return
+	}
+	caps := p.h.Capabilities()
+	if !p.s.RemotePresence(pass.Account, st, caps.Same) {
+		return
+	}
+	account := pass.Account
+	caps.Learn(ctx, account, st, func(features []string) {
+		p.later("last items", st.From, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, st.From, features) })
+	})
+}
+
+func (p *pep) unbound(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
+	account := s.JID().Bare()
+	if len(p.h.Sessions(account)) > 0 {
+		return
+	}
+	if err := p.s.Offline(ctx, account); err != nil {
+		p.h.Log().Error("items of an account that went offline were not deleted", "error", err)
+	}
+}
+
+// decision takes the answer of an owner to a request for a subscription to one of its nodes
+// (XEP-0060#owner-subreq-process). It is for the service, which is the account itself, and for no client.
+func (p *pep) decision(ctx context.Context, pass *mod.Pass) error {
+	if pass.Stanza.To != pass.Account {
+		return nil
+	}
+	ok, err := p.s.Message(ctx, pass.Account, pass.Stanza)
+	if err == nil && ok {
+		err = mod.Drop{Why: "the answer to a subscription request"}
+	}
+	return err
+}
+
+// NodeInfo implements mod.AccountNodes.
+func (p *pep) NodeInfo(ctx context.Context, account, who jid.JID, node string) (*mod.Disco, error) {
+	return p.s.Info(ctx, account, who, node)
+}
+
+// Nodes implements mod.AccountNodes.
+func (p *pep) Nodes(ctx context.Context, account, who jid.JID) ([]mod.DiscoItem, error) {
+	return p.s.Nodes(ctx, account, who, engine.Filter{})
+}
+
+// NodeItems implements mod.AccountNodes.
+func (p *pep) NodeItems(ctx context.Context, account, who jid.JID, node string) ([]mod.DiscoItem, bool, error) {
+	return p.s.Items(ctx, account, who, node)
+}

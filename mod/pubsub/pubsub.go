@@ -1,0 +1,167 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+
+	engine "sabir/engine/pubsub"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	wire "sabir/xmpp/payload/disco"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// Info describes the extension.
+var Info = mod.Info{
+	Name:    "pubsub",
+	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0462 0.2.0"},
+	Doc:     "A publish-subscribe service at a domain of its own.",
+	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
+	Config: func() any {
+		return &Config{Domain: "pubsub", Name: "Publish-subscribe", Create: "users", Items: 10_000, Payload: 128 << 10, Nodes: 1000, Subscriptions: 100_000}
+	},
+	New: newPubsub,
+}
+
+// Config is the section [mod.pubsub].
+type Config struct {
+	Domain        string `toml:"domain" doc:"The domain of the service: a name without a dot is put before the domain of the host."`
+	Name          string `toml:"name" doc:"The name of the service for people."`
+	Create        string `toml:"create" enum:"users,anybody,nobody" doc:"Who may make nodes: users (of this host), anybody or nobody."`
+	Items         int    `toml:"items" doc:"Items of a node, where max_items is max."`
+	Payload       int    `toml:"payload" doc:"Bytes of the payload of an item."`
+	Nodes         int    `toml:"nodes" doc:"Nodes that one address may make."`
+	Subscriptions int    `toml:"subscriptions" doc:"Subscriptions of a node."`
+}
+
+// Validate checks that the limits are positive.
+func (c *Config) Validate() error {
+	if c.Items < 1 || c.Payload < 1 || c.Nodes < 1 || c.Subscriptions < 1 {
+		return fmt.Errorf("items, payload, nodes and subscriptions are at least 1")
+	}
+	return nil
+}
+
+type pubsub struct {
+	h    mod.Host
+	c    *Config
+	s    *engine.Service
+	face *mod.Service
+}
+
+func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
+	c := cfg.(*Config)
+	domain, err := mod.ServiceDomain(h.Domain(), c.Domain)
+	if err != nil {
+		return nil, err
+	}
+	p := &pubsub{h: h, c: c}
+	p.s = engine.New(h, engine.Options{
+		Domain:    domain,
+		Limits:    engine.Limits{Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions},
+		MayCreate: p.mayCreate,
+	})
+	p.face = p.service(domain)
+	return &mod.Hooks{
+		Services:       []*mod.Service{p.face},
+		AccountRemoved: p.s.AccountRemoved,
+		Unbound: func(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
+			if len(h.Sessions(s.JID().Bare())) > 0 {
+				return
+			}
+			if err := p.s.Offline(ctx, s.JID().Bare()); err != nil {
+				h.Log().Error("items of somebody who went offline were not deleted", "error", err)
+			}
+		},
+	}, nil
+}
+
+func (p *pubsub) mayCreate(who jid.JID) bool {
+	return p.c.Create == "anybody" || p.c.Create == "users" && who.DomainJID() == p.h.Domain()
+}
+
+// nsCommands qualifies ad-hoc commands (XEP-0050).
+const nsCommands = "http://jabber.org/protocol/commands"
+
+func (p *pubsub) service(domain jid.JID) *mod.Service {
+	at := func(space, local, typ string, f func(ctx context.Context, r *mod.Request) (*xmlstream.Element, error)) mod.IQHandler {
+		return mod.IQHandler{At: mod.AtHost, Space: space, Local: local, Type: typ, Func: f}
+	}
+	v := &mod.Service{
+		Domain: domain,
+		IQ: append(p.s.Handlers(mod.AtHost),
+			at(wire.NSInfo, "query", stanza.TypeGet, p.info), at(wire.NSItems, "query", stanza.TypeGet, p.items),
+			at(nsCommands, "command", stanza.TypeSet, p.command)),
+		Identities: []mod.IdentityAt{{At: mod.AtHost, Identity: mod.Identity{Category: "pubsub", Type: "service", Name: p.c.Name}}},
+		Message:    p.message,
+		Presence:   func(context.Context, *stanza.Stanza) error { return nil }, // it follows nobody and is followed by nobody
+	}
+	for _, f := range append(engine.Features(false), engine.NSFilter) {
+		v.Features = append(v.Features, mod.Feature{At: mod.AtHost, Var: f})
+	}
+	return v
+}
+
+func (p *pubsub) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	switch node := r.Payload.Attr("node"); node {
+	case "":
+		return p.face.Disco(mod.AtHost).Info("").Element(), nil
+	case pendingNode:
+		return pendingInfo().Info(node).Element(), nil
+	default:
+		d, err := p.s.Info(ctx, p.face.Domain, r.From, node)
+		if err == nil && d == nil {
+			err = stanza.Err(stanza.ItemNotFound, "")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return d.Info(node).Element(), nil
+	}
+}
+
+func (p *pubsub) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	out := &wire.Items{Node: r.Payload.Attr("node")}
+	var list []mod.DiscoItem
+	switch out.Node {
+	case "":
+		f, err := engine.ParseFilter(r.Payload)
+		if err == nil {
+			list, err = p.s.Nodes(ctx, p.face.Domain, r.From, f)
+		}
+		if err != nil {
+			return nil, err
+		}
+	case nsCommands:
+		list = []mod.DiscoItem{{JID: p.face.Domain, Node: pendingNode, Name: pendingName}}
+	default:
+		var ok bool
+		var err error
+		if list, ok, err = p.s.Items(ctx, p.face.Domain, r.From, out.Node); err == nil && !ok {
+			err = stanza.Err(stanza.ItemNotFound, "")
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, i := range list {
+		out.Items = append(out.Items, wire.Item(i))
+	}
+	return out.Element(), nil
+}
+
+// message takes what owners decide, and the errors that notifications meet.
+func (p *pubsub) message(ctx context.Context, m *stanza.Stanza) (func(context.Context) error, error) {
+	switch m.Type {
+	case stanza.TypeError:
+		return nil, p.s.Bounced(ctx, p.face.Domain, m)
+	case stanza.TypeHeadline:
+		return nil, nil
+	}
+	ok, err := p.s.Message(ctx, p.face.Domain, m)
+	if err == nil && !ok {
+		err = stanza.Err(stanza.ServiceUnavailable, "nobody reads messages here")
+	}
+	return nil, err
+}
