@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"sabir/engine/pubsub"
 	"sabir/internal/config"
 	"sabir/internal/listen"
 	"sabir/internal/server"
@@ -103,7 +104,18 @@ func newHarness(t testing.TB, settings ...string) *harness {
 	})
 	h.guest = h.account(t, "guest")
 	h.admin = h.create(t, account{"admin", canary + "-admin"})
+	h.foreign(ctx)
 	return h
+}
+
+// foreignNode is a node of publish-subscribe that belongs to nobody who sends bad input.
+const foreignNode = "foreign"
+
+// foreign makes it, as the administrator.
+func (h *harness) foreign(ctx context.Context) {
+	create := xmlstream.El(pubsub.NS, "pubsub", xmlstream.El(pubsub.NS, "create", xmlstream.A("node", foreignNode)))
+	from := jid.MustParse("admin@" + domain + "/desk")
+	h.srv.Route(ctx, stanza.NewIQ(stanza.TypeSet, from, jid.MustParse("pubsub."+domain), create))
 }
 
 // settle notes how many goroutines there are while all is quiet.
