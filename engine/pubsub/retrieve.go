@@ -45,6 +45,7 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 	if err != nil {
 		return nil, err
 	}
+	p.since = s.since(n)
 	if err := s.cursors(ctx, n, p); err != nil {
 		return nil, err
 	}

@@ -127,6 +127,15 @@ func (s store) nodes(ctx context.Context, at jid.JID) (list []*node, err error) 
 	return collect(rows, scanNode)
 }
 
+// expiring returns the nodes of all services whose items expire.
+func (s store) expiring(ctx context.Context) ([]*node, error) {
+	rows, err := s.db.Query(ctx, `SELECT `+nodeFields+` FROM pubsub_node WHERE expire > 0`)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanNode)
+}
+
 // collect reads all rows and closes them.
 func collect[T any](rows mod.Rows, scan func(scanner) (T, error)) (list []T, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
@@ -165,9 +174,9 @@ func (s store) create(ctx context.Context, tx mod.Tx, n *node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge) VALUES (?, ?, ?, ?, ?, 0, ?, ?)
+	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)
 		ON CONFLICT (service, name) DO NOTHING`,
-		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline)
+		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire)
 	if err != nil {
 		return false, err
 	}
@@ -195,7 +204,7 @@ func (s store) configure(ctx context.Context, tx mod.Tx, n *node, c Config) erro
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET config = ?, purge = ? WHERE num = ?`, string(config), c.PurgeOffline, n.num)
+	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET config = ?, purge = ?, expire = ? WHERE num = ?`, string(config), c.PurgeOffline, c.ItemExpire, n.num)
 	return err
 }
 

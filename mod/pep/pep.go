@@ -59,6 +59,7 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Observe:        []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
 		Admit:          []mod.AdmitHook{{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision}},
 		AccountRemoved: p.s.AccountRemoved,
+		Start:          p.s.Start,
 	}
 	for _, f := range engine.Features(true) {
 		hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})

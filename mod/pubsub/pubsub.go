@@ -66,6 +66,7 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 	return &mod.Hooks{
 		Services:       []*mod.Service{p.face},
 		AccountRemoved: p.s.AccountRemoved,
+		Start:          p.s.Start,
 		Unbound: func(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
 			if len(h.Sessions(s.JID().Bare())) > 0 {
 				return

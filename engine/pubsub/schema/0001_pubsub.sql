@@ -1,6 +1,6 @@
 -- Nodes of publish-subscribe services. num is random and stands for the node in the other tables. service is the address
 -- of the service: a domain, or with personal eventing the bare JID of an account. config is JSON (see Config);
--- purge repeats its purge_offline.
+-- purge and expire repeat its purge_offline and item_expire.
 CREATE TABLE pubsub_node (
     num     BIGINT NOT NULL PRIMARY KEY,
     service TEXT   NOT NULL,
@@ -10,9 +10,11 @@ CREATE TABLE pubsub_node (
     items   BIGINT NOT NULL,
     config  TEXT   NOT NULL,
     purge   BOOLEAN NOT NULL,
+    expire  BIGINT NOT NULL,
     UNIQUE (service, name)
 );
 CREATE INDEX pubsub_node_purge ON pubsub_node (num) WHERE purge;
+CREATE INDEX pubsub_node_expire ON pubsub_node (num) WHERE expire > 0;
 -- seq orders the items of a node by their last publication; the times are microseconds.
 CREATE TABLE pubsub_item (
     node      BIGINT NOT NULL,

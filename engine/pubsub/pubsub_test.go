@@ -1,0 +1,217 @@
+package pubsub_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"sabir/engine/pubsub"
+	"sabir/internal/db"
+	"sabir/internal/db/dbtest"
+	"sabir/mod"
+	"sabir/mod/modtest"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
+)
+
+// newService returns a fake host with one service in it: that of its accounts with pep, else pubsub.localhost.
+func newService(t *testing.T, d db.DB, pep bool) (*modtest.Host, *pubsub.Service) {
+	t.Helper()
+	var s *pubsub.Service
+	h := modtest.New(t, mod.Info{
+		Name: pubsub.Module, Engines: []mod.Engine{{Name: pubsub.Module, Schema: pubsub.Schema}},
+		New: func(h mod.Host, _ any) (*mod.Hooks, error) {
+			limits := pubsub.Limits{Items: 10, Payload: 1000, Nodes: 3, Subscriptions: 2}
+			if pep {
+				s = pubsub.New(h, pubsub.Options{PEP: true, Limits: limits})
+				return &mod.Hooks{IQ: s.Handlers(mod.AtAccount)}, nil
+			}
+			s = pubsub.New(h, pubsub.Options{
+				Domain: jid.MustParse("pubsub.localhost"), Limits: limits,
+				MayCreate: func(who jid.JID) bool { return who.Domain() == "localhost" },
+			})
+			return &mod.Hooks{Services: []*mod.Service{{Domain: jid.MustParse("pubsub.localhost"), IQ: s.Handlers(mod.AtHost)}}}, nil
+		},
+	}, modtest.WithDB(d, db.Migrate))
+	return h, s
+}
+
+const ns = "http://jabber.org/protocol/pubsub"
+
+func set(h *modtest.Host, from, to, inner string) *stanza.Stanza {
+	return h.IQ(stanza.TypeSet, from, to, "<pubsub xmlns='"+ns+"'>"+inner+"</pubsub>")
+}
+
+func get(h *modtest.Host, from, to, inner string) *stanza.Stanza {
+	return h.IQ(stanza.TypeGet, from, to, "<pubsub xmlns='"+ns+"'>"+inner+"</pubsub>")
+}
+
+func form(typ, fields string) string {
+	return "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>" + ns + "#" + typ + "</value></field>" + fields + "</x>"
+}
+
+func field(name, value string) string {
+	return "<field var='pubsub#" + name + "'><value>" + value + "</value></field>"
+}
+
+func result(t *testing.T, a *stanza.Stanza) *stanza.Stanza {
+	t.Helper()
+	if a == nil || a.Type != stanza.TypeResult {
+		t.Fatalf("got %v, want a result", a)
+	}
+	return a
+}
+
+func refused(t *testing.T, a *stanza.Stanza, c stanza.Condition, app string) {
+	t.Helper()
+	if a == nil || a.Err() == nil || a.Err().Condition != c || app != "" && !strings.Contains(a.String(), "<"+app+" ") {
+		t.Fatalf("got %v, want the error %s with %s", a, c, app)
+	}
+}
+
+func ids(a *stanza.Stanza) string {
+	var out []string
+	for i := range a.Child(ns, "pubsub").Child(ns, "items").Elements() {
+		out = append(out, i.Attr("id"))
+	}
+	return strings.Join(out, " ")
+}
+
+// Items of a node that expires are gone when their time is over, at once for readers and later from the disk.
+func TestExpire(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, s := newService(t, d, false)
+		result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='n'/><configure>"+form("node_config", field("item_expire", "60"))+"</configure>"))
+		publish := func(id string) {
+			t.Helper()
+			result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<publish node='n'><item id='"+id+"'><x xmlns='u'/></item></publish>"))
+		}
+		publish("a")
+		h.Advance(40 * time.Second)
+		publish("b")
+		h.Advance(30 * time.Second)
+		if got := ids(result(t, get(h, "romeo@localhost/a", "pubsub.localhost", "<items node='n'/>"))); got != "b" {
+			t.Errorf("read %q", got)
+		}
+		if err := s.Expire(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := d.QueryRow(t.Context(), `SELECT COUNT(*) FROM pubsub_item`).Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d items are stored (%v), want 1", n, err)
+		}
+	})
+}
+
+// The limits of a service hold.
+func TestLimits(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, _ := newService(t, d, false)
+		for _, n := range []string{"1", "2", "3"} {
+			result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='"+n+"'/>"))
+		}
+		refused(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='4'/>"), stanza.PolicyViolation, "max-nodes-exceeded")
+		refused(t, set(h, "a@elsewhere.example/a", "pubsub.localhost", "<create node='5'/>"), stanza.Forbidden, "")
+		for _, who := range []string{"a", "b"} {
+			result(t, set(h, who+"@localhost/x", "pubsub.localhost", "<subscribe node='1' jid='"+who+"@localhost'/>"))
+		}
+		refused(t, set(h, "c@localhost/x", "pubsub.localhost", "<subscribe node='1' jid='c@localhost'/>"), stanza.PolicyViolation, "too-many-subscriptions")
+		refused(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<publish node='1'><item><x xmlns='u'>"+strings.Repeat("x", 1000)+"</x></item></publish>"),
+			stanza.NotAcceptable, "payload-too-big")
+		for range 12 {
+			result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<publish node='1'><item><x xmlns='u'/></item></publish>"))
+		}
+		if got := ids(result(t, get(h, "romeo@localhost/a", "pubsub.localhost", "<items node='1'/>"))); strings.Count(got, " ") != 9 {
+			t.Errorf("a node with room for 10 has %q", got)
+		}
+	})
+}
+
+// A contact elsewhere hears of what its client announces, while it is available and the account shows itself to it.
+func TestRemoteContact(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, s := newService(t, d, true)
+		romeo, juliet := jid.MustParse("romeo@localhost"), "juliet@elsewhere.example/balcony"
+		h.SetContact("romeo@localhost", "juliet@elsewhere.example", mod.SubBoth)
+		h.Understands(juliet, "urn:mood+notify")
+		presence := stanza.New(stanza.Presence, stanza.TypeAvailable)
+		presence.From = jid.MustParse(juliet)
+		same := func(a, b *stanza.Stanza) bool { return true }
+		if !s.RemotePresence(romeo, presence, same) || s.RemotePresence(romeo, presence, same) {
+			t.Error("the first presence is news, and the second is not")
+		}
+		publish := func(node string) int {
+			t.Helper()
+			result(t, set(h, "romeo@localhost/a", "romeo@localhost", "<publish node='"+node+"'><item id='i'><x xmlns='u'/></item></publish>"))
+			n := 0
+			for _, m := range h.Routed() {
+				if m.Kind == stanza.Message && m.To.String() == juliet && m.From == romeo {
+					n++
+				}
+			}
+			return n
+		}
+		if n := publish("urn:mood"); n != 1 {
+			t.Errorf("%d notifications of a node that is announced", n)
+		}
+		if n := publish("urn:other"); n != 0 {
+			t.Errorf("%d notifications of another", n)
+		}
+		if err := s.RemoteOnline(t.Context(), romeo, presence.From, []string{"urn:mood+notify"}); err != nil {
+			t.Fatal(err)
+		}
+		if last := h.Routed(); len(last) != 1 || !last[0].Has("urn:xmpp:delay", "delay") {
+			t.Errorf("coming online brings %v", last)
+		}
+		gone := stanza.New(stanza.Presence, stanza.TypeUnavailable)
+		gone.From = presence.From
+		s.RemotePresence(romeo, gone, same)
+		if n := publish("urn:mood"); n != 0 {
+			t.Errorf("%d notifications after it went", n)
+		}
+	})
+}
+
+// Items that go with their publisher's presence do so, and nobody else's.
+func TestPurgeOffline(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, s := newService(t, d, false)
+		result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='n'/><configure>"+
+			form("node_config", field("purge_offline", "1")+field("publish_model", "open"))+"</configure>"))
+		for _, who := range []string{"romeo", "juliet"} {
+			result(t, set(h, who+"@localhost/a", "pubsub.localhost", "<publish node='n'><item id='"+who+"'><x xmlns='u'/></item></publish>"))
+		}
+		if err := s.Offline(t.Context(), jid.MustParse("juliet@localhost")); err != nil {
+			t.Fatal(err)
+		}
+		if got := ids(result(t, get(h, "romeo@localhost/a", "pubsub.localhost", "<items node='n'/>"))); got != "romeo" {
+			t.Errorf("what is left is %q", got)
+		}
+	})
+}
+
+// An address that is gone gets no more notifications; one that cannot be reached today does.
+func TestBounce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, s := newService(t, d, false)
+		at := jid.MustParse("pubsub.localhost")
+		result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='n'/>"))
+		result(t, set(h, "juliet@localhost/a", "pubsub.localhost", "<subscribe node='n' jid='juliet@localhost'/>"))
+		for _, c := range []struct {
+			condition stanza.Condition
+			left      int
+		}{{stanza.RemoteServerNotFound, 1}, {stanza.ItemNotFound, 0}} {
+			m := stanza.New(stanza.Message, stanza.TypeHeadline, xmlstream.El(pubsub.NSEvent, "event", xmlstream.El(pubsub.NSEvent, "items", xmlstream.A("node", "n"))))
+			m.From, m.To = at, jid.MustParse("juliet@localhost")
+			if err := s.Bounced(t.Context(), at, m.ErrorReply(stanza.Err(c.condition, "")).Add(m.Child(pubsub.NSEvent, "event"))); err != nil {
+				t.Fatal(err)
+			}
+			h.Routed()
+			result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<publish node='n'><item><x xmlns='u'/></item></publish>"))
+			if got := h.Routed(); len(got) != c.left {
+				t.Errorf("after %s %d notifications, want %d", c.condition, len(got), c.left)
+			}
+		}
+	})
+}
