@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sabir/internal/session"
+	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
@@ -176,12 +177,23 @@ func (s *Server) unbind(me *session.Session) {
 	s.o.Log.Info("session closed", "jid", me.JID().String())
 }
 
-// redeliver finds new places for what a session that is over held and its client may not have got.
-func (s *Server) redeliver(me *session.Session) {
+// redeliver finds new places for what a session that is over held and its client may not have got, and forgets the
+// session. m is nil without stream management.
+func (s *Server) redeliver(me *session.Session, m *managed) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	for _, u := range me.Queue.Unsent() {
-		s.o.Router.Redeliver(ctx, u.Stanza, u.At)
+		var drop func(mod.Tx) error
+		if m != nil && m.rec != nil && u.Row > 0 {
+			drop = m.rec.Drop(ctx, u.Row)
+		}
+		s.o.Router.Redeliver(ctx, u.Stanza, u.At, drop)
+	}
+	if m == nil || m.rec == nil {
+		return
+	}
+	if err := m.rec.Close(ctx); err != nil {
+		s.o.Log.Error("a session that is over is not deleted", "jid", me.JID().String(), "error", err)
 	}
 }
 
@@ -197,7 +209,7 @@ func (c *clientStream) written() {
 	}
 	c.t.finish()
 	if c.over.Load() {
-		c.srv.redeliver(s)
+		c.srv.redeliver(s, c.managed.Load())
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"sabir/internal/config"
 	"sabir/internal/host"
 	"sabir/internal/listen"
+	"sabir/internal/resume"
 	"sabir/internal/route"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -50,6 +51,9 @@ type Authenticator interface {
 // Options say what a Server works with.
 type Options struct {
 	Router *route.Router
+	// DB and Resume keep the sessions that can be resumed. Without Resume they do not survive the process.
+	DB     mod.DB
+	Resume *resume.Store
 	Log    *slog.Logger
 	Clock  mod.Clock
 	// Settings are those at the start. See Configure.
@@ -84,8 +88,8 @@ type Server struct {
 
 	mu      sync.Mutex
 	streams map[*clientStream]struct{}
-	managed map[smID]*managed // the sessions that can be resumed
-	gone    map[smID]ghost    // those that could be
+	managed map[resume.ID]*managed // the sessions that can be resumed
+	gone    map[resume.ID]ghost    // those that could be
 	closing bool
 	wg      sync.WaitGroup
 }
@@ -93,7 +97,7 @@ type Server struct {
 // New returns a server without streams.
 func New(o Options) *Server {
 	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{}),
-		managed: make(map[smID]*managed), gone: make(map[smID]ghost)}
+		managed: make(map[resume.ID]*managed), gone: make(map[resume.ID]ghost)}
 	s.Configure(o.Settings)
 	return s
 }

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"sabir/internal/resume"
 	"sabir/internal/session"
+	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
@@ -20,10 +22,8 @@ import (
 // is lost, and another stream takes it over, or its time runs out. This file has the elements, resume.go the life of a
 // session between streams.
 
-// smID is how the server knows an SM-ID: by its hash, so that what is kept of it resumes nothing.
-type smID [sha256.Size]byte
-
-func hashID(id string) smID { return sha256.Sum256([]byte(id)) }
+// hashID returns how the server knows an SM-ID: by its hash, so that what is kept of it resumes nothing.
+func hashID(id string) resume.ID { return sha256.Sum256([]byte(id)) }
 
 // manage handles an element of stream management.
 func (c *clientStream) manage(x *xmlstream.Element) error {
@@ -78,9 +78,19 @@ func (c *clientStream) text(x *xmlstream.Element) string {
 	return string(x.Append(nil, ns))
 }
 
-// ack answers <r/>. Everything that the stanzas before owe has been committed.
+// ack answers <r/>. Everything that the stanzas before owe has been committed, and so is that they were handled: a client
+// is told the same after a sudden end of the server. Where that cannot be, the answer waits for the next batch.
 func (c *clientStream) ack() {
 	s := c.session.Load()
+	if a := s.Advance(false); a != nil {
+		err := c.srv.o.DB.Write(c.ctx, func(tx mod.Tx) error { return a.Write(c.ctx, tx) })
+		a.Done(err == nil)
+		if err != nil {
+			c.srv.o.Log.Error("stanzas cannot be acknowledged", "jid", s.JID().String(), "error", err)
+			c.ackDue = true
+			return
+		}
+	}
 	s.Queue.PutRaw(string(sm.AppendAck(nil, s.Handled())))
 }
 
@@ -110,14 +120,14 @@ func (c *clientStream) handleEnable(x *xmlstream.Element) error {
 // it has held (session.Queue.Hold): all stanzas in the queue then count as sent after it (XEP-0198#inline-enable). Without,
 // <enabled/> has been queued, and the caller sends <failed/> only.
 func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Element {
-	resume, max, bad := sm.ParseEnable(x)
+	again, max, bad := sm.ParseEnable(x)
 	if bad != nil {
 		return sm.Failed(bad.Condition)
 	}
 	l := c.limits()
 	m := &managed{srv: c.srv, s: c.session.Load(), stream: c}
 	answer := sm.Enabled("", 0)
-	if resume && l.ResumeTimeout > 0 {
+	if again && l.ResumeTimeout > 0 {
 		m.max = time.Duration(l.ResumeTimeout)
 		if want := time.Duration(max) * time.Second; max > 0 && want < m.max {
 			m.max = want
@@ -127,6 +137,10 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 		answer = sm.Enabled(id, uint32(m.max/time.Second))
 	}
 	m.s.SetHandled(0)
+	if err := m.record(c.ctx); err != nil {
+		c.srv.o.Log.Error("a session cannot be kept", "error", err)
+		return sm.Failed(stanza.InternalServerError)
+	}
 	m.s.SetCarrier(c.carrier(m.closeWith))
 	c.managed.Store(m)
 	if m.max > 0 {
@@ -192,8 +206,9 @@ func (c *clientStream) resume(x *xmlstream.Element) (answer *xmlstream.Element, 
 type managed struct {
 	srv *Server
 	s   *session.Session
-	id  smID
-	max time.Duration // how long it waits for its client; 0 where it cannot be resumed
+	id  resume.ID
+	rec *resume.Record // nil where it cannot be resumed
+	max time.Duration  // how long it waits for its client; 0 where it cannot be resumed
 
 	mu       sync.Mutex
 	stream   *clientStream // nil while it is parked

@@ -1,8 +1,11 @@
 package c2s
 
 import (
+	"context"
+	"math"
 	"time"
 
+	"sabir/internal/resume"
 	"sabir/internal/session"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
@@ -44,7 +47,7 @@ func (s *Server) allManaged() []*managed {
 }
 
 // find returns the session of an SM-ID, or the answer that there is none. That of another account is unknown.
-func (s *Server) find(id smID, account jid.JID) (*managed, *xmlstream.Element) {
+func (s *Server) find(id resume.ID, account jid.JID) (*managed, *xmlstream.Element) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.managed[id]; m != nil && m.s.JID().Bare() == account {
@@ -117,7 +120,7 @@ func (m *managed) attach(c *clientStream, first []string) error {
 	case orphan && !over:
 		m.finish()
 	case over:
-		m.srv.redeliver(m.s)
+		m.srv.redeliver(m.s, m)
 	}
 	c.endOnce.Do(func() { c.ended.Store(true) })
 	for _, b := range c.lastBytes(stream.Err(stream.Reset, "the session has ended")) {
@@ -207,7 +210,63 @@ func (m *managed) close(e *stream.Error) {
 func (m *managed) finish() {
 	m.srv.forget(m)
 	m.srv.unbind(m.s)
-	m.srv.redeliver(m.s)
+	m.srv.redeliver(m.s, m)
+}
+
+// record begins to keep a session that can be resumed.
+func (m *managed) record(ctx context.Context) (err error) {
+	if m.max > 0 && m.srv.o.Resume != nil {
+		m.rec, err = m.srv.o.Resume.Open(ctx, m.s, m.id, m.max)
+	}
+	return err
+}
+
+// Restore brings back the sessions that were there when the server stopped, however it did. They wait for their clients
+// from now on. It is called once, before the first stream.
+func (s *Server) Restore(ctx context.Context) error {
+	list, err := s.o.Resume.Load(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range list {
+		ok, err := s.restore(ctx, v)
+		if err == nil && !ok {
+			err = s.o.Resume.Discard(ctx, v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(list) > 0 {
+		s.o.Log.Info("sessions wait for their clients", "sessions", len(list))
+	}
+	return nil
+}
+
+// restore brings back a session. It returns false where its account is gone.
+func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
+	h := s.o.Router.Host(v.JID.DomainJID())
+	if h == nil {
+		return false, nil
+	}
+	if ok, err := h.Accounts().Exists(ctx, v.JID.Local()); err != nil || !ok {
+		return false, err
+	}
+	q := session.NewQueue(session.QueueOptions{Limit: s.limits().ResumeBytes, Gauge: &s.queued})
+	q.Restore(v.Held, v.Last, v.Acked, !v.Exact)
+	me := session.New(v.JID, q, s.o.Clock.Now(), nil)
+	if err := me.SetState(v.State); err != nil {
+		s.o.Log.Error("the presence of a session is lost", "jid", v.JID.String(), "error", err)
+	}
+	me.SetHandled(v.Handled)
+	m := &managed{srv: s, s: me, id: v.ID, max: v.Max}
+	m.rec = s.o.Resume.Adopt(v, me)
+	m.park()
+	s.manage(m)
+	if replaced, ok := s.o.Router.Directory().Add(me, math.MaxInt); ok && replaced != nil {
+		replaced.Close("", "") // the process ended between its end and the last commit
+	}
+	return true, nil
 }
 
 // expire ends the sessions whose clients have not come back in time.

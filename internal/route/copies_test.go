@@ -144,8 +144,8 @@ func TestRedeliverOwn(t *testing.T) {
 	other := w.bind(t, "juliet@x.example/other")
 	romeo := w.bind(t, "romeo@x.example/a")
 	for _, typ := range []string{stanza.TypeChat, stanza.TypeNormal} {
-		w.r.Redeliver(t.Context(), chat("juliet@x.example", "juliet@x.example/gone", typ, "copy"), time.Time{})
-		w.r.Redeliver(t.Context(), chat("romeo@x.example/a", "juliet@x.example/gone", typ, typ), time.Time{})
+		w.r.Redeliver(t.Context(), chat("juliet@x.example", "juliet@x.example/gone", typ, "copy"), time.Time{}, nil)
+		w.r.Redeliver(t.Context(), chat("romeo@x.example/a", "juliet@x.example/gone", typ, typ), time.Time{}, nil)
 	}
 	if len(w.forks) > 0 {
 		t.Errorf("more copies were made: %q", w.forks)

@@ -31,6 +31,7 @@ type journey struct {
 	// has of it, an archive or a copy on another device, must not tell who exists. lost: it ended before side In was
 	// complete, so there are no copies there either.
 	silent, lost bool
+	keep         keeping
 }
 
 // fate says what becomes of a message that no session gets.
@@ -240,10 +241,17 @@ func (b *Batch) Flush(ctx context.Context) {
 func (b *Batch) commit(ctx context.Context, js []journey) {
 	n := 0
 	for i := range js {
+		if j := &js[i]; b.keeps(j) {
+			j.writes = append(j.writes, func(tx mod.Tx) error { return b.keep(ctx, tx, j) })
+		}
 		n += len(js[i].writes)
 	}
 	if n == 0 {
 		return
+	}
+	var progress *session.Advance // of the sender: with the messages, or a client would send some again after a crash
+	if b.s != nil {
+		progress = b.s.Advance(false)
 	}
 	err := b.r.o.DB.Write(ctx, func(tx mod.Tx) error {
 		for i := range js {
@@ -251,8 +259,9 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 				return err
 			}
 		}
-		return nil
+		return progress.Write(ctx, tx)
 	})
+	progress.Done(err == nil)
 	if err == nil {
 		return
 	}
@@ -268,6 +277,7 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 			err = b.r.o.DB.Write(ctx, j.write)
 		}
 		if err != nil {
+			j.unkeep()
 			b.fail(ctx, j.stanza(), "store", err)
 			j.ended = true
 		}
@@ -285,8 +295,11 @@ func (j *journey) write(tx mod.Tx) error {
 
 // stanza returns the message as it stands.
 func (j *journey) stanza() *stanza.Stanza {
-	if j.in.Stanza != nil {
+	switch {
+	case j.in.Stanza != nil:
 		return j.in.Stanza
+	case j.keep.out != nil: // what Settle put in is for the sender's side alone
+		return j.keep.out
 	}
 	return j.out.Stanza
 }
@@ -294,6 +307,7 @@ func (j *journey) stanza() *stanza.Stanza {
 // deliverOne delivers a message that was committed.
 func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 	defer func() {
+		j.keep.waive() // what was kept and not queued after all
 		if v := recover(); v != nil {
 			b.r.o.Panicked(b.ext)
 			b.r.o.Log.Error("panic while delivering a message", "extension", b.ext, "panic", v, "stack", stack())
@@ -309,11 +323,11 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 		b.r.o.Count(stanza.Message, mod.Forwarded)
 	case j.silent:
 		if !j.lost {
-			b.settle(ctx, j.inHost, &j.in)
-			b.copies(ctx, j.inHost, &j.in)
+			b.settle(ctx, j, &j.in)
+			b.copies(ctx, j, &j.in)
 		}
 	default:
-		b.settle(ctx, j.inHost, &j.in)
+		b.settle(ctx, j, &j.in)
 		o := mod.Stored
 		if len(j.in.Targets) > 0 {
 			if o = b.deliver(ctx, j); o == mod.Refused {
@@ -321,13 +335,13 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 			}
 		}
 		b.r.o.Count(stanza.Message, o)
-		b.copies(ctx, j.inHost, &j.in)
+		b.copies(ctx, j, &j.in)
 		b.observe(ctx, j.inHost, &j.in, o)
 	}
 	if j.outHost != nil {
 		b.r.o.CrashPoint(BeforeCopies)
-		b.settle(ctx, j.outHost, &j.out)
-		b.copies(ctx, j.outHost, &j.out)
+		b.settle(ctx, j, &j.out)
+		b.copies(ctx, j, &j.out)
 		b.observe(ctx, j.outHost, &j.out, mod.Forwarded)
 	}
 }
@@ -337,7 +351,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 	taken := false
 	for _, t := range j.in.Targets {
-		if b.queue(t.(*session.Session), j.in.Stanza) {
+		if b.queueKept(t.(*session.Session), j.in.Stanza, j.keep.take(t, j.in.Stanza)) {
 			taken = true
 		}
 	}
@@ -347,8 +361,14 @@ func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 	return b.again(ctx, j, j.inHost, true)
 }
 
-// settle lets the Settle hooks put in what the commit has made known.
-func (b *Batch) settle(ctx context.Context, h *host.Host, p *mod.Pass) {
+// settle lets the Settle hooks put in what the commit has made known. Where the message was kept that is done.
+func (b *Batch) settle(ctx context.Context, j *journey, p *mod.Pass) {
+	if !j.keep.done {
+		b.settleNow(ctx, j.host(p), p)
+	}
+}
+
+func (b *Batch) settleNow(ctx context.Context, h *host.Host, p *mod.Pass) {
 	for _, k := range h.Phases(p.Side, stanza.Message).Settle {
 		b.ext = k.Extension
 		k.H.Func(ctx, p)
@@ -356,13 +376,31 @@ func (b *Batch) settle(ctx context.Context, h *host.Host, p *mod.Pass) {
 }
 
 // copies queues what the Fork hooks add, behind what was queued before.
-func (b *Batch) copies(ctx context.Context, h *host.Host, p *mod.Pass) {
+func (b *Batch) copies(ctx context.Context, j *journey, p *mod.Pass) {
+	list := j.keep.copies[p.Side>>1]
+	if !j.keep.done {
+		list = b.fork(ctx, j.host(p), p)
+	}
+	for _, c := range list {
+		b.queueKept(c.To.(*session.Session), c.Stanza, j.keep.take(c.To, c.Stanza))
+	}
+}
+
+func (b *Batch) fork(ctx context.Context, h *host.Host, p *mod.Pass) []mod.Copy {
+	var all []mod.Copy
 	for _, k := range h.Phases(p.Side, stanza.Message).Fork {
 		b.ext = k.Extension
-		for _, c := range k.H.Func(ctx, p) {
-			b.queue(c.To.(*session.Session), c.Stanza)
-		}
+		all = append(all, k.H.Func(ctx, p)...)
 	}
+	return all
+}
+
+// host returns the host of a side.
+func (j *journey) host(p *mod.Pass) *host.Host {
+	if p.Side == mod.In {
+		return j.inHost
+	}
+	return j.outHost
 }
 
 // Redeliver finds a new place for a stanza that was queued to a session which ended before its client had it, as far as
@@ -370,8 +408,9 @@ func (b *Batch) copies(ctx context.Context, h *host.Host, p *mod.Pass) {
 // (XEP-0198#acking). It has passed Admit and Rewrite already, and its copies were made. A message that the archive of its
 // recipient has is never answered with an error.
 //
-// at is when it was queued, or the zero time where that was now.
-func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza, at time.Time) {
+// at is when it was queued, or the zero time where that was now. drop, where it is not nil, takes it from where it was
+// kept: in the transaction that stores it elsewhere.
+func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza, at time.Time, drop func(mod.Tx) error) {
 	to := s.To
 	b := &Batch{r: r}
 	defer b.start()
@@ -400,6 +439,9 @@ func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza, at time.Time) 
 		s = s.Clone().Add(delay.Delay{From: h.Domain(), Stamp: at}.Element())
 	}
 	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
+	if drop != nil {
+		j.writes = append(j.writes, drop)
+	}
 	if id := stanzaID(s, j.in.Account); id != "" {
 		j.in.Archived, j.in.Stored = &mod.Archived{By: j.in.Account, ID: id}, true
 	}
@@ -440,7 +482,12 @@ func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool)
 	all, f := targets(j.inline[:0], s, to, b.r.o.Directory.Sessions(j.in.Account))
 	j.in.Targets = nil
 	for _, t := range all {
-		if b.queue(t.(*session.Session), s) {
+		row, err := b.move(ctx, t.(*session.Session), s)
+		if err != nil {
+			b.fail(ctx, s, "store", err)
+			return mod.Refused
+		}
+		if b.queueKept(t.(*session.Session), s, row) {
 			j.in.Targets = append(j.in.Targets, t)
 			if !toAll {
 				break
@@ -450,7 +497,9 @@ func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool)
 	if len(j.in.Targets) > 0 {
 		return mod.Delivered
 	}
-	j.writes = nil
+	if toAll {
+		j.writes = nil
+	}
 	if !b.record(ctx, h, &j.in, j) {
 		return mod.Refused
 	}
@@ -463,4 +512,22 @@ func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool)
 		return mod.Refused
 	}
 	return mod.Stored
+}
+
+// move keeps a message for another session than it was kept for.
+func (b *Batch) move(ctx context.Context, t *session.Session, s *stanza.Stanza) (row int64, err error) {
+	if !t.Durable() {
+		return 0, nil
+	}
+	err = b.r.o.DB.Write(ctx, func(tx mod.Tx) (err error) {
+		if row > 0 {
+			t.Queue.Waive(row)
+		}
+		row, err = t.Keep(ctx, tx, s)
+		return err
+	})
+	if err != nil && row > 0 {
+		t.Queue.Waive(row)
+	}
+	return row, err
 }

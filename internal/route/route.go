@@ -282,6 +282,18 @@ func (b *Batch) queue(t *session.Session, s *stanza.Stanza) bool {
 	return taken
 }
 
+// queueKept is queue for a message that is kept as row, or is not where row is 0.
+func (b *Batch) queueKept(t *session.Session, s *stanza.Stanza, row int64) bool {
+	if row == 0 {
+		return b.queue(t, s)
+	}
+	taken, start := t.DeliverKept(s, row)
+	if start {
+		b.started = append(b.started, t)
+	}
+	return taken
+}
+
 // start lets the sessions write to which the batch has queued.
 func (b *Batch) start() {
 	for i, t := range b.started {

@@ -21,6 +21,7 @@ import (
 	"sabir/internal/host"
 	"sabir/internal/listen"
 	"sabir/internal/observe"
+	"sabir/internal/resume"
 	"sabir/internal/route"
 	"sabir/internal/s2s"
 	"sabir/internal/session"
@@ -63,6 +64,7 @@ type Server struct {
 	certs   *listen.Certificates
 	limiter *listen.Limiter
 	c2s     *c2s.Server
+	resume  *resume.Store
 	s2s     *s2s.Server
 	web     *web.Server
 	// dialer makes all connections to the outside, http those for requests of extensions.
@@ -150,13 +152,17 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 		}
 	}
 	s.limiter = listen.NewLimiter(cfg.Limits.ConnectionsPerAddress, cfg.Limits.Connections)
+	s.resume = resume.New(s.db, s.log)
 	s.c2s = c2s.New(c2s.Options{
-		Router: s.router, Log: s.log, Clock: o.Clock, Settings: streamSettings(cfg),
+		Router: s.router, DB: s.db, Resume: s.resume, Log: s.log, Clock: o.Clock, Settings: streamSettings(cfg),
 		Auth: func(domain jid.JID) c2s.Authenticator { return s.accounts(domain) },
 		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
 	})
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
 	s.web = web.New(s.webOptions(cfg))
+	if err := s.c2s.Restore(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
@@ -175,6 +181,9 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	if err := db.Migrate(ctx, s.db, "auth", auth.Schema); err != nil {
+		return err
+	}
+	if err := db.Migrate(ctx, s.db, "resume", resume.Schema); err != nil {
 		return err
 	}
 	if err := db.Migrate(ctx, s.db, "s2s", s2s.Schema); err != nil {
@@ -293,6 +302,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	background.Go(func() { s.s2s.Sweep(work) })
 	background.Go(func() { s.certs.Watch(work, time.Minute) })
 	background.Go(func() { trim(work) })
+	background.Go(func() { s.resume.Run(work) })
 	background.Go(func() {
 		s.auth.Prune(work, func(err error) { s.log.Warn("forgetting old clients failed", "error", err) })
 	})
@@ -315,8 +325,20 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	s.drain(stop)
 	background.Wait()
+	if s.db.Err() == nil {
+		s.save()
+	}
 	s.release()
 	return err
+}
+
+// save keeps the sessions that wait for their clients exactly as they are, when nothing can come for them any more.
+func (s *Server) save() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.resume.Save(ctx); err != nil {
+		s.log.Error("sessions were not saved", "error", err)
+	}
 }
 
 // serve serves one socket until it is closed.
@@ -437,6 +459,9 @@ func (s *Server) Accounts(domain jid.JID) mod.Accounts {
 // Domains returns the domains that this server answers for, those of services included: what certificates and records in
 // the DNS are needed for.
 func (s *Server) Domains() []jid.JID { return s.router.Domains() }
+
+// DB returns the database. Whoever closes it stops the server for good, as a failed disk does.
+func (s *Server) DB() mod.DB { return s.db }
 
 // Auth returns the credentials of all hosts.
 func (s *Server) Auth() *auth.Auth { return s.auth }

@@ -30,6 +30,7 @@ type Queue struct {
 	track   bool // stanzas put from now on are kept until they are acknowledged
 	parks   bool // a failed or full stream leaves the queue open
 	unacked sm.Unacked[item]
+	rows    rows      // of the journal
 	loose   bool      // how many the client has got is known to the client alone
 	asked   time.Time // when an <r/> was written that is not answered yet
 }
@@ -45,7 +46,8 @@ type item struct {
 	size    int
 	at      time.Time // when it was queued, where the queue tracks
 	tracked bool
-	late    bool // it was sent before or waited for a stream, and says since when
+	row     int64 // its number in the journal, 0 where it is not there
+	late    bool  // it was sent before or waited for a stream, and says since when
 }
 
 // Outlet is the writing side of a stream.

@@ -31,6 +31,8 @@ type Session struct {
 	carrier atomic.Pointer[Carrier]
 	last    atomic.Int64 // unix nanoseconds of the last stanza
 	handled atomic.Uint32
+	version atomic.Uint64 // of what State returns
+	durable atomic.Pointer[durable]
 
 	mu       sync.Mutex
 	presence *stanza.Stanza
@@ -120,6 +122,7 @@ func (s *Session) Presence() *stanza.Stanza {
 func (s *Session) SetPresence(p *stanza.Stanza, priority int8) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.version.Add(1)
 	s.presence, s.prio = p, priority
 	var v uint32
 	if p != nil {
@@ -157,6 +160,7 @@ func (s *Session) Flag(key string) string {
 func (s *Session) SetFlag(key, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.version.Add(1)
 	i := slices.IndexFunc(s.flags, func(f flag) bool { return f.key == key })
 	switch {
 	case i >= 0 && value == "":
@@ -179,6 +183,7 @@ func (s *Session) Directed() []jid.JID {
 func (s *Session) Direct(to jid.JID, available bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.version.Add(1)
 	i := slices.Index(s.directed, to)
 	switch {
 	case !available && i >= 0:

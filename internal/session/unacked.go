@@ -60,6 +60,9 @@ func (q *Queue) ack(h uint32) error {
 	return q.unacked.Ack(h, func(it item) {
 		q.bytes -= it.size
 		q.gauge.Add(-int64(it.size))
+		if it.row > 0 {
+			q.rows.mark(it.row)
+		}
 	})
 }
 
@@ -133,20 +136,38 @@ func appendDelay(b []byte, it *item) []byte {
 	return append(d.Element().Append(b[:len(b)-len(end)], stanza.NSClient), end...)
 }
 
-// Restore fills a queue that was not used yet with what a session held before the server was restarted, of which the
-// client had acknowledged acked; where loose is true, that is not known any more and the client tells.
-func (q *Queue) Restore(list []Kept, acked uint32, loose bool) {
+// Restore fills a queue that was not used yet with what a session held before the server was restarted, in the order of the
+// journal, of which the client had acknowledged acked; where loose is true, that is not known any more and the client
+// tells. last is the highest number that the journal has. The queue tracks, and has no outlet.
+func (q *Queue) Restore(list []Kept, last int64, acked uint32, loose bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.unacked.Restore(acked)
-	q.loose = loose
+	q.loose, q.track, q.parks = loose, true, true
 	for _, k := range list {
-		q.add(item{s: k.Stanza, to: k.To, size: k.Stanza.Wire().Size() + len(k.To) + overhead, at: k.At, late: true})
-		if last := &q.items[len(q.items)-1]; k.Sent && !loose {
-			q.unacked.Sent(*last)
-			q.items = q.items[:len(q.items)-1]
+		if q.rows.next == 0 {
+			q.rows.low = k.Row - 1
+		}
+		q.rows.skip(k.Row - 1)
+		q.rows.next = k.Row
+		it := item{s: k.Stanza, to: k.To, size: k.Stanza.Wire().Size() + len(k.To) + overhead, at: k.At, row: k.Row, tracked: true, late: true}
+		q.bytes += it.size
+		q.gauge.Add(int64(it.size))
+		if k.Sent && !loose {
+			q.unacked.Sent(it)
+		} else {
+			q.items = append(q.items, it)
 		}
 	}
+	q.rows.skip(last)
+}
+
+// Freeze ends the queue and returns what it holds, as Unsent does, and how many stanzas the client has acknowledged.
+func (q *Queue) Freeze() (list []Kept, acked uint32) {
+	list = q.Unsent()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return list, q.unacked.Acked()
 }
 
 // Kept is a stanza that a queue holds.
@@ -155,8 +176,12 @@ type Kept struct {
 	To     string
 	// At is when it was queued, where the queue tracks.
 	At time.Time
+	// Row is its number in the journal, or 0.
+	Row int64
 	// Sent says that it was written to a stream.
 	Sent bool
 }
 
-func (it *item) kept(sent bool) Kept { return Kept{Stanza: it.s, To: it.to, At: it.at, Sent: sent} }
+func (it *item) kept(sent bool) Kept {
+	return Kept{Stanza: it.s, To: it.to, At: it.at, Row: it.row, Sent: sent}
+}

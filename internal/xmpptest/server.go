@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/big"
@@ -71,8 +72,9 @@ type Server struct {
 	// Keys is the cache of SCRAM keys that the clients of Config share.
 	Keys *sasl.KeyCache
 
-	t    testing.TB
-	stop func()
+	t      testing.TB
+	stop   func()
+	killed bool
 }
 
 // NewServer starts a server. It ends with the test, which fails where the server ends with an error.
@@ -101,7 +103,7 @@ func NewServer(t testing.TB, o Options) *Server {
 	s.stop = sync.OnceFunc(func() {
 		start := time.Now()
 		cancel()
-		if err := <-served; err != nil {
+		if err := <-served; err != nil && !s.killed {
 			t.Errorf("xmpptest: %v", err)
 		}
 		t.Logf("the server stopped within %v", time.Since(start).Round(time.Millisecond))
@@ -112,6 +114,17 @@ func NewServer(t testing.TB, o Options) *Server {
 
 // Close stops the server before the test ends.
 func (s *Server) Close() { s.stop() }
+
+// Kill stops the server as SIGKILL does, as far as the database can tell: nothing is written any more. Streams that were
+// not cut before may still be told that they end.
+func (s *Server) Kill() {
+	s.t.Helper()
+	if err := s.DB().(io.Closer).Close(); err != nil {
+		s.t.Errorf("xmpptest: %v", err)
+	}
+	s.killed = true
+	s.stop()
+}
 
 // testLog writes to the log of a test as long as that runs.
 type testLog struct {

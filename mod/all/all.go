@@ -6,7 +6,6 @@ import (
 	"sabir/mod/blocking"
 	"sabir/mod/caps"
 	"sabir/mod/carbons"
-	"sabir/mod/devices"
 	"sabir/mod/disco"
 	"sabir/mod/last"
 	"sabir/mod/limits"
@@ -32,7 +31,6 @@ var Extensions = []mod.Info{
 	blocking.Info,
 	caps.Info,
 	carbons.Info,
-	devices.Info,
 	disco.Info,
 	last.Info,
 	limits.Info,

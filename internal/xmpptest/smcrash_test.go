@@ -1,0 +1,183 @@
+package xmpptest_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sabir/internal/db/dbtest"
+	"sabir/internal/transcript"
+	"sabir/internal/xmpptest"
+	"sabir/xmpp/client"
+	"sabir/xmpp/stanza"
+)
+
+// comeBack resumes a session on another server.
+func comeBack(t *testing.T, s *xmpptest.Server, a transcript.Account, m *client.Managed) *client.Client {
+	t.Helper()
+	cfg := managedConfig(t, s, a, m.JID().Resource())
+	c, err := client.Resume(t.Context(), cfg, m)
+	if err != nil {
+		t.Fatalf("%s is not resumed: %v", m.JID(), err)
+	}
+	t.Cleanup(func() { abort(t, c) })
+	return c
+}
+
+// distinct drops what was seen before, by the id.
+func distinct(list []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, x := range list {
+		if !seen[x] {
+			out = append(out, x)
+		}
+		seen[x] = true
+	}
+	return out
+}
+
+// TestResumeAfterKill stops the server without a word, with messages that were acknowledged to their sender and not by
+// their recipient, who is connected and does not acknowledge. Both resume on the next server: the sender is told that
+// everything was handled, the recipient gets it, in order (reliability.md, row 1).
+func TestResumeAfterKill(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		s := xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		romeo, juliet := s.MustAccount(t, "romeo"), s.MustAccount(t, "juliet")
+		r, j := managed(t, s, romeo, "orchard"), managed(t, s, juliet, "balcony")
+		if err := j.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, j)
+		const n = 50
+		var want []string
+		for i := range n {
+			want = append(want, fmt.Sprint(i))
+			to := j.JID()
+			if i%2 == 0 {
+				to = to.Bare()
+			}
+			if err := r.Send(body(to, want[i])); err != nil {
+				t.Fatal(err)
+			}
+			if i == n/2 {
+				bodies(t, j, 10)
+				flush(t, j)
+				abort(t, j) // what comes from here on waits without a stream
+			}
+		}
+		flush(t, r)
+		abort(t, r)
+		<-r.Done()
+		<-j.Done()
+		s.Kill()
+
+		s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		if got := len(s.Sessions()); got != 2 {
+			t.Fatalf("%d sessions are back", got)
+		}
+		for _, x := range s.Sessions() {
+			if available := x.Presence() != nil; available != (x.JID() == j.JID()) {
+				t.Errorf("%s is available: %v", x.JID(), available)
+			}
+		}
+		r2 := comeBack(t, s, romeo, r.Managed())
+		if left := r2.Managed().Unacked(); len(left) > 0 {
+			t.Errorf("%d messages were sent again", len(left))
+		}
+		j2 := comeBack(t, s, juliet, j.Managed())
+		if err := r2.Send(body(j.JID(), "end")); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for len(got) == 0 || got[len(got)-1] != "end" {
+			got = append(got, bodies(t, j2, 1)...)
+		}
+		seen := int(j.Managed().Handled()) // presence included
+		t.Logf("before %d stanzas, after %d messages", seen, len(got))
+		got = distinct(got)
+		if tail := want[n-len(got)+1:]; strings.Join(got, " ") != strings.Join(append(tail, "end"), " ") || len(got) <= n/2-11 {
+			t.Errorf("got %v", got)
+		}
+		flush(t, j2)
+	})
+}
+
+// TestResumeAfterStop stops the server in good order: everything goes on exactly, presence included.
+func TestResumeAfterStop(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		s := xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		romeo, juliet := s.MustAccount(t, "romeo"), s.MustAccount(t, "juliet")
+		r, j := managed(t, s, romeo, "orchard"), managed(t, s, juliet, "balcony")
+		flush(t, j)
+		abort(t, j)
+		<-j.Done()
+		send := func(i int) {
+			st := body(j.JID(), fmt.Sprint(i))
+			if i%3 == 0 {
+				st = stanza.New(stanza.Presence, stanza.TypeAvailable)
+				st.To, st.ID = j.JID(), fmt.Sprint(i)
+			}
+			if err := r.Send(st); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 20 {
+			send(i)
+		}
+		flush(t, r)
+		s.Close()
+		<-r.Done()
+
+		s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		r = comeBack(t, s, romeo, r.Managed())
+		j = comeBack(t, s, juliet, j.Managed())
+		send(20)
+		for i := range 21 {
+			select {
+			case st := <-j.Stanzas():
+				if st.ID != fmt.Sprint(i) {
+					t.Fatalf("got %s, want %d", st, i)
+				}
+			case <-time.After(20 * time.Second):
+				t.Fatalf("nothing came after %d stanzas", i)
+			}
+		}
+		flush(t, j)
+		flush(t, r)
+	})
+}
+
+// TestKilledTwice kills the server that has just brought a session back: it is still there, with what it held.
+func TestKilledTwice(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		s := xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		romeo, juliet := s.MustAccount(t, "romeo"), s.MustAccount(t, "juliet")
+		r, j := managed(t, s, romeo, "orchard"), managed(t, s, juliet, "balcony")
+		flush(t, j)
+		abort(t, j)
+		<-j.Done()
+		var want []string
+		for i := range 4 {
+			want = append(want, fmt.Sprint(i))
+			if err := r.Send(body(j.JID(), want[i])); err != nil {
+				t.Fatal(err)
+			}
+			flush(t, r)
+			abort(t, r)
+			<-r.Done()
+			if i%2 == 0 {
+				s.Kill()
+			} else {
+				s.Close()
+			}
+			s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
+			r = comeBack(t, s, romeo, r.Managed())
+		}
+		j = comeBack(t, s, juliet, j.Managed())
+		if got := bodies(t, j, 4); strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
