@@ -116,14 +116,15 @@ func makeFile(path string) error {
 }
 
 // Settings of the connections by their work. auto_vacuum counts only before the first table, and lets Reclaim give room
-// back. The log is moved by the checkpointer, not inside of a COMMIT (wal_autocheckpoint=0). temp_store keeps the pages
+// back; it is the writer's alone, because setting it takes the lock for writing even where it changes nothing, and a reader
+// that is opened while the disk is slow would wait for that in vain. The log is moved by the checkpointer, not inside of a COMMIT (wal_autocheckpoint=0). temp_store keeps the pages
 // that savepoints save in memory.
 var (
 	commonPragmas = []string{
-		"auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL", "fullfsync=1", "checkpoint_fullfsync=1",
+		"journal_mode=WAL", "synchronous=FULL", "fullfsync=1", "checkpoint_fullfsync=1",
 		"foreign_keys=1", "temp_store=MEMORY", "trusted_schema=0", "cell_size_check=1",
 	}
-	writerPragmas     = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-16384")
+	writerPragmas     = append([]string{"auto_vacuum=INCREMENTAL"}, append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-16384")...)
 	checkpointPragmas = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "wal_autocheckpoint=0", "journal_size_limit=67108864", "cache_size=-64")
 	readerPragmas     = append(commonPragmas[:len(commonPragmas):len(commonPragmas)], "query_only=1", "cache_size=-4096")
 )

@@ -371,3 +371,23 @@ func TestCodes(t *testing.T) {
 		}
 	}
 }
+
+// A read does not wait for a Write that takes long, not even one for which a connection must be opened.
+func TestReadWhileWriting(t *testing.T) {
+	d := open(t, filepath.Join(t.TempDir(), "x.db"), base.Options{})
+	mustWrite(t, d, "CREATE TABLE x (id INTEGER PRIMARY KEY)")
+	read := make(chan error)
+	err := d.Write(t.Context(), func(tx mod.Tx) error {
+		if _, err := tx.Exec(t.Context(), "INSERT INTO x (id) VALUES (1)"); err != nil {
+			return err
+		}
+		go func() {
+			var n int
+			read <- d.QueryRow(t.Context(), "SELECT count(*) FROM x").Scan(&n)
+		}()
+		return <-read // the transaction is open for that long
+	})
+	if err != nil {
+		t.Errorf("a read beside a Write: %v", err)
+	}
+}
