@@ -117,6 +117,9 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
 	}
 	if !o.promised.add(p.Account, s.Wire().Size()+overhead, now, o.c.Messages-messages, o.c.Bytes-bytes) {
+		if archived != nil && archived.ID != "" { // its sender was told long ago that it is kept, and so it is
+			return nil, nil
+		}
 		// The archive of the account, which has no such bound, does not get it either: the sender is told, and nothing is lost
 		// in silence to a client that does not read archives.
 		return nil, stanza.Err(stanza.ServiceUnavailable, "the recipient is offline and has no room for more messages") // XEP-0160#flow

@@ -391,6 +391,24 @@ func TestSkip(t *testing.T) {
 	})
 }
 
+// Where there is no room, a message that the archive has kept since long, and that comes anew because a session ended, goes
+// without an error: its sender was told that it is kept.
+func TestFullButArchived(t *testing.T) {
+	h := newHost(t, dbtest.SQLite(t), modtest.WithConfig(func(c *Config) { c.Messages = 1 }))
+	send(t, h, msg("1"))
+	for _, c := range []struct {
+		id   string
+		want stanza.Condition
+	}{{"a2", ""}, {"", stanza.ServiceUnavailable}} {
+		p := h.Pass(mod.In, modtest.Stanza(t, msg("2")))
+		p.Archived, p.Stored = &mod.Archived{By: p.Account, ID: c.id}, true
+		if err := h.Record(p); c.want == "" && err != nil || c.want != "" && modtest.Condition(t, err) != c.want {
+			t.Errorf("archived as %q: %v, want %q", c.id, err, c.want)
+		}
+	}
+	modtest.ExpectAll(t, h.Online("juliet@localhost/balcony", 0).Take(), stored("1"))
+}
+
 func TestBrokenRow(t *testing.T) {
 	h := newHost(t, dbtest.SQLite(t))
 	send(t, h, msg("1"))
