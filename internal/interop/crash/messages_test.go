@@ -13,8 +13,8 @@ import (
 
 var (
 	kills   = flag.Int("kills", 25, "how many times the server is killed under messages, on each database")
-	sm      = flag.Bool("sm", false, "half of the devices use stream management")
-	archive = flag.Bool("archive", false, "the server must have an archive")
+	sm      = flag.Bool("sm", true, "half of the devices use stream management")
+	archive = flag.Bool("archive", true, "the server must have an archive")
 )
 
 // points are the named crash points that chatting passes. A round without one kills at random.

@@ -173,6 +173,8 @@ func (c *checker) inArchives(m *Message) {
 		c.say(&c.r.Lost, "%q from %s to %s was accepted (%s) and is missing in %s (sender %d, recipient %d); %d copies had come", m.ID, m.From, m.To, m.By, where, from, to, came)
 	case (from == 0) != (to == 0):
 		c.say(&c.r.Half, "%q was never accepted and is in one archive (sender %d, recipient %d)", m.ID, from, to)
+	case m.Refused != "" && !strings.HasPrefix(m.Refused, "wait ") && from+to > 0:
+		c.say(&c.r.Half, "%q came back with %s, which is for good, and is in the archives (sender %d, recipient %d)", m.ID, m.Refused, from, to)
 	case to == 0 && came > 0:
 		c.say(&c.r.Half, "%q was delivered and is in no archive", m.ID)
 	}

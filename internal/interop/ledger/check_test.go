@@ -63,6 +63,10 @@ func TestCheck(t *testing.T) {
 			p.refuse(p.lost.ID, "wait resource-constraint")
 			p.archived(juliet, []Entry{{p.lost.ID, "13"}})
 		}, Report{Refused: 1, Half: 1}},
+		{"refused for good, and kept by both", func(p play) {
+			p.refuse(p.first.ID, "cancel service-unavailable")
+		}, Report{Refused: 1, Half: 1}},
+		{"refused for now, and kept by both", func(p play) { p.refuse(p.first.ID, "wait internal-server-error") }, Report{Refused: 1}},
 		{"refused", func(p play) { p.accept(p.lost, "ack"); p.refuse(p.lost.ID, "wait resource-constraint") }, Report{Refused: 1}},
 		{"in an archive twice", func(p play) { p.archived(juliet, []Entry{{p.second.ID, "13"}}) }, Report{Duplicates: 1}},
 		{"came twice with the same id", func(p play) {
