@@ -128,6 +128,7 @@ func (c *chat) loadHistory(ctx context.Context) error {
 		if i.Tombstone || isSubject(s) {
 			continue
 		}
+		s.Remove(func(n xmlstream.Name) bool { return n.Space == nsUser })
 		s.Add(xmlstream.El(nsID, "stanza-id", xmlstream.A("by", c.jid.String()), xmlstream.A("id", i.ID)))
 		c.recall(s, i.Place)
 	}

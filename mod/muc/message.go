@@ -173,7 +173,7 @@ func (t *turn) record(all []said) (places []archive.Place, err error) {
 	wires := make([]string, len(all))
 	for i := range all {
 		if all[i].archive || all[i].subject {
-			wires[i] = string(all[i].s.Append(nil, stanza.NSClient))
+			wires[i] = c.wireOf(&all[i])
 		}
 	}
 	if c.exists {
@@ -192,6 +192,16 @@ func (t *turn) record(all []said) (places []archive.Place, err error) {
 	return places, err
 }
 
+// wireOf is a message as the archive keeps it: in a non-anonymous room with who sent it (XEP-0313#business-storeret-muc-archives).
+func (c *chat) wireOf(r *said) string {
+	s := r.s
+	if c.cfg.NonAnonymous && r.by != nil {
+		i := item{affiliation: r.by.Affiliation, role: r.by.Role, jid: r.by.user}
+		s = s.Clone().Add(userX(i.element(nsUser)))
+	}
+	return string(s.Append(nil, stanza.NSClient))
+}
+
 func (t *turn) recordOne(tx mod.Tx, r *said, wire string, place *archive.Place) error {
 	c := t.c
 	if r.subject && c.exists {
@@ -208,11 +218,8 @@ func (t *turn) recordOne(tx mod.Tx, r *said, wire string, place *archive.Place) 
 	if !r.archive {
 		return nil
 	}
-	var peer jid.JID
-	if r.by != nil {
-		peer = r.by.user
-	}
-	got, err := c.m.log.Append(t.ctx, tx, archive.Message{Wire: wire, Text: r.s.Body()}, archive.Row{Archive: c.archive, Peer: peer, Groupchat: true})
+	// The peer is the occupant, not the user: nobody shall find out by a query who somebody is.
+	got, err := c.m.log.Append(t.ctx, tx, archive.Message{Wire: wire, Text: r.s.Body()}, archive.Row{Archive: c.archive, Peer: r.s.From, Groupchat: true})
 	if err == nil {
 		*place = got[0]
 	}

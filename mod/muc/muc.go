@@ -15,6 +15,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/disco"
+	wiremam "sabir/xmpp/payload/mam"
 	"sabir/xmpp/stanza"
 )
 
@@ -25,7 +26,7 @@ var schema embed.FS
 var Info = mod.Info{
 	Name: "muc",
 	Specs: []string{
-		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
+		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
 		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0500 0.1.1",
 	},
 	Doc:     "Group chat: rooms at a domain of their own.",
@@ -146,6 +147,9 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: mod.AtAccount, Space: nsRegister, Local: "query", Type: stanza.TypeGet, Func: m.inRoom((*chat).registerGet)},
 			{At: mod.AtAccount, Space: nsRegister, Local: "query", Type: stanza.TypeSet, Func: m.inRoom((*chat).registerSet)},
 			{At: mod.AtAccount, Space: nsModerate, Local: "moderate", Type: stanza.TypeSet, Func: m.inRoom((*chat).moderate)},
+			{At: mod.AtAccount, Space: wiremam.NS, Local: "query", Type: stanza.TypeGet, Func: m.mamForm},
+			{At: mod.AtAccount, Space: wiremam.NS, Local: "query", Type: stanza.TypeSet, Slow: true, Func: m.mamQuery},
+			{At: mod.AtAccount, Space: wiremam.NS, Local: "metadata", Type: stanza.TypeGet, Func: m.mamMetadata},
 			{At: mod.AtResource, Space: nsPing, Local: "ping", Type: stanza.TypeGet, Func: m.inRoom((*chat).selfPing)},
 		},
 		Other: m.other, Presence: m.presence, Message: m.message,
@@ -156,6 +160,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: mod.AtHost, Var: nsRegister}, {At: mod.AtAccount, Var: nsMUC + "#self-ping-optimization"}, // XEP-0410#serveroptimization
 			{At: mod.AtAccount, Var: formConfig}, {At: mod.AtAccount, Var: formRegister},
 			{At: mod.AtAccount, Var: formInfo}, {At: mod.AtAccount, Var: formRequest},
+			{At: mod.AtAccount, Var: wiremam.NS + "#extended"},
 			{At: mod.AtAccount, Var: nsRetract}, {At: mod.AtAccount, Var: nsRetract + "#tombstone"},
 		},
 		Identities: []mod.IdentityAt{{At: mod.AtHost, Identity: conference}},
