@@ -28,8 +28,8 @@ type Service struct {
 	Hidden bool
 
 	// IQ are the requests that it answers: AtHost at the domain itself, AtAccount at a bare JID, AtResource at a full JID.
-	// Request.Account is the bare JID with the latter two. The fields Unknown and Slow have no meaning here: only the
-	// service knows which addresses there are, and it may answer later (ErrAnswered).
+	// Request.Account is the bare JID with the latter two. The field Unknown has no meaning here: only the service knows
+	// which addresses there are.
 	IQ []IQHandler
 	// Other takes the iqs for which IQ has no handler: requests, and results and errors that answer no Host.Ask. An error
 	// that it returns goes to the sender of a request. Where it is nil, service-unavailable does.

@@ -128,11 +128,17 @@ func (b *Batch) request(ctx context.Context, h *host.Host, s *stanza.Stanza, at 
 		on := b.s.Carrier()
 		r.Session, r.Secure, r.Addr = b.s, on.Secure, on.Addr
 	}
+	b.call(ctx, q, r)
+}
+
+// call runs a handler, or has the worker of the sender's session run it.
+func (b *Batch) call(ctx context.Context, q host.IQ, r *mod.Request) {
+	s := r.Stanza
 	if b.s == nil || !q.Slow && (q.SlowFor == nil || !q.SlowFor(r)) {
 		b.handle(ctx, q, r)
 		return
 	}
-	ok = b.s.Work(func() {
+	ok := b.s.Work(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), slowTimeout)
 		defer cancel()
 		w := &Batch{r: b.r, s: b.s}

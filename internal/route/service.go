@@ -53,7 +53,7 @@ func (b *Batch) iqToService(ctx context.Context, v *host.Service, s *stanza.Stan
 				on := b.s.Carrier()
 				r.Session, r.Secure, r.Addr = b.s, on.Secure, on.Addr
 			}
-			b.handle(ctx, q, r)
+			b.call(ctx, q, r)
 			return
 		}
 	}
