@@ -35,8 +35,13 @@ func occupantsNow(ctx context.Context, s *Running, o Options) (*occupants, error
 			return err
 		}
 		// A room may be locked until its owner has configured it (XEP-0045#createroom-instant).
+		form := ""
+		if s.NeverArchive { // the peers keep no archive of rooms as they are shipped
+			form = "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>" +
+				"<field var='muc#roomconfig_enablearchiving'><value>0</value></field>"
+		}
 		if _, err := conns[i].request("unlock", "set", roomOf(s, i, o),
-			"<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"); err != nil {
+			"<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>"+form+"</x></query>"); err != nil {
 			return err
 		}
 		return nil

@@ -152,7 +152,13 @@ func (r *Router) Route(ctx context.Context, s *stanza.Stanza) {
 
 // RouteAll is Route for each stanza of a list, in one batch. See mod.Host.
 func (r *Router) RouteAll(ctx context.Context, list []*stanza.Stanza) {
-	b := Batch{r: r}
+	n := 0
+	for _, s := range list {
+		if s.Kind == stanza.Message {
+			n++
+		}
+	}
+	b := Batch{r: r, j: make([]journey, 0, n)}
 	for _, s := range list {
 		b.Do(ctx, s)
 	}

@@ -17,13 +17,15 @@ import (
 // strip removes the marks that somebody else made in the name of the account (XEP-0359#rules), on its way out as well: what
 // the other devices of the sender get as a copy is marked by us alone.
 func (m *archives) strip(_ context.Context, p *mod.Pass) error {
-	if !p.Stanza.Has(nsStanzaID, "stanza-id") {
+	forged := false
+	for x := range p.Stanza.ChildrenNamed(nsStanzaID, "stanza-id") { // that of a room, as a rule
+		forged = forged || marks(x, p.Account)
+	}
+	if !forged {
 		return nil
 	}
-	s := p.Stanza.Clone()
-	if s.RemoveFunc(func(x *xmlstream.Element) bool { return marks(x, p.Account) }) > 0 {
-		p.Stanza = s
-	}
+	p.Stanza = p.Stanza.Clone()
+	p.Stanza.RemoveNamed(nsStanzaID, "stanza-id", func(x *xmlstream.Element) bool { return marks(x, p.Account) })
 	return nil
 }
 
@@ -38,10 +40,7 @@ func marks(x *xmlstream.Element, account jid.JID) bool {
 
 // marked returns the id that a message has in the archive of an account, or "". Behind strip it is ours.
 func marked(s *stanza.Stanza, account jid.JID) string {
-	if !s.Has(nsStanzaID, "stanza-id") {
-		return ""
-	}
-	for x := range s.Children() {
+	for x := range s.ChildrenNamed(nsStanzaID, "stanza-id") {
 		if marks(x, account) {
 			return x.Attr("id")
 		}

@@ -234,6 +234,12 @@ func (s *Stanza) RemoveFunc(drop func(*xmlstream.Element) bool) int {
 	return s.remove(func(k kid) bool { return drop(s.kidEl(k)) })
 }
 
+// RemoveNamed is RemoveFunc for the children of one name. It parses no others.
+func (s *Stanza) RemoveNamed(space, local string, drop func(*xmlstream.Element) bool) int {
+	want := xmlstream.Name{Space: space, Local: local}
+	return s.remove(func(k kid) bool { return s.kidName(k) == want && drop(s.kidEl(k)) })
+}
+
 func (s *Stanza) remove(drop func(kid) bool) int {
 	before := s.NumChildren()
 	kept := make([]kid, 0, before)
@@ -306,6 +312,18 @@ func (s *Stanza) Children() iter.Seq[*xmlstream.Element] {
 	return func(yield func(*xmlstream.Element) bool) {
 		for i := range s.NumChildren() {
 			if !yield(s.kidEl(s.kid(i))) {
+				return
+			}
+		}
+	}
+}
+
+// ChildrenNamed iterates over the children of one name as trees. It parses no others.
+func (s *Stanza) ChildrenNamed(space, local string) iter.Seq[*xmlstream.Element] {
+	want := xmlstream.Name{Space: space, Local: local}
+	return func(yield func(*xmlstream.Element) bool) {
+		for i := range s.NumChildren() {
+			if k := s.kid(i); s.kidName(k) == want && !yield(s.kidEl(k)) {
 				return
 			}
 		}
