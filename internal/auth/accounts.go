@@ -58,19 +58,38 @@ func (h *Host) disabled(ctx context.Context, local string) (disabled, ok bool, e
 	return disabled, err == nil, err
 }
 
-// Queries for the verifier of one hash. Each returns a row whether the account exists or not, so that both take the same way through the
-// database and back: an account without such a verifier counts as none.
+// Queries for the verifier of one hash, behind a digit that tells whether the account is disabled. Each returns a row whether the account
+// exists or not, so that both take the same way through the database and back: an account without such a verifier counts as none.
 const (
-	selectSHA1   = `SELECT COALESCE((SELECT sha1 FROM auth_account WHERE host = ? AND local = ? AND sha1 <> ''), ?)`
-	selectSHA256 = `SELECT COALESCE((SELECT sha256 FROM auth_account WHERE host = ? AND local = ? AND sha256 <> ''), ?)`
-	selectSHA512 = `SELECT COALESCE((SELECT sha512 FROM auth_account WHERE host = ? AND local = ? AND sha512 <> ''), ?)`
+	selectSHA1   = `SELECT COALESCE((SELECT CASE WHEN disabled THEN '1' ELSE '0' END || sha1 FROM auth_account WHERE host = ? AND local = ? AND sha1 <> ''), ?)`
+	selectSHA256 = `SELECT COALESCE((SELECT CASE WHEN disabled THEN '1' ELSE '0' END || sha256 FROM auth_account WHERE host = ? AND local = ? AND sha256 <> ''), ?)`
+	selectSHA512 = `SELECT COALESCE((SELECT CASE WHEN disabled THEN '1' ELSE '0' END || sha512 FROM auth_account WHERE host = ? AND local = ? AND sha512 <> ''), ?)`
 )
 
-// verifier returns the verifier of an account for a hash. Where there is none, ok is false and the verifier one of the settings'
-// iterations that no password fits.
-func (h *Host) verifier(ctx context.Context, s *settings, local string, hash sasl.Hash) (v sasl.Verifier, ok bool, err error) {
+// look is what was read of an account together with a verifier.
+type look struct {
+	local    string
+	disabled bool
+	epoch    uint64
+	at       time.Time
+}
+
+// lookFor is how long a look may be relied on. What this process changes ends it at once; another process may write to the same database.
+const lookFor = time.Second
+
+// current tells whether the account is known to be still as it was looked at. The zero look is of no account.
+func (h *Host) current(l look, local string) bool {
+	_, _, epoch := h.known.get(local)
+	return l.local == local && !l.at.IsZero() && l.epoch == epoch && h.a.clock.Now().Sub(l.at) < lookFor
+}
+
+// verifier returns the verifier of an account for a hash, and how the account is otherwise. Where there is none, ok is false and the
+// verifier one of the settings' iterations that no password fits.
+func (h *Host) verifier(ctx context.Context, s *settings, local string, hash sasl.Hash) (v sasl.Verifier, l look, ok bool, err error) {
 	nobody := s.nobody[hash]
 	var stored string
+	_, _, epoch := h.known.get(local)
+	l = look{local: local, epoch: epoch, at: h.a.clock.Now()}
 	switch hash {
 	case sasl.SHA1:
 		err = h.a.db.QueryRow(ctx, selectSHA1, h.domain, local, nobody).Scan(&stored)
@@ -80,17 +99,18 @@ func (h *Host) verifier(ctx context.Context, s *settings, local string, hash sas
 		err = h.a.db.QueryRow(ctx, selectSHA512, h.domain, local, nobody).Scan(&stored)
 	}
 	if err != nil {
-		return sasl.Verifier{}, false, err
+		return sasl.Verifier{}, look{}, false, err
 	}
-	if v, err = sasl.ParseVerifier(stored); err != nil {
-		return sasl.Verifier{}, false, fmt.Errorf("account of %s: %w", h.domain, err)
+	if v, err = sasl.ParseVerifier(stored[1:]); err != nil {
+		return sasl.Verifier{}, look{}, false, fmt.Errorf("account of %s: %w", h.domain, err)
 	}
-	return v, stored != nobody, nil
+	l.disabled = stored[0] == '1'
+	return v, l, stored != nobody, nil
 }
 
 // checkPassword tells whether an account has this password. It takes the same time for one that does not exist.
 func (h *Host) checkPassword(ctx context.Context, s *settings, local, password string) (bool, error) {
-	v, ok, err := h.verifier(ctx, s, local, sasl.SHA256)
+	v, _, ok, err := h.verifier(ctx, s, local, sasl.SHA256)
 	if err != nil {
 		return false, err
 	}
@@ -246,6 +266,7 @@ func (h *Host) SetPassword(ctx context.Context, local, password string, by mod.S
 
 // SetDisabled closes an account to logins, or opens it again. It does not end sessions. Errors are as with SetPassword.
 func (h *Host) SetDisabled(ctx context.Context, local string, disabled bool) error {
+	defer h.known.forget(local) // a login that has begun looks again
 	return h.change(ctx, local, func(tx mod.Tx) (mod.Result, error) {
 		return tx.Exec(ctx, `UPDATE auth_account SET disabled = ? WHERE host = ? AND local = ?`, disabled, h.domain, local)
 	})

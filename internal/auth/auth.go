@@ -134,7 +134,7 @@ func (a *Auth) Configure(c config.Auth, insecure bool) error {
 	for _, h := range []sasl.Hash{sasl.SHA1, sasl.SHA256, sasl.SHA512} {
 		// The salt differs from those of accounts, which are random; no password has keys of nothing but zeros.
 		v := sasl.Verifier{Hash: h, Salt: make([]byte, saltLen), Iterations: c.Iterations, StoredKey: make([]byte, h.Size()), ServerKey: make([]byte, h.Size())}
-		s.nobody[h] = v.Encode()
+		s.nobody[h] = "0" + v.Encode() // as selectSHA1 and its like return it: not disabled
 	}
 	if c.ClientCA != "" {
 		pem, err := os.ReadFile(c.ClientCA)

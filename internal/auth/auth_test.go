@@ -540,6 +540,64 @@ func TestDisabled(t *testing.T) {
 	must(t, err)
 }
 
+// TestChangedMeanwhile changes an account while somebody logs in who has begun already: here, and from another process.
+func TestChangedMeanwhile(t *testing.T) {
+	ctx := t.Context()
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		clock := newClock()
+		_, h := open(t, d, clock)
+		exec := func(query string) error {
+			return d.Write(ctx, func(tx mod.Tx) error {
+				_, err := tx.Exec(ctx, query)
+				return err
+			})
+		}
+		for _, x := range []struct {
+			name   string
+			change func() error
+			want   sasl.Condition
+		}{
+			{"nothing", func() error { return nil }, ""},
+			{"disabled", func() error { return h.SetDisabled(ctx, "juliet", true) }, sasl.AccountDisabled},
+			{"deleted", func() error { return h.Delete(ctx, "juliet", nil) }, sasl.NotAuthorized},
+			{"disabled by another process", func() error {
+				clock.add(lookFor)
+				return exec(`UPDATE auth_account SET disabled = TRUE`)
+			}, sasl.AccountDisabled},
+			{"deleted by another process", func() error {
+				clock.add(lookFor)
+				return exec(`DELETE FROM auth_account`)
+			}, sasl.NotAuthorized},
+		} {
+			t.Run(x.name, func(t *testing.T) {
+				if err := h.Create(ctx, "juliet", "balcony"); err != nil {
+					must(t, h.Delete(ctx, "juliet", nil))
+					must(t, h.Create(ctx, "juliet", "balcony"))
+				}
+				client, err := sasl.NewClient([]string{sasl.ScramSHA256}, &sasl.ClientConfig{Username: "juliet", Password: "balcony", Encrypted: true})
+				must(t, err)
+				s, err := h.Start(sasl.ScramSHA256, plainConn("192.0.2.1"))
+				must(t, err)
+				first, _, err := client.Start()
+				must(t, err)
+				challenge, _, err := s.Next(ctx, first)
+				must(t, err)
+				final, err := client.Next(challenge)
+				must(t, err)
+				must(t, x.change())
+				_, p, err := s.Next(ctx, final)
+				if x.want == "" {
+					if must(t, err); p == nil {
+						t.Error("nobody has logged in")
+					}
+					return
+				}
+				wantFailure(t, err, x.want)
+			})
+		}
+	})
+}
+
 // TestFailures shows that a password cannot be guessed on and on, and that nobody can lock another one out.
 func TestFailures(t *testing.T) {
 	clock := newClock()

@@ -68,6 +68,7 @@ type Exchange struct {
 	conn   Conn
 	server sasl.Server
 	local  string // the localpart that the client has named, once it is known
+	look   look   // what its account was like when its verifier was read
 	req    Request
 	held   []held // the tokens that fit, with SASL2 by a token
 }
@@ -252,7 +253,12 @@ func (x *Exchange) Verifier(ctx context.Context, local string, hash sasl.Hash) (
 	if err := x.admit(local); err != nil {
 		return sasl.Verifier{}, false, err
 	}
-	return x.h.verifier(ctx, x.s, local, hash)
+	v, l, ok, err := x.h.verifier(ctx, x.s, local, hash)
+	if ok {
+		l.local = x.local // what admit has kept; the other may be a part of the client's bytes
+		x.look = l
+	}
+	return v, ok, err
 }
 
 // CheckPassword implements sasl.Passwords: it derives the keys of the password, for an unknown user as well, and only as many at a time
@@ -276,7 +282,12 @@ func (x *Exchange) authorize(ctx context.Context, local, authzid string) error {
 			return &sasl.Failure{Condition: sasl.InvalidAuthzid}
 		}
 	}
-	disabled, ok, err := x.h.disabled(ctx, local)
+	disabled, ok, err := x.look.disabled, true, error(nil)
+	if x.h.current(x.look, local) {
+		x.h.known.put(x.look.local, true, x.look.epoch)
+	} else {
+		disabled, ok, err = x.h.disabled(ctx, local)
+	}
 	switch {
 	case err != nil:
 		return err

@@ -19,15 +19,24 @@ func (c *clientStream) authConn() auth.Conn {
 		a := auth.Conn{Remote: c.t.addr(), Secured: c.t.secure()}
 		a.TLS, a.Leaf = c.t.tls()
 		a = a.Prepared()
-		c.conn = &a
+		c.conn, c.offered = &a, nil
 	}
 	return *c.conn
+}
+
+// mechanisms are those that the stream offers.
+func (c *clientStream) mechanisms() []string {
+	conn := c.authConn()
+	if c.offered == nil {
+		c.offered = c.authn.Mechanisms(conn)
+	}
+	return c.offered
 }
 
 // saslFeatures are <mechanisms/> (RFC 6120 §6.4.1) and the channel bindings (XEP-0440).
 func (c *clientStream) saslFeatures() []*xmlstream.Element {
 	conn := c.authConn()
-	names := c.authn.Mechanisms(conn)
+	names := c.mechanisms()
 	if len(names) == 0 {
 		return nil
 	}
@@ -74,7 +83,7 @@ func (c *clientStream) sasl(f *xmlstream.Frame) error {
 
 func (c *clientStream) auth(e *xmlstream.Element) error {
 	conn := c.authConn()
-	if len(c.authn.Mechanisms(conn)) == 0 && !c.t.secure() {
+	if len(c.mechanisms()) == 0 && !c.t.secure() {
 		return c.saslFailure(&sasl.Failure{Condition: sasl.EncryptionRequired, Text: "start TLS first"})
 	}
 	x, err := c.authn.Start(e.Attr("mechanism"), conn)

@@ -47,7 +47,7 @@ func (c *clientStream) authenticationFeature() *xmlstream.Element {
 		return nil
 	}
 	conn := c.authConn()
-	names := c.authn.Mechanisms(conn)
+	names := c.mechanisms()
 	if len(names) == 0 {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (c *clientStream) inlineFeatures(conn auth.Conn) *xmlstream.Element {
 // configVersion adds <config-version/> to features before authentication (XEP-0509#feature): a hash of the others, so that
 // it changes whenever they do.
 func (c *clientStream) configVersion(features *xmlstream.Element) {
-	sum := sha256.Sum256(features.Append(nil, ""))
+	sum := sha256.Sum256(features.Append(make([]byte, 0, featuresSize), ""))
 	c.version = base64.StdEncoding.EncodeToString(sum[:18])
 	features.Add(xmlstream.El(stream.NSIAP, "config-version", xmlstream.A("scheme", "opaque"), xmlstream.A("value", c.version)))
 }

@@ -44,6 +44,7 @@ type clientStream struct {
 	authn     Authenticator
 	exchange  *auth.Exchange
 	conn      *auth.Conn // until it is authenticated
+	offered   []string   // its mechanisms, once they were asked for
 	login     *login2    // a login by SASL2 that is under way
 	from      jid.JID    // what the client has said that it is, before authentication
 	agent     auth.Agent // likewise, of its software
@@ -153,7 +154,7 @@ func (c *clientStream) header(h stream.Header, bad *stream.Error) error {
 	if c.principal == nil {
 		c.host.Store(to)
 		c.t.named(c.limits())
-		c.authn = c.srv.o.Auth(to.Domain())
+		c.authn, c.offered = c.srv.o.Auth(to.Domain()), nil
 		c.from, _ = jid.Parse(h.From)
 		c.state = wantAuth
 	} else {
@@ -210,8 +211,11 @@ func (c *clientStream) features() error {
 	if c.t.framed() {
 		return c.write(stream.AppendWS(nil, f))
 	}
-	return c.write(stream.AppendTCP(nil, f, stanza.NSClient))
+	return c.write(stream.AppendTCP(make([]byte, 0, featuresSize), f, stanza.NSClient))
 }
+
+// featuresSize is about how many bytes the features take before a login.
+const featuresSize = 3 << 10
 
 func (c *clientStream) featureList() *xmlstream.Element {
 	f := xmlstream.El(stream.NS, "features")

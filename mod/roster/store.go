@@ -138,22 +138,23 @@ func (s *store) load(ctx context.Context, account jid.JID) (*items, error) {
 	if l := s.cache.get(account); l != nil {
 		return l, nil
 	}
-	var ver, floor int64
-	err := s.db.QueryRow(ctx, `SELECT ver, floor FROM roster_versions WHERE account = ?`, account.String()).Scan(&ver, &floor)
-	if err != nil && err != mod.ErrNoRows {
-		return nil, fmt.Errorf("version of a roster: %w", err)
-	}
-	all, err := s.loadItems(ctx, account)
+	l, err := s.read(ctx, account)
 	if err != nil {
-		return nil, fmt.Errorf("items of a roster: %w", err)
+		return nil, fmt.Errorf("reading a roster: %w", err)
 	}
-	l := newItems(ver, floor, all)
 	s.cache.put(keep(account), l)
 	return l, nil
 }
 
-func (s *store) loadItems(ctx context.Context, account jid.JID) (all []item, err error) {
-	rows, err := s.db.Query(ctx, `SELECT contact, name, item_groups, state, ver FROM roster_items WHERE account = ?`, account.String())
+// read reads a roster with its version. One query does for both, and has a row without a contact where there are none, since
+// a login waits for it.
+func (s *store) read(ctx context.Context, account jid.JID) (_ *items, err error) {
+	var ver, floor int64
+	var all []item
+	rows, err := s.db.Query(ctx, `SELECT COALESCE(v.ver, 0), COALESCE(v.floor, 0), i.contact, i.name, i.item_groups, i.state, i.ver
+		FROM (SELECT CAST(? AS TEXT) AS account) a
+		LEFT JOIN roster_versions v ON v.account = a.account
+		LEFT JOIN roster_items i ON i.account = a.account`, account.String())
 	if err != nil {
 		return nil, err
 	}
@@ -164,25 +165,29 @@ func (s *store) loadItems(ctx context.Context, account jid.JID) (all []item, err
 	}()
 	for rows.Next() {
 		var it item
-		var contact, groups string
-		var bits int64
-		if err := rows.Scan(&contact, &it.name, &groups, &bits, &it.ver); err != nil {
+		var contact, name, groups *string
+		var bits, iver *int64
+		if err := rows.Scan(&ver, &floor, &contact, &name, &groups, &bits, &iver); err != nil {
 			return nil, err
 		}
-		if it.jid, err = jid.Parse(contact); err != nil {
+		if contact == nil {
+			break
+		}
+		if it.jid, err = jid.Parse(*contact); err != nil {
 			return nil, err
 		}
-		if groups != "" {
-			if err := json.Unmarshal([]byte(groups), &it.groups); err != nil {
+		it.name, it.ver = *name, *iver
+		if *groups != "" {
+			if err := json.Unmarshal([]byte(*groups), &it.groups); err != nil {
 				return nil, err
 			}
 		}
-		it.state = state(bits & 15)
-		it.approved, it.listed = bits&flagApproved != 0, bits&flagListed != 0
+		it.state = state(*bits & 15)
+		it.approved, it.listed = *bits&flagApproved != 0, *bits&flagListed != 0
 		all = append(all, it)
 	}
 	slices.SortFunc(all, func(a, b item) int { return strings.Compare(a.jid.String(), b.jid.String()) })
-	return all, rows.Err()
+	return newItems(ver, floor, all), rows.Err()
 }
 
 // edit is a change of one item.
