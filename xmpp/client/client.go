@@ -52,23 +52,41 @@ type request struct {
 
 // Dial connects, logs in, binds and starts reading. ctx bounds that only.
 func Dial(ctx context.Context, cfg *Config) (*Client, error) {
-	s, err := Open(ctx, cfg)
+	s, err := open(ctx, &Stream{cfg: cfg}, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Authenticate(ctx); err != nil {
+	m, err := s.session(ctx, nil)
+	if err != nil {
 		return nil, errors.Join(err, quietClose(s.Conn))
-	}
-	if _, err := s.Bind(ctx, cfg.JID.Resource()); err != nil {
-		return nil, errors.Join(err, quietClose(s.Conn))
-	}
-	var m *Managed
-	if cfg.Manage {
-		if m, err = s.EnableSM(ctx, true); err != nil && !errors.Is(err, ErrNoSM) {
-			return nil, errors.Join(err, quietClose(s.Conn))
-		}
 	}
 	return newClient(cfg, s, m), nil
+}
+
+// session logs in and binds, or resumes, by what the server has. It returns the state of stream management, or nil.
+func (s *Stream) session(ctx context.Context, resume *Managed) (*Managed, error) {
+	if s.sent != nil || s.cfg.Login != nil && s.Features.SASL2 != nil && s.Conn.TLS() != nil {
+		m, err := s.LogIn(ctx, resume)
+		if err != nil || s.jid.IsFull() {
+			return m, err
+		}
+	} else if err := s.Authenticate(ctx); err != nil {
+		return nil, err
+	}
+	if resume != nil {
+		return resume, s.Resume(ctx, resume)
+	}
+	if _, err := s.Bind(ctx, s.cfg.JID.Resource()); err != nil {
+		return nil, err
+	}
+	if !s.cfg.Manage {
+		return nil, nil
+	}
+	m, err := s.EnableSM(ctx, true)
+	if errors.Is(err, ErrNoSM) {
+		return nil, nil
+	}
+	return m, err
 }
 
 // quietClose closes what may be closed already.

@@ -60,6 +60,11 @@ type Config struct {
 	// NoBinding keeps away from channel binding, for servers behind something that ends TLS.
 	NoBinding bool
 
+	// Login, if not nil, logs in by SASL2 where the server has it, in one round trip with what else it can do (XEP-0388). It
+	// keeps what the server gives for the next time, so each client has one of its own. By Bind 2 the server chooses the
+	// resource.
+	Login *Login
+
 	// Lang is the language of the stream.
 	Lang string
 	// Limits are those on what the server sends; the zero value means xmlstream.DefaultLimits.

@@ -141,6 +141,11 @@ func (s *Stream) Resume(ctx context.Context, m *Managed) error {
 	if err != nil {
 		return err
 	}
+	return s.resumed(m, x)
+}
+
+// resumed goes on with a session after <resumed/>.
+func (s *Stream) resumed(m *Managed, x *xmlstream.Element) error {
 	_, theirs, bad := sm.ParseResumption(x)
 	if bad != nil {
 		return bad
@@ -256,14 +261,11 @@ func (m *Managed) wait() <-chan struct{} {
 // Resume goes on with a session whose connection was lost, and sends again what the server has not got. The error is an
 // *SMError where the server knows the session no more: then what Unacked returns may be lost, and Dial makes a new one.
 func Resume(ctx context.Context, cfg *Config, m *Managed) (*Client, error) {
-	s, err := Open(ctx, cfg)
+	s, err := open(ctx, &Stream{cfg: cfg, resume: m}, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Authenticate(ctx); err != nil {
-		return nil, errors.Join(err, quietClose(s.Conn))
-	}
-	if err := s.Resume(ctx, m); err != nil {
+	if _, err := s.session(ctx, m); err != nil {
 		return nil, errors.Join(err, quietClose(s.Conn))
 	}
 	m.cfg = cfg

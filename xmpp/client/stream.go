@@ -51,17 +51,25 @@ type Stream struct {
 	cfg   *Config
 	jid   jid.JID
 	early []*xmlstream.Frame // came while the answer to <enable/> was waited for
+
+	resume *Managed // what a login that is sent with the opening resumes, or nil
+	sent   *attempt // that login, or nil
 }
 
 // Open connects, encrypts and opens the stream, up to the features that offer authentication.
 func Open(ctx context.Context, cfg *Config) (*Stream, error) {
+	return open(ctx, &Stream{cfg: cfg}, false)
+}
+
+// open is Open. With pipeline the login goes along with the opening where that can be (XEP-0509).
+func open(ctx context.Context, s *Stream, pipeline bool) (*Stream, error) {
+	cfg := s.cfg
 	ctx, cancel := context.WithTimeout(ctx, cfg.timeout())
 	defer cancel()
 	domain, err := asciiDomain(cfg.domain())
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{cfg: cfg}
 	if cfg.Via == WebSocket {
 		err = s.dialWebSocket(ctx, domain)
 	} else {
@@ -70,7 +78,7 @@ func Open(ctx context.Context, cfg *Config) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.guard(ctx, func() error { return s.start(ctx, domain) }); err != nil {
+	if err := s.guard(ctx, func() error { return s.start(ctx, domain, pipeline) }); err != nil {
 		return nil, errors.Join(err, quietClose(s.Conn))
 	}
 	return s, nil
@@ -168,8 +176,8 @@ func (s *Stream) guard(ctx context.Context, step func() error) error {
 }
 
 // start opens the stream and encrypts it.
-func (s *Stream) start(ctx context.Context, domain string) error {
-	if err := s.open(); err != nil {
+func (s *Stream) start(ctx context.Context, domain string, pipeline bool) error {
+	if err := s.open(pipeline); err != nil {
 		return err
 	}
 	if s.Conn.TLS() != nil {
@@ -188,16 +196,36 @@ func (s *Stream) start(ctx context.Context, domain string) error {
 	if err := tcp.StartTLS(ctx, dial.TLSConfig(s.cfg.TLS, domain, "")); err != nil {
 		return err
 	}
-	return s.open()
+	return s.open(pipeline)
 }
 
 // open opens the stream, for the first time or anew, and reads the features.
-func (s *Stream) open() error {
-	h, err := s.Conn.Open(stream.Header{To: s.cfg.domain(), Lang: s.cfg.Lang})
+func (s *Stream) open(pipeline bool) error {
+	h := stream.Header{To: s.cfg.domain(), Lang: s.cfg.Lang}
+	if s.cfg.Login != nil && s.Conn.TLS() != nil && s.cfg.JID.Local() != "" {
+		h.From = s.cfg.JID.Bare().String() // XEP-0388#feature; not for everybody to see (RFC 6120 §4.7.1)
+	}
+	var first []byte
+	var err error
+	tcp, ok := s.Conn.(*stream.TCP)
+	if ok && pipeline && h.From != "" {
+		if first, err = s.pipelined(); err != nil {
+			return err
+		}
+	}
+	if first != nil {
+		h, err = tcp.OpenWith(h, first)
+	} else {
+		h, err = s.Conn.Open(h)
+	}
 	if err != nil {
 		return s.closing(err)
 	}
 	s.Header = h
+	return s.readFeatures()
+}
+
+func (s *Stream) readFeatures() error {
 	f, err := s.Next()
 	if err != nil {
 		return err
@@ -275,16 +303,7 @@ func (s *Stream) Authenticate(ctx context.Context) error {
 }
 
 func (s *Stream) authenticate() error {
-	tls := s.Conn.TLS()
-	c := sasl.ClientConfig{
-		Username: s.cfg.JID.Local(), Password: s.cfg.Password,
-		Mechanisms: s.cfg.Mechanisms, Encrypted: tls != nil,
-		AllowPlain: s.cfg.AllowPlain, PlainUnencrypted: s.cfg.Plaintext,
-		External: s.cfg.External, Anonymous: s.cfg.Anonymous,
-		Bindings: s.bindings(), BindingTypes: s.Features.ChannelBindings,
-		Cache: s.cfg.Keys,
-	}
-	m, err := sasl.NewClient(s.Features.Mechanisms, &c)
+	m, err := sasl.NewClient(s.Features.Mechanisms, s.sasl(s.Features.Mechanisms))
 	if err != nil {
 		return fmt.Errorf("%w (offered: %s)", err, strings.Join(s.Features.Mechanisms, " "))
 	}
@@ -302,7 +321,25 @@ func (s *Stream) authenticate() error {
 	if err := s.exchange(m); err != nil {
 		return err
 	}
-	return s.open()
+	return s.open(false)
+}
+
+// sasl says how to log in on this connection. offered are the mechanisms that came: the server may tell which it has sent.
+func (s *Stream) sasl(offered []string) *sasl.ClientConfig {
+	c := &sasl.ClientConfig{
+		Username: s.cfg.JID.Local(), Password: s.cfg.Password,
+		Mechanisms: s.cfg.Mechanisms, Encrypted: s.Conn.TLS() != nil,
+		AllowPlain: s.cfg.AllowPlain, PlainUnencrypted: s.cfg.Plaintext,
+		External: s.cfg.External, Anonymous: s.cfg.Anonymous,
+		Bindings: s.bindings(), BindingTypes: s.Features.ChannelBindings,
+		Cache: s.cfg.Keys,
+	}
+	var version uint16
+	if t := s.Conn.TLS(); t != nil {
+		version = t.Version
+	}
+	c.CheckFirst = sasl.CheckDowngrade(offered, s.Features.ChannelBindings, version)
+	return c
 }
 
 // nonNil keeps an empty initial response apart from none (RFC 6120 §6.4.2).
@@ -359,6 +396,8 @@ func parseFailure(mechanism string, x *xmlstream.Element) *AuthError {
 	e := &AuthError{Mechanism: mechanism, Condition: "undefined-condition"}
 	for k := range x.Elements() {
 		switch {
+		case k.Is(stream.NSSASL2, "text"):
+			e.Text = k.Text()
 		case k.Name.Space != stream.NSSASL:
 		case k.Name.Local == "text":
 			e.Text = k.Text()

@@ -60,10 +60,13 @@ func NewTCP(c net.Conn, ns string, limits xmlstream.Limits) *TCP {
 }
 
 // Open implements Conn.
-func (t *TCP) Open(h Header) (Header, error) {
+func (t *TCP) Open(h Header) (Header, error) { return t.OpenWith(h, nil) }
+
+// OpenWith is Open with bytes that are sent together with the opening (XEP-0509). Their answers come after it.
+func (t *TCP) OpenWith(h Header, more []byte) (Header, error) {
 	h.ContentNS = t.ns
 	t.dec.Restart()
-	if err := t.Write(h.AppendTCP(nil)); err != nil {
+	if err := t.Write(append(h.AppendTCP(nil), more...)); err != nil {
 		return Header{}, err
 	}
 	ev, err := t.event()

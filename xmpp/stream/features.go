@@ -13,8 +13,58 @@ type Features struct {
 	Bind            bool // RFC 6120 §7
 	// Session says that the server still wants the session request of RFC 3921; one marked <optional/> is not counted.
 	Session bool
+	// SASL2 is what <authentication/> offers (XEP-0388), nil where there is none.
+	SASL2 *SASL2
+	// ConfigVersion names these features for a login that is sent before they come (XEP-0509); "" where there is none.
+	ConfigVersion string
 	// Element is the whole, for features not listed here.
 	Element *xmlstream.Element
+}
+
+// SASL2 is what a server offers in <authentication/> (XEP-0388).
+type SASL2 struct {
+	Mechanisms []string
+	// Tokens are the mechanisms of tokens (XEP-0484).
+	Tokens []string
+	// Upgrades are the upgrade tasks (XEP-0480).
+	Upgrades []string
+	// Bind tells of Bind 2 (XEP-0386), Inline what may be set up in it; Resume that a session may be resumed (XEP-0198).
+	Bind, Resume bool
+	Inline       []string
+}
+
+const nsSM = "urn:xmpp:sm:3" // XEP-0198
+
+func parseSASL2(x *xmlstream.Element) *SASL2 {
+	a := &SASL2{Mechanisms: texts(x, NSSASL2, "mechanism"), Upgrades: texts(x, NSUpgrade, "upgrade")}
+	in := x.Child(NSSASL2, "inline")
+	if in == nil {
+		return a
+	}
+	a.Resume = in.Child(nsSM, "sm") != nil
+	if f := in.Child(NSFAST, "fast"); f != nil {
+		a.Tokens = texts(f, NSFAST, "mechanism")
+	}
+	if b := in.Child(NSBind2, "bind"); b != nil {
+		a.Bind = true
+		if list := b.Child(NSBind2, "inline"); list != nil {
+			for f := range list.Elements() {
+				a.Inline = append(a.Inline, f.Attr("var"))
+			}
+		}
+	}
+	return a
+}
+
+// texts returns the texts of the children of a name.
+func texts(x *xmlstream.Element, space, local string) []string {
+	var all []string
+	for k := range x.Elements() {
+		if k.Is(space, local) {
+			all = append(all, k.Text())
+		}
+	}
+	return all
 }
 
 // ParseFeatures reads <stream:features/>.
@@ -37,6 +87,10 @@ func ParseFeatures(x *xmlstream.Element) Features {
 					f.ChannelBindings = append(f.ChannelBindings, c.Attr("type"))
 				}
 			}
+		case k.Is(NSSASL2, "authentication"):
+			f.SASL2 = parseSASL2(k)
+		case k.Is(NSIAP, "config-version"):
+			f.ConfigVersion = k.Attr("value")
 		case k.Is(NSBind, "bind"):
 			f.Bind = true
 		case k.Is(NSSession, "session"):
