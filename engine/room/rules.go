@@ -43,7 +43,7 @@ func ChangeAffiliation(actor, from, to Affiliation, self, last bool) *stanza.Err
 		return stanza.Err(stanza.Forbidden, "only admins and owners change affiliations")
 	case self && to == Outcast: // XEP-0045#ban
 		return stanza.Err(stanza.Conflict, "nobody bans himself")
-	case from == Owner && to != Owner && last: // XEP-0045#revokeowner
+	case actor == Owner && from == Owner && to != Owner && last: // XEP-0045#revokeowner
 		return stanza.Err(stanza.Conflict, "a room keeps at least one owner")
 	case actor == Owner:
 		return nil

@@ -50,6 +50,7 @@ func init() { // checks run cases themselves, which look checks up
 		"victim's roster unchanged":                                             victimsRoster,
 		"the answer is one <close/> of its own":                                 closeFrame,
 		"each connection but the last is ended with conflict":                   lastWins,
+		"exactly one occupant-id, not A or B":                                   exactlyOneOccupantID,
 		"no two attributes of the same name reach victim":                       wellFormedVictim,
 		"the server goes on to answer in order":                                 inOrder,
 	}

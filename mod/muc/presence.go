@@ -2,6 +2,7 @@ package muc
 
 import (
 	"context"
+	"errors"
 
 	"sabir/engine/room"
 	"sabir/mod"
@@ -10,8 +11,10 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// presence takes presence to any address of the service. Nobody waits for a room: it answers by itself.
-func (m *muc) presence(_ context.Context, s *stanza.Stanza) error {
+// presence takes presence to any address of the service. Who enters waits until that is done, so that the answer comes before
+// those to what is sent behind. Nobody waits for an exit, of which the server tells while it has other things to do, nor
+// for what is done about an error, which may come from within the room's own loop.
+func (m *muc) presence(ctx context.Context, s *stanza.Stanza) error {
 	if s.To.Local() == "" {
 		if s.Type == stanza.TypeAvailable && s.Has(nsMUC, "x") {
 			return stanza.Err(stanza.JIDMalformed, "a room has a name")
@@ -21,7 +24,7 @@ func (m *muc) presence(_ context.Context, s *stanza.Stanza) error {
 	var do func(t *turn) error
 	switch s.Type {
 	case stanza.TypeAvailable:
-		do = func(t *turn) error { return t.c.available(t, s) }
+		return m.wait(ctx, s, func(t *turn) error { return t.c.answered(t, s, t.c.available(t, s)) })
 	case stanza.TypeUnavailable:
 		do = func(t *turn) error { return t.c.unavailable(t, s) }
 	case stanza.TypeError:
@@ -32,6 +35,18 @@ func (m *muc) presence(_ context.Context, s *stanza.Stanza) error {
 		return stanza.Err(stanza.ServiceUnavailable, "rooms have no subscribers")
 	}
 	return m.put(s.To, task{do: do, s: s})
+}
+
+// answered sends the error that a presence is owed in the name of the room (XEP-0045#enter-muc).
+func (c *chat) answered(t *turn, s *stanza.Stanza, err error) error {
+	var e *stanza.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	if r := refusal(s, c.jid, e); r != nil {
+		t.send(r)
+	}
+	return nil
 }
 
 // available is an entry, a change of nick or a change of presence.
