@@ -77,6 +77,8 @@ func newAccount() *cobra.Command {
 		accountCommand("enable USER@DOMAIN", "Open a disabled account again", "account enable", "Account %s enabled.", &path, &asJSON),
 		accountCommand("delete USER@DOMAIN", "Remove an account and all that is kept of it", "account delete", "Account %s deleted.", &path, &asJSON),
 		newAccountList(&path, &asJSON),
+		newAccountDevices(&path, &asJSON),
+		newAccountRevoke(&path, &asJSON),
 		newAccountImport(&path, &asJSON),
 	)
 	return c

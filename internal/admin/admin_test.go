@@ -22,6 +22,7 @@ import (
 	"sabir/internal/observe"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sasl"
 	"sabir/xmpp/stanza"
 )
 
@@ -93,6 +94,7 @@ func (s *session) JID() jid.JID                 { return s.jid }
 func (s *session) Presence() *stanza.Stanza     { return nil }
 func (s *session) Priority() int8               { return 5 }
 func (s *session) LastActive() time.Time        { return time.Unix(1e9, 0) }
+func (s *session) Client() mod.Client           { return mod.Client{Software: "Test"} }
 func (s *session) Close(condition, text string) { s.closed = condition + " " + text }
 
 func newFake(t *testing.T) *fake {
@@ -102,6 +104,7 @@ func newFake(t *testing.T) *fake {
 	cfg, err := config.Parse("x", []byte(`
 insecure = true
 auth.iterations = 4096
+auth.plain = true
 [[host]]
 domain = "example.org"
 certificate = "c"
@@ -234,6 +237,32 @@ func TestCommands(t *testing.T) {
 				t.Errorf("page is %s", got)
 			}
 			fails("account list", ListArgs{Domain: "nowhere"}, stanza.ItemNotFound)
+			// A client that logs in by SASL2 is listed.
+			org := f.auth.Accounts(jid.MustParse("example.org"))
+			phone := auth.Request{Agent: auth.Agent{ID: "d4565fa7-4d72-4749-b3d3-740edbf87770", Software: "Test"}}
+			x, err := org.Start2(sasl.Plain, auth.Conn{Secured: true}, phone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, p, err := x.Next(t.Context(), []byte("\x00romeo\x00another-one"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := org.Settle(t.Context(), p, phone, ""); err != nil {
+				t.Fatal(err)
+			}
+			var devices []Device
+			must("account devices", AccountArgs{rj}, &devices)
+			if len(devices) != 1 || devices[0].Software != "Test" || !devices[0].Password || devices[0].Token {
+				t.Fatalf("devices are %+v", devices)
+			}
+			fails("account devices", AccountArgs{jid.MustParse("nobody@example.org")}, stanza.ItemNotFound)
+			fails("account revoke", DeviceArgs{rj, "x"}, stanza.ItemNotFound)
+			must("account revoke", DeviceArgs{rj, devices[0].ID}, &struct{}{})
+			must("account devices", AccountArgs{rj}, &devices)
+			if len(devices) != 0 {
+				t.Errorf("devices are %+v", devices)
+			}
 			must("account delete", AccountArgs{rj}, &struct{}{})
 			fails("account delete", AccountArgs{rj}, stanza.ItemNotFound)
 
@@ -375,7 +404,7 @@ func TestRegistryIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	want := "account add,account passwd,account disable,account enable,account delete,account list,account import,session list,session close,reload,stop,health"
+	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,reload,stop,health"
 	if got := strings.Join(names, ","); got != want {
 		t.Errorf("commands are %s", got)
 	}

@@ -58,6 +58,9 @@ type (
 		Available  bool      `json:"available"`
 		Priority   int8      `json:"priority"`
 		LastActive time.Time `json:"last_active"`
+		Software   string    `json:"software,omitempty"` // what the client says of itself
+		Device     string    `json:"device,omitempty"`
+		Mechanism  string    `json:"mechanism,omitempty"`
 	}
 	// Count is how many were affected.
 	Count struct {
@@ -82,6 +85,8 @@ func commands() []Command {
 		}),
 		define("account delete", "Removes an account and all that is kept of it.", deleteAccount),
 		define("account list", "Lists accounts.", listAccounts),
+		define("account devices", "Lists the clients with access to an account.", listDevices),
+		define("account revoke", "Takes the access of a client away and ends its sessions.", revokeDevice),
 		define("account import", "Makes accounts from CSV with lines jid,password.", importAccounts),
 		define("session list", "Lists the sessions that are bound.", listSessions),
 		define("session close", "Ends sessions.", closeSessions),
@@ -228,7 +233,11 @@ func importAccounts(ctx context.Context, b Backend, args ImportArgs) (any, error
 func listSessions(_ context.Context, b Backend, args SessionArgs) (any, error) {
 	list := []Session{}
 	for _, s := range b.Sessions(args.JID.Bare()) {
-		list = append(list, Session{JID: s.JID(), Available: s.Presence() != nil, Priority: s.Priority(), LastActive: s.LastActive()})
+		c := s.Client()
+		list = append(list, Session{
+			JID: s.JID(), Available: s.Presence() != nil, Priority: s.Priority(), LastActive: s.LastActive(),
+			Software: c.Software, Device: c.Device, Mechanism: c.Mechanism,
+		})
 	}
 	return list, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"sabir/internal/auth"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/datetime"
 	"sabir/xmpp/sasl"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
@@ -311,7 +312,7 @@ func (c *clientStream) succeed2() error {
 	r := result2{success: xmlstream.El(stream.NSSASL2, "success", l.additional())}
 	if token != nil { // XEP-0484#token-response
 		r.token = xmlstream.El(stream.NSFAST, "token",
-			xmlstream.A("expiry", token.Expires.UTC().Format(time.RFC3339)), xmlstream.A("token", token.Value.Reveal()))
+			xmlstream.A("expiry", datetime.Format(token.Expires.Truncate(time.Second).UTC())), xmlstream.A("token", token.Value.Reveal()))
 	}
 	if l.resume != nil { // first, and where it succeeds there is nothing to bind (XEP-0198#inline-resume)
 		answer, attach, err := c.resume(l.resume)

@@ -6,6 +6,7 @@ import (
 	"sabir/mod/blocking"
 	"sabir/mod/caps"
 	"sabir/mod/carbons"
+	"sabir/mod/devices"
 	"sabir/mod/disco"
 	"sabir/mod/last"
 	"sabir/mod/limits"
@@ -31,6 +32,7 @@ var Extensions = []mod.Info{
 	blocking.Info,
 	caps.Info,
 	carbons.Info,
+	devices.Info,
 	disco.Info,
 	last.Info,
 	limits.Info,
