@@ -484,7 +484,7 @@ const reaction = 300 * time.Millisecond
 func (x *exec) goOn() error {
 	a := x.self
 	a.read()
-	a.wait(reaction, func() bool { return len(a.events) > x.last || a.ended != nil })
+	a.wait(patience*reaction, func() bool { return len(a.events) > x.last || a.ended != nil })
 	a.quiet()
 	var o outcome
 	events, _ := x.since(a)

@@ -64,7 +64,7 @@ func TestConcurrentReaders(t *testing.T) {
 // Rows that are open keep a connection; who finds none left waits, but not for ever.
 func TestReadersBound(t *testing.T) {
 	dbtest.EachURL(t, func(t *testing.T, url string) {
-		d := openPairs(t, url, db.Options{Readers: 2, Wait: 100 * time.Millisecond})
+		d := openPairs(t, url, db.Options{Readers: 2, Wait: 500 * time.Millisecond})
 		ctx := t.Context()
 		put(t, d, "a", 1)
 		put(t, d, "b", 1)
@@ -80,8 +80,8 @@ func TestReadersBound(t *testing.T) {
 		if err := d.QueryRow(ctx, "SELECT 1").Scan(new(int)); !errors.Is(err, mod.ErrUnavailable) {
 			t.Errorf("a third: %v, want ErrUnavailable", err)
 		}
-		if took := time.Since(begin); took < 90*time.Millisecond || took > 5*time.Second {
-			t.Errorf("it waited for %v, not 100 ms", took)
+		if took := time.Since(begin); took < 450*time.Millisecond || took > 30*time.Second {
+			t.Errorf("it waited for %v, not 500 ms", took)
 		}
 		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		defer cancel()
@@ -115,7 +115,7 @@ func TestReadInterrupted(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want DeadlineExceeded", err)
 		}
-		if took := time.Since(begin); took > 5*time.Second {
+		if took := time.Since(begin); took > 30*time.Second {
 			t.Errorf("it went on for %v", took)
 		}
 		for range 3 {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"sabir/internal/config"
 )
@@ -58,8 +57,5 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	must(t, c.Close())
 	must(t, syscall.Close(fd))
-	time.Sleep(10 * time.Millisecond)
-	if got := ask(t, addr, ""); got == "" {
-		t.Error("nobody is served any more")
-	}
+	eventually(t, "somebody is served again", func() bool { return ask(t, addr, "") != "" })
 }

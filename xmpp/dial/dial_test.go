@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -250,65 +251,64 @@ func TestEyeballs(t *testing.T) {
 		{"mapped addresses are IPv4", hosts{v4: []string{"::ffff:192.0.2.1"}}, &fakeNet{}, "192.0.2.1", "192.0.2.1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			d := &Dialer{Resolver: c.hosts, Connect: c.net.connect, AttemptDelay: 30 * ms, Timeout: 5 * time.Second}
-			conn, err := d.Dial(t.Context(), []Target{{Host: "host.test", Port: 1}}, nil)
-			if err != nil && c.want != "" || err == nil && c.want == "" {
-				t.Fatalf("error %v, wanted %q", err, c.want)
-			}
-			if err == nil {
-				if got := conn.Conn.(*fakeConn).addr; got != c.want {
-					t.Errorf("connected to %s, not %s", got, c.want)
+			synctest.Test(t, func(t *testing.T) {
+				d := &Dialer{Resolver: c.hosts, Connect: c.net.connect, AttemptDelay: 30 * ms, Timeout: 5 * time.Second}
+				conn, err := d.Dial(t.Context(), []Target{{Host: "host.test", Port: 1}}, nil)
+				if err != nil && c.want != "" || err == nil && c.want == "" {
+					t.Fatalf("error %v, wanted %q", err, c.want)
 				}
-			}
-			c.net.mu.Lock()
-			defer c.net.mu.Unlock()
-			if got := strings.Join(c.net.tried, " "); got != c.tried {
-				t.Errorf("tried %s, not %s", got, c.tried)
-			}
+				if err == nil {
+					if got := conn.Conn.(*fakeConn).addr; got != c.want {
+						t.Errorf("connected to %s, not %s", got, c.want)
+					}
+				}
+				c.net.mu.Lock()
+				defer c.net.mu.Unlock()
+				if got := strings.Join(c.net.tried, " "); got != c.tried {
+					t.Errorf("tried %s, not %s", got, c.tried)
+				}
+			})
 		})
 	}
 }
 
 // TestLosersAreClosed lets two attempts succeed: the second connection must not stay open.
 func TestLosersAreClosed(t *testing.T) {
-	n := &fakeNet{}
-	slow := func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
-		if a.Addr().Is6() {
-			time.Sleep(60 * time.Millisecond) // does not heed ctx: it succeeds after the race is won
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNet{}
+		slow := func(ctx context.Context, a netip.AddrPort) (net.Conn, error) {
+			if a.Addr().Is6() {
+				time.Sleep(60 * time.Millisecond) // does not heed ctx: it succeeds after the race is won
+			}
+			return n.connect(context.WithoutCancel(ctx), a)
 		}
-		return n.connect(context.WithoutCancel(ctx), a)
-	}
-	d := &Dialer{Resolver: hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, Connect: slow, AttemptDelay: 10 * time.Millisecond}
-	if _, err := d.Dial(t.Context(), []Target{{Host: "host.test", Port: 1}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(2 * time.Second)
-	for {
+		d := &Dialer{Resolver: hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, Connect: slow, AttemptDelay: 10 * time.Millisecond}
+		if _, err := d.Dial(t.Context(), []Target{{Host: "host.test", Port: 1}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
 		n.mu.Lock()
-		tried, open := len(n.tried), n.open
-		n.mu.Unlock()
-		if tried == 2 && open == 1 {
-			return
+		defer n.mu.Unlock()
+		if len(n.tried) != 2 || n.open != 1 {
+			t.Fatalf("%d tried, %d open", len(n.tried), n.open)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d tried, %d open", tried, open)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	})
 }
 
 func TestTimeout(t *testing.T) {
-	n := &fakeNet{slow: map[string]time.Duration{"192.0.2.1": time.Hour}}
-	d := &Dialer{Resolver: hosts{v4: []string{"192.0.2.1"}}, Connect: n.connect, Timeout: 30 * time.Millisecond}
-	start := time.Now()
-	_, err := d.Dial(t.Context(), []Target{{Host: "a.test", Port: 1}, {Host: "b.test", Port: 2}}, nil)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a.test:1") || !strings.Contains(err.Error(), "b.test:2") {
-		t.Errorf("error %v", err)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("took %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNet{slow: map[string]time.Duration{"192.0.2.1": time.Hour}}
+		d := &Dialer{Resolver: hosts{v4: []string{"192.0.2.1"}}, Connect: n.connect, Timeout: 30 * time.Millisecond}
+		start := time.Now()
+		_, err := d.Dial(t.Context(), []Target{{Host: "a.test", Port: 1}, {Host: "b.test", Port: 2}}, nil)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "a.test:1") || !strings.Contains(err.Error(), "b.test:2") {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(start); took > 60*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 func TestPolicy(t *testing.T) {
