@@ -261,6 +261,10 @@ type Hooks struct {
 	// available presence, or nil.
 	Unbound func(ctx context.Context, s Session, presence *stanza.Stanza)
 
+	// Trace returns what is stored of the messages with an id, by whomever it was given: for administrators, and for messages
+	// of which the server's memory knows nothing any more. It may be slow.
+	Trace func(ctx context.Context, id string) ([]TraceEvent, error)
+
 	// AccountRemoved deletes what the extension keeps of an account, in the transaction that deletes the account.
 	AccountRemoved func(ctx context.Context, tx Tx, account jid.JID) error
 	// BeforeAccountRemoved is called before, for what is owed to others, such as the end of subscriptions.

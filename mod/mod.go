@@ -109,6 +109,11 @@ type Host interface {
 	AccountNodes() AccountNodes
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
+	// Trace notes what became of a message beside its way, for administrators who ask. mark is Stanza.Mark; what, who and
+	// detail are those of TraceEvent. Mark gives a message that was taken from a store its mark, and notes its id; messages
+	// that go by Route need none.
+	Trace(mark uint64, what, who, detail string)
+	Mark(s *stanza.Stanza)
 	// Limits returns the limits of clients' streams that are in force now.
 	Limits() Limits
 	// HTTP returns a client for requests to the outside. The server's one dialler makes its connections, so that the policy

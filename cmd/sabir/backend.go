@@ -119,6 +119,10 @@ func (b *stopped) Reload(context.Context) ([]config.Change, error) {
 
 func (b *stopped) Stop() {}
 
+func (b *stopped) Trace(context.Context, string) (admin.Trace, error) {
+	return admin.Trace{}, admin.ErrNotRunning
+}
+
 func (b *stopped) Health(context.Context) observe.Report {
 	return observe.Report{Reason: admin.ErrNotRunning.Error()}
 }

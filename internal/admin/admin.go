@@ -35,6 +35,8 @@ type Backend interface {
 	Reload(ctx context.Context) ([]config.Change, error)
 	// Stop begins to stop the server, and returns at once.
 	Stop()
+	// Trace returns what is known of the messages with an id.
+	Trace(ctx context.Context, id string) (Trace, error)
 	// Health returns what is known of the server's state.
 	Health(ctx context.Context) observe.Report
 }

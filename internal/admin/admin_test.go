@@ -81,6 +81,10 @@ func (f *fake) Reload(context.Context) ([]config.Change, error) {
 
 func (f *fake) Stop() { f.stopped = true }
 
+func (f *fake) Trace(_ context.Context, id string) (Trace, error) {
+	return Trace{ID: id, Stored: []mod.TraceEvent{{What: mod.TraceArchived, Who: "a@b"}}}, nil
+}
+
 func (f *fake) Health(context.Context) observe.Report { return observe.Report{Ready: true} }
 
 // session is a bound resource that knows only whether it was closed.
@@ -404,7 +408,7 @@ func TestRegistryIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,reload,stop,health"
+	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,trace,reload,stop,health"
 	if got := strings.Join(names, ","); got != want {
 		t.Errorf("commands are %s", got)
 	}

@@ -62,6 +62,20 @@ type (
 		Device     string    `json:"device,omitempty"`
 		Mechanism  string    `json:"mechanism,omitempty"`
 	}
+	// TraceArgs name a message.
+	TraceArgs struct {
+		ID string `json:"id" doc:"An id of the message: that of the stanza, its origin-id, or the one that an archive gave." required:""`
+	}
+	// Trace is what is known of the messages with an id. There may be several: a sender's ids are its own business.
+	Trace struct {
+		ID string `json:"id"`
+		// Also are other ids of them.
+		Also []string `json:"also,omitempty"`
+		// Messages has the story of each, as far as the server's memory goes back.
+		Messages [][]mod.TraceEvent `json:"messages"`
+		// Stored is what archives and stores have of them now.
+		Stored []mod.TraceEvent `json:"stored"`
+	}
 	// Count is how many were affected.
 	Count struct {
 		Count int `json:"count"`
@@ -90,6 +104,13 @@ func commands() []Command {
 		define("account import", "Makes accounts from CSV with lines jid,password.", importAccounts),
 		define("session list", "Lists the sessions that are bound.", listSessions),
 		define("session close", "Ends sessions.", closeSessions),
+		define("trace", "Tells what became of a message.", func(ctx context.Context, b Backend, a TraceArgs) (any, error) {
+			t, err := b.Trace(ctx, a.ID)
+			if err == nil && len(t.Messages)+len(t.Stored) == 0 {
+				err = stanza.Err(stanza.ItemNotFound, "nothing is known of a message with this id: it is too long ago and not stored, or was never here")
+			}
+			return t, err
+		}),
 		define("reload", "Reads the configuration file again and puts it in force.", func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
 			return b.Reload(ctx)
 		}),

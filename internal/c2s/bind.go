@@ -106,6 +106,7 @@ func (c *clientStream) newSession(full jid.JID) *session.Session {
 	o := c.outlet()
 	me := session.New(full, session.NewQueue(session.QueueOptions{
 		Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done, Limit: c.limits().QueueBytes, Gauge: &c.srv.queued,
+		Trace: c.srv.o.Router.Trace(), Who: full.String(),
 	}), c.srv.o.Clock.Now(), nil)
 	me.Agent = c.client()
 	me.SetCarrier(c.carrier(func(condition, text string) { c.end(streamError(condition, text)) }))
@@ -183,6 +184,7 @@ func (s *Server) redeliver(me *session.Session, m *managed) {
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	for _, u := range me.Queue.Unsent() {
+		s.o.Router.Trace().Note(u.Stanza.Mark, mod.TraceReturned, me.JID().String(), "")
 		var drop func(mod.Tx) error
 		if m != nil && m.rec != nil && u.Row > 0 {
 			drop = m.rec.Drop(ctx, u.Row)

@@ -7,6 +7,7 @@ import (
 
 	"sabir/internal/resume"
 	"sabir/internal/session"
+	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
@@ -252,7 +253,10 @@ func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
 	if ok, err := h.Accounts().Exists(ctx, v.JID.Local()); err != nil || !ok {
 		return false, err
 	}
-	q := session.NewQueue(session.QueueOptions{Limit: s.limits().ResumeBytes, Gauge: &s.queued})
+	q := session.NewQueue(session.QueueOptions{Limit: s.limits().ResumeBytes, Gauge: &s.queued, Trace: s.o.Router.Trace(), Who: v.JID.String()})
+	for _, k := range v.Held {
+		s.remember(k.Stanza, v.JID)
+	}
 	q.Restore(v.Held, v.Last, v.Acked, !v.Exact)
 	me := session.New(v.JID, q, s.o.Clock.Now(), nil)
 	if err := me.SetState(v.State); err != nil {
@@ -267,6 +271,17 @@ func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
 		replaced.Close("", "") // the process ended between its end and the last commit
 	}
 	return true, nil
+}
+
+// remember notes that a message was kept for a session over a restart.
+func (s *Server) remember(m *stanza.Stanza, by jid.JID) {
+	if m.Kind != stanza.Message || m.ID == "" || m.Mark != 0 {
+		return
+	}
+	t := s.o.Router.Trace()
+	m.Mark = t.Mark()
+	t.Note(m.Mark, mod.TraceID, m.From.String(), m.ID)
+	t.Note(m.Mark, mod.TraceTaken, "stream management", by.String())
 }
 
 // expire ends the sessions whose clients have not come back in time.

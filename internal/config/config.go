@@ -211,6 +211,7 @@ func (o *Outbound) Networks() (allow, deny []netip.Prefix, err error) {
 type Log struct {
 	Level  string `toml:"level" enum:"debug,info,warn,error" doc:"debug, info, warn or error."`
 	Format string `toml:"format" enum:"text,json" doc:"text or json."`
+	Trace  int    `toml:"trace" reload:"restart" max:"4294967296" doc:"Bytes of memory in which it is remembered what became of each message, for sabir trace: who sent it, which copies were made, when each was written and acknowledged. A message takes some 600. Below 65536: nothing is remembered."`
 }
 
 // Path returns the file from which the configuration was read, or "".
@@ -289,7 +290,7 @@ func Default() *Config {
 		},
 		S2S: defaultS2S(),
 		Web: Web{Client: true},
-		Log: Log{Level: "info", Format: "text"},
+		Log: Log{Level: "info", Format: "text", Trace: 8 << 20},
 	}
 }
 

@@ -182,7 +182,7 @@ func TestProblems(t *testing.T) {
 		{"unknown key", minimal + "[limits]\nresorces = 4\n", `7:1: limits.resorces: unknown setting (did you mean resources?)`},
 		{"unknown section", minimal + "[limit]\n", `6:2: limit: unknown section (did you mean limits?)`},
 		{"capitals", minimal + "[limits]\nResources = 4\n", `7:1: limits.Resources: unknown setting (did you mean resources?)`},
-		{"far off", minimal + "[log]\nzzzzzz = 4\n", `7:1: log.zzzzzz: unknown setting (known here: format, level)`},
+		{"far off", minimal + "[log]\nzzzzzz = 4\n", `7:1: log.zzzzzz: unknown setting (known here: format, level, trace)`},
 		{"number as text", minimal + "[limits]\nresources = \"4\"\n", `7:1: limits.resources: text where a whole number is wanted (write digits without quotes, such as 65_536)`},
 		{"bool as text", minimal + "[auth]\nplain = \"yes\"\n", `7:1: auth.plain: text where true or false is wanted (write true or false, without quotes)`},
 		{"duration without unit", minimal + "[limits]\nauth_timeout = 60\n", `7:1: limits.auth_timeout: a whole number where text is wanted (write a number with a unit in quotes, such as "90s" or "24h")`},

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"sabir/internal/session"
 	"sabir/mod"
@@ -48,6 +50,23 @@ func (h *Host) Unbound(ctx context.Context, s *session.Session, presence *stanza
 			e.Unbound(ctx, s, presence)
 		}
 	})
+}
+
+// Stored returns what the extensions have stored of the messages with an id, in the order of time.
+func (h *Host) Stored(ctx context.Context, id string) ([]mod.TraceEvent, error) {
+	var all []mod.TraceEvent
+	for _, e := range h.t.ext {
+		if e.hooks.Trace == nil {
+			continue
+		}
+		list, err := e.hooks.Trace(ctx, id)
+		if err != nil {
+			return nil, fmt.Errorf("extension %s: %w", e.name, err)
+		}
+		all = append(all, list...)
+	}
+	slices.SortStableFunc(all, func(a, b mod.TraceEvent) int { return a.At.Compare(b.At) })
+	return all, nil
 }
 
 // BeforeAccountRemoved lets the extensions do what an account owes to others.

@@ -23,6 +23,12 @@ type Router interface {
 	RouteAll(ctx context.Context, list []*stanza.Stanza)
 }
 
+// Tracer remembers what becomes of messages. internal/observe implements it.
+type Tracer interface {
+	Mark() uint64
+	Note(mark uint64, what, who, detail string)
+}
+
 // Enabled is an extension with its configuration for one host.
 type Enabled struct {
 	Info   mod.Info
@@ -43,6 +49,8 @@ type Options struct {
 	Items []mod.DiscoItem
 	// Limits returns the limits of clients' streams. It may be nil.
 	Limits func() mod.Limits
+	// Trace remembers what becomes of messages. It may be nil.
+	Trace Tracer
 	// HTTP makes the requests of extensions to the outside.
 	HTTP *http.Client
 	// Panicked counts a panic of an extension. It may be nil.
@@ -177,6 +185,20 @@ func (v *view) DB() mod.DB         { return v.o.DB }
 func (v *view) Clock() mod.Clock   { return v.o.Clock }
 func (v *view) Limits() mod.Limits { return v.o.Limits() }
 func (v *view) HTTP() *http.Client { return v.o.HTTP }
+
+func (v *view) Trace(mark uint64, what, who, detail string) {
+	if v.o.Trace != nil && mark != 0 {
+		v.o.Trace.Note(mark, what, who, detail)
+	}
+}
+
+func (v *view) Mark(s *stanza.Stanza) {
+	if v.o.Trace == nil || s.Mark != 0 || s.ID == "" {
+		return
+	}
+	s.Mark = v.o.Trace.Mark()
+	v.o.Trace.Note(s.Mark, mod.TraceID, s.From.String(), s.ID)
+}
 
 func (v *view) Log() *slog.Logger {
 	return v.o.Log.With("host", v.o.Domain.String(), "extension", v.name)

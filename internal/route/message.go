@@ -52,6 +52,7 @@ func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
 		}
 	}()
 	j.ended = true // until all has gone well
+	b.begin(s)
 	if j.outHost = b.r.Host(s.From.DomainJID()); j.outHost != nil {
 		j.out = mod.Pass{Stanza: s, Side: mod.Out, Account: s.From.Bare()}
 		if b.s != nil {
@@ -189,8 +190,10 @@ func targets(dst []mod.Session, s *stanza.Stanza, to jid.JID, there []*session.S
 func (b *Batch) undeliverable(ctx context.Context, s *stanza.Stanza, f fate) (silent bool) {
 	if f == ignore || s.Type == stanza.TypeError {
 		b.r.o.Count(s.Kind, mod.Dropped)
+		b.r.o.Trace.Note(s.Mark, mod.TraceDropped, "route", "nobody is there to get it, and its type asks for no error")
 		return true
 	}
+	b.r.o.Trace.Note(s.Mark, mod.TraceBounced, s.From.String(), string(stanza.ServiceUnavailable))
 	b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
 	return false
 }
@@ -199,10 +202,14 @@ func (b *Batch) undeliverable(ctx context.Context, s *stanza.Stanza, f fate) (si
 func (b *Batch) record(ctx context.Context, h *host.Host, p *mod.Pass, j *journey) bool {
 	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Record {
 		b.ext = k.Extension
+		stored := p.Stored
 		w, err := k.H.Func(ctx, p)
 		if err != nil {
 			b.fail(ctx, p.Stanza, k.Extension, err)
 			return false
+		}
+		if p.Stored && !stored {
+			b.r.o.Trace.Note(p.Stanza.Mark, mod.TraceStored, k.Extension, p.Account.String())
 		}
 		if w != nil {
 			j.writes = append(j.writes, w)
@@ -263,6 +270,9 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 	})
 	progress.Done(err == nil)
 	if err == nil {
+		for i := range js {
+			js[i].committed(b.r.o.Trace)
+		}
 		return
 	}
 	// One bad write shall not take its neighbours with it. But where the store itself failed, it may not even be known
@@ -280,7 +290,9 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 			j.unkeep()
 			b.fail(ctx, j.stanza(), "store", err)
 			j.ended = true
+			continue
 		}
+		j.committed(b.r.o.Trace)
 	}
 }
 
@@ -320,6 +332,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 		}
 	case j.inHost == nil:
 		j.departure.Go()
+		b.r.o.Trace.Note(j.stanza().Mark, mod.TraceForwarded, j.stanza().To.Domain(), "")
 		b.r.o.Count(stanza.Message, mod.Forwarded)
 	case j.silent:
 		if !j.lost {
@@ -366,6 +379,9 @@ func (b *Batch) settle(ctx context.Context, j *journey, p *mod.Pass) {
 	if !j.keep.done {
 		b.settleNow(ctx, j.host(p), p)
 	}
+	if p.Archived != nil && p.Stanza.Mark != 0 {
+		b.r.o.Trace.Note(p.Stanza.Mark, mod.TraceArchived, p.Archived.By.String(), p.Archived.ID)
+	}
 }
 
 func (b *Batch) settleNow(ctx context.Context, h *host.Host, p *mod.Pass) {
@@ -382,6 +398,7 @@ func (b *Batch) copies(ctx context.Context, j *journey, p *mod.Pass) {
 		list = b.fork(ctx, j.host(p), p)
 	}
 	for _, c := range list {
+		b.r.o.Trace.Note(c.Stanza.Mark, mod.TraceCopied, c.To.JID().String(), "")
 		b.queueKept(c.To.(*session.Session), c.Stanza, j.keep.take(c.To, c.Stanza))
 	}
 }
@@ -390,7 +407,10 @@ func (b *Batch) fork(ctx context.Context, h *host.Host, p *mod.Pass) []mod.Copy 
 	var all []mod.Copy
 	for _, k := range h.Phases(p.Side, stanza.Message).Fork {
 		b.ext = k.Extension
-		all = append(all, k.H.Func(ctx, p)...)
+		for _, c := range k.H.Func(ctx, p) {
+			c.Stanza.Mark = p.Stanza.Mark // it is the extension's own until it is queued
+			all = append(all, c)
+		}
 	}
 	return all
 }

@@ -56,6 +56,8 @@ type Options struct {
 	Remote    Remote
 	// Count is told what became of each stanza.
 	Count func(k stanza.Kind, o mod.Outcome)
+	// Trace remembers what becomes of messages. It may be nil.
+	Trace Tracer
 	// Panicked counts a panic in an extension.
 	Panicked func(extension string)
 	// CrashPoint is called at the named points below; nil for none.
@@ -72,6 +74,14 @@ const (
 	AfterDelivery = "route.after-delivery"
 )
 
+// Tracer remembers what becomes of messages. internal/observe implements it.
+type Tracer interface {
+	// Mark returns the mark of a new message.
+	Mark() uint64
+	// Note remembers something of the message of a mark. See mod.TraceEvent for the words.
+	Note(mark uint64, what, who, detail string)
+}
+
 // Router sends stanzas on their way. Its methods may be called from any goroutine.
 type Router struct {
 	o        Options
@@ -86,6 +96,9 @@ func New(o Options) *Router {
 	}
 	if o.Count == nil {
 		o.Count = func(stanza.Kind, mod.Outcome) {}
+	}
+	if o.Trace == nil {
+		o.Trace = noTrace{}
 	}
 	if o.Panicked == nil {
 		o.Panicked = func(string) {}
@@ -139,6 +152,9 @@ func (r *Router) Domains() []jid.JID {
 	slices.SortFunc(all, jid.JID.Compare)
 	return all
 }
+
+// Trace returns what remembers what becomes of messages; never nil.
+func (r *Router) Trace() Tracer { return r.o.Trace }
 
 // Directory returns the sessions.
 func (r *Router) Directory() *session.Directory { return r.o.Directory }
@@ -221,10 +237,15 @@ func (b *Batch) fail(ctx context.Context, s *stanza.Stanza, extension string, er
 	var drop mod.Drop
 	if errors.As(err, &drop) {
 		b.r.o.Count(s.Kind, mod.Dropped)
+		b.r.o.Trace.Note(s.Mark, mod.TraceDropped, extension, drop.Why)
 		b.r.o.Log.Debug("stanza dropped", "extension", extension, "kind", s.Kind.String(), "why", drop.Why)
 		return true
 	}
-	b.refuse(ctx, s, b.r.stanzaError(extension, err))
+	e := b.r.stanzaError(extension, err)
+	if s.Mark != 0 {
+		b.r.o.Trace.Note(s.Mark, mod.TraceRefused, extension, e.Error())
+	}
+	b.refuse(ctx, s, e)
 	return false
 }
 
@@ -281,6 +302,7 @@ const maxInline = 8
 
 // queue gives a stanza to a session, which begins to write at the end of the batch.
 func (b *Batch) queue(t *session.Session, s *stanza.Stanza) bool {
+	b.r.o.Trace.Note(s.Mark, mod.TraceQueued, t.JID().String(), "") // before it can be written
 	taken, start := t.DeliverLater(s)
 	if start {
 		b.started = append(b.started, t)
@@ -293,6 +315,7 @@ func (b *Batch) queueKept(t *session.Session, s *stanza.Stanza, row int64) bool 
 	if row == 0 {
 		return b.queue(t, s)
 	}
+	b.r.o.Trace.Note(s.Mark, mod.TraceQueued, t.JID().String(), "")
 	taken, start := t.DeliverKept(s, row)
 	if start {
 		b.started = append(b.started, t)
@@ -333,9 +356,13 @@ func (b *Batch) admission(ctx context.Context, h *host.Host, p *mod.Pass) (ok, s
 func (b *Batch) rewrite(ctx context.Context, h *host.Host, p *mod.Pass) bool {
 	for _, k := range h.Phases(p.Side, p.Stanza.Kind).Rewrite {
 		b.ext = k.Extension
+		was := p.Stanza
 		if err := k.H.Func(ctx, p); err != nil {
 			b.fail(ctx, p.Stanza, k.Extension, err)
 			return false
+		}
+		if p.Stanza != was {
+			b.r.o.Trace.Note(p.Stanza.Mark, mod.TraceChanged, k.Extension, "")
 		}
 	}
 	return true
@@ -371,6 +398,7 @@ func (b *Batch) send(ctx context.Context, s *stanza.Stanza) bool {
 		b.refuse(ctx, s, e)
 		return false
 	}
+	b.r.o.Trace.Note(s.Mark, mod.TraceForwarded, s.To.Domain(), "")
 	b.r.o.Count(s.Kind, mod.Forwarded)
 	return true
 }

@@ -56,6 +56,7 @@ type Server struct {
 	o       Options
 	log     *slog.Logger
 	metrics *observe.Metrics
+	trace   *observe.Trace
 	health  *observe.Health
 	db      db.DB
 	auth    *auth.Auth
@@ -107,7 +108,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if o.Extensions == nil {
 		o.Extensions = all.Extensions
 	}
-	s := &Server{o: o, log: o.Log, metrics: observe.NewMetrics(), health: new(observe.Health), dir: session.NewDirectory()}
+	s := &Server{o: o, log: o.Log, metrics: observe.NewMetrics(), trace: observe.NewTrace(cfg.Log.Trace), health: new(observe.Health), dir: session.NewDirectory()}
 	s.cfg.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -132,7 +133,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 		return nil, err
 	}
 	s.s2s = s.newS2S(cfg)
-	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Remote: s.s2s, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic, CrashPoint: s.o.CrashPoint})
+	s.router = route.New(route.Options{DB: s.db, Directory: s.dir, Remote: s.s2s, Log: s.log, Clock: o.Clock, Count: s.metrics.Stanza, Panicked: s.metrics.Panic, Trace: s.trace, CrashPoint: s.o.CrashPoint})
 	s.s2s.Use(s.router)
 	hosts := make(map[jid.JID]*host.Host)
 	for i := range cfg.Hosts {
@@ -229,7 +230,7 @@ func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, erro
 	acc := &hostAccounts{s: s, domain: c.JID()}
 	return host.New(host.Options{
 		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
-		Extensions: enabled, Limits: func() mod.Limits { return s.limits(c.JID()) }, HTTP: s.http, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
+		Extensions: enabled, Limits: func() mod.Limits { return s.limits(c.JID()) }, HTTP: s.http, Trace: s.trace, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
 	})
 }
 

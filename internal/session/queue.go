@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sabir/mod"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 )
@@ -19,6 +20,8 @@ type Queue struct {
 	limit int
 	full  func()        // called without the lock when a stanza does not fit
 	gauge *atomic.Int64 // bytes waiting in all queues
+	trace Tracer
+	who   string
 
 	mu    sync.Mutex
 	out   *outlet
@@ -87,6 +90,21 @@ type QueueOptions struct {
 	Full func()
 	// Gauge counts the bytes that wait, in all queues that share it. It may be nil.
 	Gauge *atomic.Int64
+	// Trace is told of messages that were written to Who, and acknowledged by them. It may be nil.
+	Trace Tracer
+	Who   string
+}
+
+// Tracer notes what became of a message. Note is called with a lock held: it is quick and calls nobody.
+type Tracer interface {
+	Note(mark uint64, what, who, detail string)
+}
+
+// note tells the trace of an item.
+func (q *Queue) note(it *item, what string) {
+	if q.trace != nil && it.s != nil && it.s.Mark != 0 {
+		q.trace.Note(it.s.Mark, what, q.who, "")
+	}
 }
 
 // NewQueue returns an empty queue.
@@ -94,7 +112,7 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Gauge == nil {
 		o.Gauge = new(atomic.Int64)
 	}
-	q := &Queue{limit: o.Limit, full: o.Full, gauge: o.Gauge}
+	q := &Queue{limit: o.Limit, full: o.Full, gauge: o.Gauge, trace: o.Trace, who: o.Who}
 	if o.Write != nil {
 		q.out = &outlet{Outlet: Outlet{Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done}}
 	}
@@ -468,6 +486,7 @@ func (o *outlet) encode(b []byte, batch []item) (int, []byte) {
 func (q *Queue) written(o *outlet, items []item) bool {
 	n := 0
 	for i := range items {
+		q.note(&items[i], mod.TraceWritten)
 		if !items[i].tracked {
 			n += items[i].size
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/delay"
 	"sabir/xmpp/sm"
@@ -58,6 +59,7 @@ func (q *Queue) Ack(h uint32) error {
 // ack is Ack with q.mu held.
 func (q *Queue) ack(h uint32) error {
 	return q.unacked.Ack(h, func(it item) {
+		q.note(&it, mod.TraceAcked)
 		q.bytes -= it.size
 		q.gauge.Add(-int64(it.size))
 		if it.row > 0 {

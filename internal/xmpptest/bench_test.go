@@ -2,9 +2,13 @@ package xmpptest
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"sabir/mod"
+	"sabir/mod/all"
 	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -38,5 +42,27 @@ func BenchmarkLogin(b *testing.B) {
 			b.Fatal(err)
 		}
 		cancel()
+	}
+}
+
+// BenchmarkMessage sends a chat message from one client to another and waits for it: TLS, the whole way of a message but for
+// an archive, whose commits would hide all else, both clients; with and without a memory of what became of it.
+func BenchmarkMessage(b *testing.B) {
+	ext := slices.DeleteFunc(slices.Clone(all.Extensions), func(i mod.Info) bool { return i.Name == "mam" })
+	for name, trace := range map[string]int{"traced": 8 << 20, "untraced": 0} {
+		b.Run(name, func(b *testing.B) {
+			s := NewServer(b, Options{Extensions: ext, Config: []string{fmt.Sprintf("log.trace = %d", trace)}})
+			from, to := s.Dial(b, s.MustAccount(b, "romeo"), "a"), s.Dial(b, s.MustAccount(b, "juliet"), "b")
+			m := stanza.New(stanza.Message, stanza.TypeChat, xmlstream.El(stanza.NSClient, "body", "Neither, fair saint"),
+				xmlstream.El("urn:xmpp:sid:0", "origin-id", xmlstream.Attr{Name: xmlstream.Name{Local: "id"}, Value: "m1"}))
+			m.To, m.ID = to.JID(), "m1"
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := from.Send(m); err != nil {
+					b.Fatal(err)
+				}
+				<-to.Stanzas()
+			}
+		})
 	}
 }

@@ -88,6 +88,7 @@ func newMAM(h mod.Host, cfg any) (*mod.Hooks, error) {
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			return m.remove(ctx, tx, account)
 		},
+		Trace: m.trace,
 		Start: m.start,
 	}, nil
 }

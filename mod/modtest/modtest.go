@@ -332,6 +332,14 @@ func (h *Host) SetContact(owner, contact string, sub mod.Subscription, groups ..
 	h.contacts[owner] = append(items, c)
 }
 
+// Trace writes to the test's log.
+func (h *Host) Trace(mark uint64, what, who, detail string) {
+	h.t.Logf("message %d: %s %s %s", mark, what, who, detail)
+}
+
+// Mark gives each message the same mark.
+func (h *Host) Mark(s *stanza.Stanza) { s.Mark = 1 }
+
 // Limits returns fixed limits: 10000 and 20000 bytes, and 5 minutes.
 func (h *Host) Limits() mod.Limits {
 	return mod.Limits{BeforeAuth: 10000, AfterAuth: 20000, Idle: 5 * time.Minute}

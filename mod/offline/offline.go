@@ -80,6 +80,7 @@ func newOffline(h mod.Host, cfg any) (*mod.Hooks, error) {
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			return o.store.remove(ctx, tx, account)
 		},
+		Trace: o.trace,
 		Start: func(context.Context) error { h.Go("expire", o.expireLoop); return nil },
 	}, nil
 }
@@ -214,9 +215,13 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 			last = m.id
 			continue
 		}
-		if st := o.take(ctx, account, m); st != nil && !s.Deliver(st) {
-			more = false
-			break
+		if st := o.take(ctx, account, m); st != nil {
+			o.h.Mark(st)
+			o.h.Trace(st.Mark, mod.TraceTaken, "offline", s.JID().String())
+			if !s.Deliver(st) {
+				more = false
+				break
+			}
 		}
 		last = m.id
 	}

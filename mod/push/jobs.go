@@ -26,13 +26,14 @@ const (
 type news struct {
 	messages, requests bool
 	sender, body       string // of the last message, as far as the configuration wants it told
+	mark               uint64 // of the last message
 }
 
 func (n news) none() bool { return !n.messages && !n.requests }
 
 func (n *news) add(m news) {
 	if m.messages {
-		n.messages, n.sender, n.body = true, m.sender, m.body
+		n.messages, n.sender, n.body, n.mark = true, m.sender, m.body, m.mark
 	}
 	n.requests = n.requests || m.requests
 }
@@ -85,6 +86,8 @@ type result struct {
 	permanent string
 	// transient is why it is tried again.
 	transient string
+	// mark is that of the message for which it was sent.
+	mark uint64
 	// seen says that its client is there: nothing waits any more. A notification need not have been under way.
 	seen bool
 }
@@ -296,6 +299,7 @@ func (p *push) settle(ctx context.Context, rs []result) {
 	now := p.h.Clock().Now()
 	var keep []result
 	for _, r := range rs {
+		p.trace(r)
 		switch n := p.jobs.finish(r, now, time.Duration(p.c.Every)); {
 		case r.seen:
 			p.jobs.forget(r.key, now)
@@ -335,6 +339,16 @@ func (p *push) settle(ctx context.Context, rs []result) {
 	}
 }
 
+// trace notes at the message what became of the notification for it.
+func (p *push) trace(r result) {
+	switch why := r.permanent + r.transient; {
+	case why != "":
+		p.h.Trace(r.mark, mod.TraceFailed, target(r.key), why)
+	case r.told > 0:
+		p.h.Trace(r.mark, mod.TraceNotified, target(r.key), "")
+	}
+}
+
 func (p *push) settleOne(ctx context.Context, tx mod.Tx, r result) error {
 	switch {
 	case r.seen:
@@ -359,7 +373,7 @@ func (p *push) notify(ctx context.Context, k key, n news) {
 		p.jobs.done(result{key: k, seen: true})
 		return
 	}
-	sum := summary{account: k.account, messages: s.waiting, sender: n.sender, body: n.body}
+	sum := summary{account: k.account, messages: s.waiting, sender: n.sender, body: n.body, mark: n.mark}
 	if sum.requests, err = p.h.Roster().Requests(ctx, k.account); err != nil {
 		p.h.Log().Error("requests cannot be counted", "error", err)
 	}
@@ -368,7 +382,11 @@ func (p *push) notify(ctx context.Context, k key, n news) {
 		return
 	}
 	if k.kind == kindWeb {
-		p.h.Go("web push", func(ctx context.Context) { p.jobs.done(p.sendWeb(ctx, s, sum)) })
+		p.h.Go("web push", func(ctx context.Context) {
+			r := p.sendWeb(ctx, s, sum)
+			r.mark = sum.mark
+			p.jobs.done(r)
+		})
 		return
 	}
 	p.publish(ctx, s, sum)
@@ -379,4 +397,5 @@ type summary struct {
 	account            jid.JID
 	messages, requests int
 	sender, body       string
+	mark               uint64
 }

@@ -179,7 +179,7 @@ func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
 			}
 		}
 	case counts(ps):
-		n := news{messages: true}
+		n := news{messages: true, mark: s.Mark}
 		if p.c.Sender {
 			n.sender = s.From.String()
 		}

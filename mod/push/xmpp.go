@@ -170,7 +170,9 @@ func (p *push) publish(ctx context.Context, s *service, sum summary) {
 	}
 	k := s.key
 	p.h.Ask(ctx, stanza.NewIQ(stanza.TypeSet, p.h.Domain(), to, ps), func(a *stanza.Stanza) {
-		p.jobs.done(answered(k, a, sum.messages))
+		r := answered(k, a, sum.messages)
+		r.mark = sum.mark
+		p.jobs.done(r)
 	})
 }
 

@@ -74,6 +74,9 @@ type Stanza struct {
 	ID       string
 	To, From jid.JID // zero where the attribute is absent
 	Lang     string  // xml:lang of the stanza itself
+	// Mark is a number of the program that holds the stanza, or 0. It is not on the wire; copies keep it, and so does the error
+	// that answers.
+	Mark uint64
 
 	extra []xmlstream.Attr // other attributes, forwarded as they are
 	frame *xmlstream.Frame // the received form, or nil
@@ -202,7 +205,7 @@ func (s *Stanza) checkType(f *xmlstream.Frame) *Error {
 
 // Clone returns a copy that may be changed until it is handed on.
 func (s *Stanza) Clone() *Stanza {
-	return &Stanza{Kind: s.Kind, Type: s.Type, ID: s.ID, To: s.To, From: s.From, Lang: s.Lang, extra: s.extra, frame: s.frame, kids: slices.Clip(s.kids)}
+	return &Stanza{Kind: s.Kind, Type: s.Type, ID: s.ID, To: s.To, From: s.From, Lang: s.Lang, Mark: s.Mark, extra: s.extra, frame: s.frame, kids: slices.Clip(s.kids)}
 }
 
 // WithTo returns a copy for another recipient.
@@ -413,6 +416,6 @@ func (s *Stanza) ErrorReply(e *Error) *Stanza {
 		return nil
 	}
 	r := New(s.Kind, TypeError, e.Element())
-	r.ID, r.To, r.From = s.ID, s.From, s.To
+	r.ID, r.To, r.From, r.Mark = s.ID, s.From, s.To, s.Mark
 	return r
 }
