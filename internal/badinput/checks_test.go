@@ -53,6 +53,7 @@ func init() { // checks run cases themselves, which look checks up
 		"exactly one occupant-id, not A or B":                                   exactlyOneOccupantID,
 		"no two attributes of the same name reach victim":                       wellFormedVictim,
 		"the server goes on to answer in order":                                 inOrder,
+		"victim's session untouched":                                            victimsSession,
 	}
 }
 

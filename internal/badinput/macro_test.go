@@ -20,7 +20,7 @@ type node struct {
 
 // textMacros expand to bytes, actionMacros do something. All other names are values, such as {victim}.
 var (
-	textMacros   = []string{"rep", "seq", "hex", "b64", "utf16le", "NUL", "CRLF", "LF", "guess"}
+	textMacros   = []string{"rep", "seq", "hex", "b64", "utf16le", "NUL", "CRLF", "LF", "guess", "fast_ir"}
 	actionMacros = []string{"split", "drip", "conns", "parallel", "tls-handshake", "tls-hello", "tls-renegotiate", "tls-0rtt", "wsframe", "ws-open", "ws-bound", "scram_final", "scram_replay", "fin", "rst"}
 )
 
@@ -83,6 +83,7 @@ func closing(s string, i int) (int, bool) {
 // expander makes bytes of macros.
 type expander struct {
 	value func(name string) (string, bool)
+	fast  func(what string) ([]byte, error) // the message of a login by token
 }
 
 // text expands an input that has no actions to a string.
@@ -145,6 +146,10 @@ func (e expander) node(w io.Writer, n node) error {
 	case "utf16le":
 		for _, u := range utf16.Encode([]rune(arg)) {
 			b = binary.LittleEndian.AppendUint16(b, u)
+		}
+	case "fast_ir": // in base64: right, "expired", "wrong", or "user=NAME" for that of another user
+		if b, err = e.fast(arg); err == nil {
+			b = base64.StdEncoding.AppendEncode(nil, b)
 		}
 	case "guess": // an id such as somebody makes up who cannot see those of the server
 		b = []byte("1")

@@ -25,6 +25,8 @@ type outcome struct {
 	tlsFailure      bool
 	compressFailure bool
 	errors          []string // of stanzas
+	in2             bool     // a login by SASL2 has succeeded
+	bound2          bool     // and a resource was bound in it
 	names           []string // of elements; for presence the type as well
 	ended           bool     // </stream:stream>, or <close/>
 	silent          bool     // the last element of the input was not answered
@@ -66,8 +68,10 @@ func (o *outcome) frame(f *xmlstream.Frame) {
 		o.streamErrors = append(o.streamErrors, first(stream.NSStreams)...)
 	case n == xmlstream.Name{Space: stream.NS, Local: "features"}:
 		o.features = true
-	case n == xmlstream.Name{Space: stream.NSSASL, Local: "failure"}:
+	case n == xmlstream.Name{Space: stream.NSSASL, Local: "failure"}, n == xmlstream.Name{Space: stream.NSSASL2, Local: "failure"}:
 		o.failures = append(o.failures, first(stream.NSSASL)...)
+	case n == xmlstream.Name{Space: stream.NSSASL2, Local: "success"}:
+		o.in2, o.bound2 = true, f.Child(stream.NSBind2, "bound") != nil
 	case n == xmlstream.Name{Space: stream.NSTLS, Local: "failure"}:
 		o.tlsFailure = true
 	case n == xmlstream.Name{Space: "http://jabber.org/protocol/compress", Local: "failure"}:

@@ -8,7 +8,7 @@ import (
 
 // TestMacros checks the harness itself: what its macros stand for.
 func TestMacros(t *testing.T) {
-	e := expander{func(name string) (string, bool) { return "v-" + name, name == "domain" || name == "user" }}
+	e := expander{value: func(name string) (string, bool) { return "v-" + name, name == "domain" || name == "user" }}
 	for in, want := range map[string]string{
 		"a{domain}b":                           "av-domainb",
 		"{rep:3:ab}":                           "ababab",

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,11 +50,12 @@ func (a account) plain() string {
 
 // harness is a server in the test's process, watched.
 type harness struct {
-	srv  *server.Server
-	log  *watchedLog
-	tls  *tls.Config
-	keys *sasl.KeyCache
-	n    atomic.Int64
+	srv   *server.Server
+	log   *watchedLog
+	clock shifted
+	tls   *tls.Config
+	keys  *sasl.KeyCache
+	n     atomic.Int64
 	// shared says that cases run side by side.
 	shared bool
 	// calm is the number of goroutines of the process while no client is connected.
@@ -89,7 +91,7 @@ func newHarness(t testing.TB, settings ...string) *harness {
 	pool.AddCert(ca.Certificate())
 	h.tls = &tls.Config{RootCAs: pool, ServerName: domain}
 	ctx, cancel := context.WithCancel(context.Background())
-	if h.srv, err = server.New(ctx, cfg, server.Options{Log: slog.New(h.log.handler)}); err != nil {
+	if h.srv, err = server.New(ctx, cfg, server.Options{Log: slog.New(h.log.handler), Clock: &h.clock}); err != nil {
 		cancel()
 		t.Fatal(err)
 	}
@@ -258,7 +260,7 @@ func (h *harness) bring(a *actor, state string) error {
 		}
 		a.read()
 		return nil
-	case "tls", "tls12", "stream", "auth", "bound":
+	case "tls", "tls12", "stream", "sasl2", "auth", "bound":
 	default:
 		return fmt.Errorf("there is no state %q", state)
 	}
@@ -277,7 +279,7 @@ func (h *harness) bring(a *actor, state string) error {
 		a.read()
 		return nil
 	}
-	if err := a.open(domain); err != nil || state == "stream" || state == "tls12" {
+	if err := a.open(domain); err != nil || state == "stream" || state == "sasl2" || state == "tls12" {
 		return err
 	}
 	if err := a.login(domain); err != nil || state == "auth" {
@@ -324,6 +326,7 @@ type watchedLog struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer
 	seen    int // until here it was looked at
+	secrets []string
 }
 
 func newWatchedLog() *watchedLog {
@@ -358,6 +361,9 @@ func (l *watchedLog) search(t testing.TB) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for line := range strings.SplitSeq(l.buf.String(), "\n") {
+		if slices.ContainsFunc(l.secrets, func(s string) bool { return strings.Contains(line, s) }) {
+			t.Errorf("a token or the id of a client is in the log: %s", line)
+		}
 		if strings.Contains(line, canary) {
 			t.Errorf("a password is in the log: %s", line)
 		}
