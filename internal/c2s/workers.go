@@ -37,6 +37,7 @@ func (w *workers) run(f func()) {
 	defer t.Stop()
 	for {
 		f()
+		f = nil // or it would keep what it has served
 		if w.waiting.Add(1) > keepWorkers {
 			w.waiting.Add(-1)
 			return
