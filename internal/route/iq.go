@@ -99,13 +99,14 @@ func (b *Batch) iqToSession(ctx context.Context, h *host.Host, s *stanza.Stanza)
 }
 
 // mayAsk tells whether the sender of a request may know that the session exists: it is of the same account, or the
-// server's own, or may see the account's presence, or was sent directed presence (RFC 6121 §8.5.3.1, RFC 6120 §13.10.2).
+// server's own, or may see the account's presence, or was sent directed presence (RFC 6121 §8.5.3.1, RFC 6120 §13.10.2),
+// on whatever resource: who has entered a room is asked by its occupants.
 func (b *Batch) mayAsk(ctx context.Context, h *host.Host, s *stanza.Stanza, t *session.Session) bool {
 	from := s.From.Bare()
 	if from == s.To.Bare() || s.From == h.Domain() {
 		return true
 	}
-	if slices.ContainsFunc(t.Directed(), func(d jid.JID) bool { return d == s.From || d == from }) {
+	if slices.ContainsFunc(t.Directed(), func(d jid.JID) bool { return d.Bare() == from }) {
 		return true
 	}
 	c, ok, err := h.Roster().Contact(ctx, s.To.Bare(), from)
