@@ -49,6 +49,9 @@ type actor struct {
 	stopped bool // <proceed/> came: reading waits for TLS
 	bad     error
 	wsCode  int // of a close frame
+
+	smID   string // once stream management is enabled
+	smFrom int    // and the events from which stanzas are counted
 }
 
 // limits are what the harness takes from the server.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -24,6 +25,7 @@ type outcome struct {
 	failures        []string // of SASL
 	tlsFailure      bool
 	compressFailure bool
+	smFailures      []string // of stream management
 	errors          []string // of stanzas
 	in2             bool     // a login by SASL2 has succeeded
 	bound2          bool     // and a resource was bound in it
@@ -74,6 +76,8 @@ func (o *outcome) frame(f *xmlstream.Frame) {
 		o.in2, o.bound2 = true, f.Child(stream.NSBind2, "bound") != nil
 	case n == xmlstream.Name{Space: stream.NSTLS, Local: "failure"}:
 		o.tlsFailure = true
+	case n == xmlstream.Name{Space: sm.NS, Local: "failed"}:
+		o.smFailures = append(o.smFailures, first(stanza.NSStanzas)...)
 	case n == xmlstream.Name{Space: "http://jabber.org/protocol/compress", Local: "failure"}:
 		o.compressFailure = true
 	case n == xmlstream.Name{Space: stream.NSFraming, Local: "close"}:
@@ -106,6 +110,7 @@ func (o *outcome) String() string {
 	add("stream-error", o.streamErrors)
 	add("sasl-failure", o.failures)
 	add("tls-failure", o.tlsFailure)
+	add("sm-failed", o.smFailures)
 	if len(o.errors) > 5 {
 		add("stanza-errors", fmt.Sprint(len(o.errors))+" "+fmt.Sprint(slices.Compact(slices.Sorted(slices.Values(o.errors)))))
 	} else {
@@ -143,6 +148,8 @@ func (o *outcome) mismatch(e expectation, open bool) string {
 		ok = o.tlsFailure
 	case "compress-failure":
 		ok = clean && o.compressFailure
+	case "sm-failed":
+		ok = clean && among(o.smFailures...)
 	case "tls-alert":
 		ok = o.alert != "" && among(o.alert)
 	case "http":
@@ -155,7 +162,7 @@ func (o *outcome) mismatch(e expectation, open bool) string {
 	case "ignored":
 		ok = clean && o.silent
 	case "ok":
-		ok = clean && len(o.failures) == 0 && len(o.errors) == 0 && !o.tlsFailure && (len(e.Condition) == 0 || among(o.names...))
+		ok = clean && len(o.failures) == 0 && len(o.smFailures) == 0 && len(o.errors) == 0 && !o.tlsFailure && (len(e.Condition) == 0 || among(o.names...))
 		ok = ok && (!open || o.header != nil && o.features)
 	}
 	if ok {

@@ -18,14 +18,12 @@ import (
 // later are the groups of cases for what the server does not have yet.
 var later = []struct{ groups, why string }{
 	{"search", "searching for users is another issue"},
-	{"sm", "stream management is another issue"},
 	{"s2s", "federation is another issue"},
 	{"bosh up path http http2 xrd adm inv", "BOSH, uploads, invitations and what else goes over HTTP are other issues"},
 }
 
 // laterCases are single cases of groups that run.
 var laterCases = map[string]string{
-	"tls-no-close-notify": "it resumes a session: stream management is another issue",
 }
 
 func skipped(c *testCase) string {
@@ -244,6 +242,9 @@ func (x *exec) prepare() error {
 			}
 		}
 	}
+	if err := x.prepareSM(); err != nil {
+		return err
+	}
 	for _, a := range x.actors {
 		if a.full == "" {
 			continue
@@ -367,6 +368,9 @@ func (x *exec) value(name string) (string, bool) {
 			return x.self.full, true
 		}
 		return self.bare(), true
+	}
+	if v, ok := x.smValue(name); ok {
+		return v, true
 	}
 	who, what, _ := strings.Cut(name, "_")
 	a, ok := x.accs[who]
@@ -505,6 +509,10 @@ func (x *exec) goOn() error {
 	}
 	e, b := a.mark()
 	x.marks[nil] = [2]int{e, b}
+	if slices.Contains(o.names, "resumed") {
+		a.full = x.actors["earlier"].full
+		return a.ping(domain, x.probe, 5*time.Second)
+	}
 	return x.h.proceed(a, x.c.State, &o, x.probe)
 }
 

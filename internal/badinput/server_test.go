@@ -260,7 +260,7 @@ func (h *harness) bring(a *actor, state string) error {
 		}
 		a.read()
 		return nil
-	case "tls", "tls12", "stream", "sasl2", "auth", "bound":
+	case "tls", "tls12", "stream", "sasl2", "auth", "bound", "sm":
 	default:
 		return fmt.Errorf("there is no state %q", state)
 	}
@@ -285,7 +285,10 @@ func (h *harness) bring(a *actor, state string) error {
 	if err := a.login(domain); err != nil || state == "auth" {
 		return err
 	}
-	return a.bind("phone")
+	if err := a.bind("phone"); err != nil || state == "bound" {
+		return err
+	}
+	return a.manage()
 }
 
 // well checks that a new client gets in and is answered. It takes word to actors, which thereby have got whatever was
