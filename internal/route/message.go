@@ -467,6 +467,7 @@ func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza, at time.Time, 
 	}
 	if b.again(ctx, &j, h, false) == mod.Stored {
 		r.o.Count(stanza.Message, mod.Stored)
+		b.observe(ctx, h, &j.in, mod.Stored) // a session may have become available meanwhile
 	}
 }
 

@@ -50,12 +50,14 @@
 //	Romeo disconnects              closes the stream in good order
 //	Romeo drops                    cuts the connection without a word
 //	Romeo is disconnected          the server closes the stream or the connection, and sends nothing before
-//	Romeo resumes                  reserved for stream management
+//	Romeo resumes                  logs in and resumes the session that <enabled/> has named, up to and with <resumed/>
 //	together:                      the receives below, indented, each client's in any order
 //	capture ${id}                  forgets ${id}, so that the next receive captures it anew
 //	node 2 stops, node 2 starts    for clusters; a target of one node refuses
 //
 // Where the server answers the opening with a stream error, that is what is received next.
+// A session to resume is told how many stanzas the script has received since <enabled/>; what came and was not received is
+// sent again. Requests for acknowledgement (<r/>) are passed over but where one is expected.
 // Within one bare JID or several, "receives" skips nothing: it takes the next element of that client, as scansion does.
 // Lines that start with #, // or -- are comments, a line of dashes parts characters and actions, <!-- --> parts nothing.
 //

@@ -18,7 +18,7 @@ func Record(ctx context.Context, s *Script, t *Target) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r := &run{ctx: ctx, s: s, t: t, v: v, actors: make([]*actor, len(s.Characters))}
+	r := newRun(ctx, s, t, v)
 	defer r.end()
 	w := recorder{run: r, ids: sentIDs(s)}
 	w.head()
@@ -123,7 +123,7 @@ func (w *recorder) settle() {
 			continue // it opens or authenticates, and may go on with that
 		}
 		for {
-			ev, ok := w.run.next(a, w.run.t.quiet())
+			ev, ok := w.run.next(a, w.run.t.quiet(), nil)
 			if !ok {
 				break
 			}

@@ -10,6 +10,7 @@ import (
 
 	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -58,7 +59,7 @@ func Run(ctx context.Context, s *Script, t *Target) error {
 	if err != nil {
 		return err
 	}
-	r := &run{ctx: ctx, s: s, t: t, v: v, actors: make([]*actor, len(s.Characters))}
+	r := newRun(ctx, s, t, v)
 	defer r.end()
 	for i := range s.Steps {
 		if err := ctx.Err(); err != nil {
@@ -77,12 +78,34 @@ func Run(ctx context.Context, s *Script, t *Target) error {
 
 // run is a script under way.
 type run struct {
-	ctx    context.Context
-	s      *Script
-	t      *Target
-	v      *scope
-	actors []*actor // nil while not connected
-	said   []string
+	ctx     context.Context
+	s       *Script
+	t       *Target
+	v       *scope
+	actors  []*actor  // nil while not connected
+	managed []managed // by character
+	said    []string
+}
+
+func newRun(ctx context.Context, s *Script, t *Target, v *scope) *run {
+	n := len(s.Characters)
+	return &run{ctx: ctx, s: s, t: t, v: v, actors: make([]*actor, n), managed: make([]managed, n)}
+}
+
+// managed is what a character needs to resume its session (XEP-0198#resumption).
+type managed struct {
+	id      string
+	handled uint32 // stanzas that it has received since
+}
+
+// saw notes an element that a character has received.
+func (m *managed) saw(x *xmlstream.Element) {
+	switch {
+	case x.Is(sm.NS, "enabled"):
+		*m = managed{id: x.Attr("id")}
+	case x.Name.Space == stanza.NSClient:
+		m.handled++
+	}
 }
 
 // actor is a character with a connection.
@@ -94,6 +117,7 @@ type actor struct {
 	stop chan struct{}
 	left []event // came while negotiation was under way
 	over bool    // the end was seen
+	sm   *managed
 }
 
 // event is something that came: a frame, or the end.
@@ -158,6 +182,8 @@ func (r *run) step(st *Step) *Failure {
 		return r.connect(st, name)
 	case Authenticates:
 		return r.authenticate(st, name)
+	case Resumes:
+		return r.resume(st, name)
 	}
 	if a == nil {
 		return fail("%s is not connected", name)
@@ -239,7 +265,7 @@ func (r *run) connect(st *Step, name string) *Failure {
 	if err != nil {
 		return fail("%s cannot connect: %v", name, err)
 	}
-	a := &actor{name: name, cfg: cfg, stop: make(chan struct{})}
+	a := &actor{name: name, cfg: cfg, stop: make(chan struct{}), sm: &r.managed[st.Actor]}
 	s, err := client.Open(r.ctx, cfg)
 	if err != nil {
 		var bad *stream.Error
@@ -290,6 +316,31 @@ func (r *run) authenticate(st *Step, name string) *Failure {
 	return nil
 }
 
+// resume logs in and resumes the session of before.
+func (r *run) resume(st *Step, name string) *Failure {
+	m := &r.managed[st.Actor]
+	if m.id == "" {
+		return fail("%s has no session to resume", name)
+	}
+	if f := r.authenticate(st, name); f != nil {
+		return f
+	}
+	a := r.actors[st.Actor]
+	if err := a.s.SendElement(sm.Resume(m.id, m.handled)); err != nil {
+		return fail("%s cannot send: %v", name, err)
+	}
+	r.say("- %s resumes with h=%d", name, m.handled)
+	ev, ok := r.next(a, r.t.timeout(), nil)
+	if !ok || ev.err != nil || !ev.el.Is(sm.NS, "resumed") {
+		f := fail("%s is not resumed", name)
+		if ev.el != nil {
+			f.Got = show(ev.el)
+		}
+		return f
+	}
+	return nil
+}
+
 // listen starts the goroutine that reads. It ends with the connection, which end cuts at the latest.
 func (r *run) listen(a *actor) {
 	if a.in != nil || a.s == nil {
@@ -317,8 +368,23 @@ func (r *run) listen(a *actor) {
 	}(a.s, a.in, a.stop)
 }
 
-// next waits for something to come. ok is false where nothing did.
-func (r *run) next(a *actor, wait time.Duration) (ev event, ok bool) {
+// next waits for something to come. ok is false where nothing did. A request for acknowledgement, which a server makes when
+// it likes, counts only where want is one (XEP-0198#acking).
+func (r *run) next(a *actor, wait time.Duration, want *xmlstream.Element) (ev event, ok bool) {
+	for deadline := time.Now().Add(wait); ; {
+		ev, ok = r.take(a, time.Until(deadline))
+		if !ok || ev.el == nil {
+			return ev, ok
+		}
+		if !ev.el.Is(sm.NS, "r") || want != nil && want.Is(sm.NS, "r") {
+			a.sm.saw(ev.el)
+			return ev, true
+		}
+	}
+}
+
+// take waits for the next element, whatever it is.
+func (r *run) take(a *actor, wait time.Duration) (ev event, ok bool) {
 	if len(a.left) > 0 {
 		ev = a.left[0]
 		a.left = a.left[1:]
@@ -436,7 +502,7 @@ func (r *run) send(st *Step, a *actor) *Failure {
 }
 
 func (r *run) receive(st *Step, a *actor, want *xmlstream.Element) *Failure {
-	ev, ok := r.next(a, r.t.timeout())
+	ev, ok := r.next(a, r.t.timeout(), want)
 	switch {
 	case !ok:
 		return &Failure{What: fmt.Sprintf("nothing came for %s within %v", a.name, r.t.timeout()), Expected: r.shown(want, st.Actor)}
@@ -455,7 +521,7 @@ func (r *run) silence(st *Step, a *actor) *Failure {
 	if wait == 0 {
 		wait = r.t.quiet()
 	}
-	ev, ok := r.next(a, wait)
+	ev, ok := r.next(a, wait, nil)
 	switch {
 	case !ok:
 		return nil
@@ -477,7 +543,7 @@ func (r *run) disconnect(st *Step, a *actor) *Failure {
 	}
 	deadline := time.Now().Add(r.t.timeout())
 	for {
-		ev, ok := r.next(a, time.Until(deadline))
+		ev, ok := r.next(a, time.Until(deadline), nil)
 		if !ok {
 			return fail("the server does not answer the end of %s's stream", a.name)
 		}
@@ -489,7 +555,7 @@ func (r *run) disconnect(st *Step, a *actor) *Failure {
 }
 
 func (r *run) cutOff(st *Step, a *actor) *Failure {
-	ev, ok := r.next(a, r.t.timeout())
+	ev, ok := r.next(a, r.t.timeout(), nil)
 	switch {
 	case !ok:
 		return fail("%s was to be disconnected within %v", a.name, r.t.timeout())

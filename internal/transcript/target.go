@@ -85,8 +85,6 @@ func (s *Script) Skip(t *Target) string {
 	}
 	for _, st := range s.Steps {
 		switch {
-		case st.Verb == Resumes:
-			return "resuming a stream is not supported yet"
 		case (st.Verb == NodeStops || st.Verb == NodeStarts) && t.Node == nil:
 			return "it stops nodes, and there is one node"
 		}

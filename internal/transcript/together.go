@@ -30,7 +30,7 @@ func (r *run) together(st *Step) *Failure {
 		if a == nil {
 			return &Failure{Line: w.line, What: r.s.Characters[w.actor].Name + " is not connected"}
 		}
-		ev, ok := r.next(a, max(time.Until(deadline), 50*time.Millisecond))
+		ev, ok := r.next(a, max(time.Until(deadline), 50*time.Millisecond), w.el)
 		if !ok || ev.err != nil {
 			why := fmt.Sprintf("nothing more came for %s within %v", a.name, r.t.timeout())
 			if ok {
