@@ -23,8 +23,7 @@ var later = []struct{ groups, why string }{
 }
 
 // laterCases are single cases of groups that run.
-var laterCases = map[string]string{
-}
+var laterCases = map[string]string{}
 
 func skipped(c *testCase) string {
 	for _, l := range later {

@@ -151,7 +151,8 @@ func (w *recorder) general(x *xmlstream.Element) *xmlstream.Element {
 
 func (w *recorder) values(x *xmlstream.Element) *xmlstream.Element {
 	for i := range x.Attrs {
-		if x.Attrs[i].Name.Local == "stamp" {
+		// A stanza-id is the server's (XEP-0359).
+		if n := x.Attrs[i].Name.Local; n == "stamp" || n == "id" && x.Is("urn:xmpp:sid:0", "stanza-id") {
 			x.Attrs[i].Value = "{any}"
 		}
 	}
