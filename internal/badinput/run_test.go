@@ -141,7 +141,6 @@ type exec struct {
 	self   *actor
 	marks  map[*actor][2]int
 	last   int     // the events before the last element of the input
-	smID   string  // of victim, once the case asks for it
 	probe  string  // the id of the ping that tells whether self lives
 	extra  outcome // what actions saw
 	// parallels is what the connections of {parallel:…} saw.
@@ -352,14 +351,6 @@ func (x *exec) value(name string) (string, bool) {
 		return strings.ToUpper(x.accs["victim"].bare()), true
 	case "uaid":
 		return clientID, true
-	case "victim_smid":
-		if x.smID == "" {
-			var err error
-			if x.smID, err = enableSM(x.actors["victim"]); err != nil {
-				x.t.Fatal(err)
-			}
-		}
-		return x.smID, true
 	case "plain_victim":
 		return x.accs["victim"].plain(), true
 	case "jid", "full":

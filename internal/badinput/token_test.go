@@ -2,7 +2,6 @@ package badinput
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -10,8 +9,6 @@ import (
 	"sabir/internal/auth"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
-	"sabir/xmpp/sm"
-	"sabir/xmpp/xmlstream"
 )
 
 // clientID is what clients of the cases call themselves.
@@ -69,22 +66,6 @@ func (h *harness) token(a account) (string, error) {
 	h.log.secrets = append(h.log.secrets, t.Value.Reveal(), clientID)
 	h.log.mu.Unlock()
 	return t.Value.Reveal(), nil
-}
-
-// enableSM enables stream management and returns the SM-ID.
-func enableSM(a *actor) (string, error) {
-	if a == nil {
-		return "", errors.New("there is nobody to resume")
-	}
-	from, _ := a.mark()
-	if err := a.send("<enable xmlns='" + sm.NS + "' resume='true'/>"); err != nil {
-		return "", err
-	}
-	f := a.waitFrame(5*time.Second, from, func(f *xmlstream.Frame) bool { return f.Name().Space == sm.NS && f.Name().Local == "enabled" })
-	if f == nil {
-		return "", a.fail("no <enabled/> came")
-	}
-	return f.Attr("id"), nil
 }
 
 // victimsSession checks that what was asked for in the victim's name did nothing to its session.
