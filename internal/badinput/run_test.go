@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -343,6 +344,9 @@ func (x *exec) value(name string) (string, bool) {
 	case "nick_taken":
 		return nickOwner, true
 	case "victim_offline":
+		if x.h == nil { // the fuzzer has no further accounts
+			return "", false
+		}
 		if _, ok := x.accs["offline"]; !ok {
 			x.accs["offline"] = x.h.account(x.t, "offline")
 		}
@@ -440,6 +444,9 @@ func (x *exec) await(start time.Time) (o *outcome, lives error) {
 	case a.full != "":
 		// The answer to a ping comes after all that the input led to (RFC 6120 §10.1).
 		lives = a.ping(domain, x.probe, max(x.c.timeout(), patience*5*time.Second))
+		if lives == nil && x.c.Expect.Type == "stanza-error" {
+			x.bounced(a)
+		}
 	default:
 		lives = x.goOn()
 	}
@@ -471,6 +478,14 @@ func (x *exec) await(start time.Time) (o *outcome, lives error) {
 		o.closed = true
 	}
 	return o, lives
+}
+
+// bounced waits for an error that may come after the answer to a ping, since another server was looked for meanwhile.
+func (x *exec) bounced(a *actor) {
+	from := x.marks[a][0]
+	a.wait(patience*10*time.Second, func() bool {
+		return a.ended != nil || slices.ContainsFunc(a.events[from:], func(e event) bool { return e.frame != nil && e.frame.Attr("type") == "error" })
+	})
 }
 
 // until returns how many of the events belong to the case: what goOn led to does not.
@@ -659,18 +674,21 @@ func (m *memory) stop() int {
 	return <-m.done
 }
 
+// inUse returns what the last collection found alive, and the stacks: what was thrown away since, by the test too, does not
+// count.
 func inUse() uint64 {
-	runtime.GC()
-	runtime.GC() // what pools hold goes with the second
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapAlloc + s.StackInuse
+	return heap() + read("/memory/classes/heap/stacks:bytes")
 }
 
 // heap is inUse without stacks: those of goroutines that wait for logins stay for a while.
 func heap() uint64 {
-	inUse()
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	return s.HeapAlloc
+	runtime.GC()
+	runtime.GC() // what pools hold goes with the second
+	return read("/gc/heap/live:bytes")
+}
+
+func read(metric string) uint64 {
+	s := []metrics.Sample{{Name: metric}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
 }

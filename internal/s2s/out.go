@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -165,6 +166,10 @@ func (s *Server) openAny(ctx context.Context, p pair) (*peerStream, error) {
 func (s *Server) targets(ctx context.Context, remote jid.JID) ([]dial.Target, error) {
 	given := s.policy.Load().rule(remote.Domain()).address
 	if len(given) == 0 {
+		if !strings.ContainsAny(remote.Domain(), ".:") {
+			// A name of one label means something else in each network: it leads into ours, not to a domain of the world.
+			return nil, final("a domain of one label is not looked for", nil)
+		}
 		return s.o.Dialer.Lookup(ctx, dial.Server(), ascii(remote.Domain()))
 	}
 	var list []dial.Target
