@@ -4,7 +4,7 @@ GO ?= go
 # The programs need no C compiler. The race detector does: see scripts/test.sh.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath
 
-.PHONY: run build web check test interop crash fault fuzz bench clean
+.PHONY: run build web check test interop s2s-peers crash fault fuzz bench clean
 
 run: build            ## build all, front ends included, and start on the embedded database
 	bin/sabir local --dir sabir-local --domain localhost --accounts 2
@@ -24,6 +24,9 @@ test: web check       ## check, then everything with the race detector, shuffled
 
 interop: build        ## real peers: clients from Debian and PyPI, the web client in Chromium
 	@sh scripts/interop.sh
+
+s2s-peers:            ## Sabir against Prosody and ejabberd as servers; needs root
+	@sh scripts/s2s-peers.sh $(PEERSFLAGS)
 
 crash: build          ## the server is killed under chatting clients, again and again: KILLS (25) times on each database
 	@sh scripts/crash.sh $(KILLS) $(CRASHFLAGS)

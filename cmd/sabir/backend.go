@@ -11,6 +11,7 @@ import (
 	"sabir/internal/config"
 	"sabir/internal/db"
 	"sabir/internal/observe"
+	"sabir/internal/s2s"
 	"sabir/internal/server"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -62,6 +63,8 @@ func (r *running) Reload(ctx context.Context) ([]config.Change, error) {
 }
 
 func (r *running) Stop() { r.stop() }
+
+func (r *running) Federation() *s2s.Server { return r.Server.Federation() }
 
 func (r *running) Health(ctx context.Context) observe.Report { return r.Server.Health().Report(ctx) }
 
@@ -122,6 +125,8 @@ func (b *stopped) Stop() {}
 func (b *stopped) Trace(context.Context, string) (admin.Trace, error) {
 	return admin.Trace{}, admin.ErrNotRunning
 }
+
+func (b *stopped) Federation() *s2s.Server { return nil }
 
 func (b *stopped) Health(context.Context) observe.Report {
 	return observe.Report{Reason: admin.ErrNotRunning.Error()}

@@ -84,7 +84,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newLocal(), newServe(), newConfig(), newAccount(), newSession(), newTrace(), newReload(), newStop(), newDoctor(), newVersion())
+	root.AddCommand(newLocal(), newServe(), newConfig(), newAccount(), newSession(), newTrace(), newS2S(), newReload(), newStop(), newDoctor(), newVersion())
 	wrapArgs(root)
 	return root
 }

@@ -14,6 +14,7 @@ import (
 	"sabir/internal/auth"
 	"sabir/internal/config"
 	"sabir/internal/observe"
+	"sabir/internal/s2s"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -37,6 +38,8 @@ type Backend interface {
 	Stop()
 	// Trace returns what is known of the messages with an id.
 	Trace(ctx context.Context, id string) (Trace, error)
+	// Federation returns what talks to other servers, or nil where no server runs.
+	Federation() *s2s.Server
 	// Health returns what is known of the server's state.
 	Health(ctx context.Context) observe.Report
 }

@@ -20,6 +20,7 @@ import (
 	"sabir/internal/config"
 	"sabir/internal/db/dbtest"
 	"sabir/internal/observe"
+	"sabir/internal/s2s"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
@@ -84,6 +85,8 @@ func (f *fake) Stop() { f.stopped = true }
 func (f *fake) Trace(_ context.Context, id string) (Trace, error) {
 	return Trace{ID: id, Stored: []mod.TraceEvent{{What: mod.TraceArchived, Who: "a@b"}}}, nil
 }
+
+func (f *fake) Federation() *s2s.Server { return nil }
 
 func (f *fake) Health(context.Context) observe.Report { return observe.Report{Ready: true} }
 
@@ -408,7 +411,7 @@ func TestRegistryIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,trace,reload,stop,health"
+	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,trace,s2s list,s2s close,s2s check,s2s block,s2s unblock,reload,stop,health"
 	if got := strings.Join(names, ","); got != want {
 		t.Errorf("commands are %s", got)
 	}

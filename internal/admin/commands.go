@@ -111,6 +111,15 @@ func commands() []Command {
 			}
 			return t, err
 		}),
+		define("s2s list", "Lists the streams with other servers and what waits for them.", listFederation),
+		define("s2s close", "Ends the streams with a domain; what waits is tried anew.", closeFederation),
+		define("s2s check", "Looks at the way to a domain: DNS, addresses, TLS, certificate, what its server offers.", checkFederation),
+		define("s2s block", "Closes a domain, until it is unblocked.", func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
+			return blockFederation(ctx, b, a, true)
+		}),
+		define("s2s unblock", "Opens a domain that was blocked.", func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
+			return blockFederation(ctx, b, a, false)
+		}),
 		define("reload", "Reads the configuration file again and puts it in force.", func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
 			return b.Reload(ctx)
 		}),

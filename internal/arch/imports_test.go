@@ -48,10 +48,10 @@ var may = []struct {
 	{"internal/c2s", "library mod internal/auth internal/config internal/conn internal/host internal/listen internal/route internal/session internal/resume"},
 	{"internal/s2s", "library mod internal/config internal/conn internal/listen internal/route"},
 	{"internal/web", "web internal/listen internal/c2s"},
-	{"internal/admin", "library mod internal/host internal/auth internal/config internal/observe internal/session"},
+	{"internal/admin", "library mod internal/s2s internal/host internal/auth internal/config internal/observe internal/session"},
 	{"internal/server", "library mod mod/all internal/*"},
 	{"web", ""},
-	{"cmd/sabir", "library mod internal/server internal/admin internal/config internal/auth internal/observe internal/listen internal/db"},
+	{"cmd/sabir", "library mod internal/s2s internal/server internal/admin internal/config internal/auth internal/observe internal/listen internal/db"},
 
 	// Tools and tests.
 	{"internal/transcript", "library"},

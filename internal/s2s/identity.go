@@ -106,8 +106,11 @@ func readOtherName(name asn1.RawValue) (otherName, bool) {
 	if err != nil {
 		return n, false
 	}
-	var value asn1.RawValue
-	if rest, err = asn1.UnmarshalWithParams(rest, &value, "explicit,tag:0"); err != nil || len(rest) > 0 || value.Class != asn1.ClassUniversal {
+	var outer, value asn1.RawValue
+	if rest, err = asn1.Unmarshal(rest, &outer); err != nil || len(rest) > 0 || outer.Class != asn1.ClassContextSpecific || outer.Tag != 0 {
+		return n, false
+	}
+	if rest, err = asn1.Unmarshal(outer.Bytes, &value); err != nil || len(rest) > 0 || value.Class != asn1.ClassUniversal {
 		return n, false
 	}
 	switch value.Tag {

@@ -40,10 +40,11 @@ type zone struct {
 	asked map[string]int
 }
 
-func newZone(t *testing.T) *zone {
+// newZone opens a zone at an address, or at any free port of loopback where that is "".
+func newZone(t *testing.T, at string) *zone {
 	t.Helper()
 	z := &zone{srv: make(map[string][]dns.RR), rcode: make(map[string]int), asked: make(map[string]int)}
-	pc, ln := bothPorts(t)
+	pc, ln := bothPorts(t, at)
 	z.addr = ln.Addr().String()
 	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: ln, Handler: z}} {
 		ready := make(chan struct{})
@@ -60,10 +61,13 @@ func newZone(t *testing.T) *zone {
 }
 
 // bothPorts opens the same port for UDP and TCP.
-func bothPorts(t *testing.T) (net.PacketConn, net.Listener) {
+func bothPorts(t *testing.T, at string) (net.PacketConn, net.Listener) {
 	t.Helper()
+	if at == "" {
+		at = "127.0.0.1:0"
+	}
 	for range 50 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ln, err := net.Listen("tcp", at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,11 +153,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldAt(t, "")
+}
+
+func newWorldAt(t *testing.T, dnsAddress string) *world {
+	t.Helper()
 	ca, err := listen.OpenCA(filepath.Join(t.TempDir(), "ca"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{zone: newZone(t), t: t, ca: ca, pool: x509.NewCertPool(), keys: sasl.NewKeyCache(64)}
+	w := &world{zone: newZone(t, dnsAddress), t: t, ca: ca, pool: x509.NewCertPool(), keys: sasl.NewKeyCache(64)}
 	w.pool.AddCert(ca.Certificate())
 	return w
 }
@@ -271,14 +280,19 @@ type user struct {
 
 // login makes an account, where it is not there yet, and logs in with initial presence.
 func (s *sabir) login(address string) *user {
-	t := s.w.t
-	t.Helper()
+	s.w.t.Helper()
 	u := s.connect(address)
-	if _, err := u.Request(t.Context(), stanza.TypeGet, jid.JID{}, xmlstream.El("jabber:iq:roster", "query")); err != nil {
-		t.Fatal(err)
+	u.arrive()
+	return u
+}
+
+// arrive asks for the roster and sends initial presence.
+func (u *user) arrive() {
+	u.t.Helper()
+	if _, err := u.Request(u.t.Context(), stanza.TypeGet, jid.JID{}, xmlstream.El("jabber:iq:roster", "query")); err != nil {
+		u.t.Fatal(err)
 	}
 	u.send(stanza.New(stanza.Presence, ""))
-	return u
 }
 
 // connect is login without presence.
@@ -297,6 +311,11 @@ func (s *sabir) connect(address string) *user {
 	if err != nil {
 		t.Fatalf("%s: %v", address, err)
 	}
+	return watch(t, c)
+}
+
+// watch collects what comes for a client, which ends with the test.
+func watch(t *testing.T, c *client.Client) *user {
 	u := &user{Client: c, t: t, jid: c.JID(), news: make(chan struct{}, 1)}
 	go u.collect()
 	t.Cleanup(func() {

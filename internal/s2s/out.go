@@ -108,6 +108,7 @@ type outStream struct {
 	in   *receiver // where the stream goes both ways
 
 	sm     bool
+	target string
 	once   sync.Once
 	counts func() // ends the count in the metrics
 }
@@ -144,6 +145,11 @@ func (s *Server) openAny(ctx context.Context, p pair) (*peerStream, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.openAt(ctx, p, targets)
+}
+
+// openAt is openAny at given targets.
+func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*peerStream, error) {
 	direct := s.clientTLS(p, dial.Server().ALPN)
 	c, err := s.o.Dialer.Dial(ctx, targets, direct)
 	if err != nil {
@@ -211,12 +217,12 @@ func (s *Server) encrypt(ctx context.Context, o *peerStream, p pair) error {
 		return errors.New("there is no TLS")
 	}
 	o.chain = state.PeerCertificates
-	o.bad = s.trust(ctx, o, state, p)
+	o.bad = s.trust(state, p)
 	return s.header(o, p)
 }
 
 // trust judges the certificate of the server to which we have connected.
-func (s *Server) trust(_ context.Context, _ *peerStream, state *tls.ConnectionState, p pair) error {
+func (s *Server) trust(state *tls.ConnectionState, p pair) error {
 	return s.policy.Load().verify(state, p.remote.Domain(), s.o.Clock.Now(), x509.ExtKeyUsageServerAuth)
 }
 
@@ -248,7 +254,7 @@ func (s *Server) openOut(ctx context.Context, l *link) (*outStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outStream{srv: s, l: l, tcp: p.tcp, done: make(chan struct{})}
+	o := &outStream{srv: s, l: l, tcp: p.tcp, target: p.conn.Target.String(), done: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { p.tcp.Close() })
 	err = o.negotiate(p)
 	if !stop() && err == nil {

@@ -21,3 +21,6 @@ func (s *Server) newS2S(cfg *config.Config) *s2s.Server {
 		Settings: s2s.Settings{Federation: cfg.S2S, Limits: cfg.Limits}, Default: cfg.Hosts[0].JID(),
 	})
 }
+
+// Federation returns what talks to other servers.
+func (s *Server) Federation() *s2s.Server { return s.s2s }

@@ -164,6 +164,9 @@ func (d *Dialer) HTTPClient(base *tls.Config) *http.Client {
 	}
 }
 
+// Names returns the Resolver that is asked.
+func (d *Dialer) Names() Resolver { return d.resolver() }
+
 func (d *Dialer) resolver() Resolver {
 	if d.Resolver != nil {
 		return d.Resolver

@@ -1,0 +1,98 @@
+package s2s
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stream"
+)
+
+// Status is what is to be told of a stream, or of what waits for one.
+type Status struct {
+	Local     string    `json:"local"`
+	Remote    string    `json:"remote"`
+	Direction string    `json:"direction"` // in, out or none
+	Address   string    `json:"address,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+	Proved    bool      `json:"proved"`    // the domain was proved
+	BothWays  bool      `json:"both_ways"` // XEP-0288
+	Acks      bool      `json:"acks"`      // XEP-0198
+	Waiting   int       `json:"waiting"`   // stanzas that were not written
+	Unacked   int       `json:"unacked"`   // stanzas that were written and not acknowledged
+	Bytes     int       `json:"bytes"`     // of both
+	Problem   string    `json:"problem,omitempty"`
+}
+
+// List tells of all streams, and of the domains for which something waits or which cannot be reached.
+func (s *Server) List() []Status {
+	list := []Status{}
+	for _, c := range s.inStreams() {
+		remote := c.remote.Load()
+		if remote == nil {
+			continue
+		}
+		st := Status{Remote: remote.Domain(), Direction: "in", Address: c.t.addr().String(), Since: c.since, Acks: c.sm.Load(), BothWays: len(c.links()) > 0}
+		pairs := c.in.proved()
+		for _, p := range pairs {
+			st.Local, st.Remote, st.Proved = p.local.Domain(), p.remote.Domain(), true
+			list = append(list, st)
+		}
+		if len(pairs) == 0 {
+			list = append(list, st)
+		}
+	}
+	now := s.o.Clock.Now()
+	for _, l := range s.allLinks() {
+		if st, ok := l.status(now); ok {
+			list = append(list, st)
+		}
+	}
+	slices.SortFunc(list, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(a.Remote, b.Remote), cmp.Compare(a.Local, b.Local), cmp.Compare(a.Direction, b.Direction))
+	})
+	return list
+}
+
+// status returns false where there is nothing to tell.
+func (l *link) status(now time.Time) (Status, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := Status{Local: l.local.Domain(), Remote: l.remote.Domain(), Direction: "none", Waiting: len(l.waiting), Unacked: len(l.sent), Bytes: l.bytes}
+	if l.failure != nil && now.Before(l.closedUntil) {
+		st.Problem = l.failure.Text
+	}
+	switch c := l.c.(type) {
+	case *outStream:
+		st.Direction, st.Proved, st.Since, st.Acks, st.BothWays, st.Address = "out", true, l.opened, c.sm, c.in != nil, c.target
+	case *inStream: // it is listed by itself
+		return st, st.Waiting+st.Unacked > 0
+	}
+	return st, st.Direction == "out" || st.Waiting+st.Unacked > 0 || st.Problem != ""
+}
+
+// CloseDomain ends the streams of a domain, and tries it anew where something waits. It returns how many they were.
+func (s *Server) CloseDomain(domain jid.JID) int {
+	n := 0
+	for _, c := range s.inStreams() {
+		if r := c.remote.Load(); r != nil && *r == domain {
+			c.end(stream.Err(stream.Reset, "closed by an administrator"))
+			n++
+		}
+	}
+	for _, l := range s.allLinks() {
+		if l.remote != domain {
+			continue
+		}
+		l.mu.Lock()
+		l.failure = nil
+		o, ok := l.c.(*outStream)
+		l.mu.Unlock()
+		if ok {
+			o.end(stream.Err(stream.Reset, "closed by an administrator"))
+			n++
+		}
+	}
+	return n
+}
