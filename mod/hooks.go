@@ -231,6 +231,13 @@ type Feature struct {
 	Var string
 }
 
+// Nonza is a top-level element that is no stanza, on a stream that has a resource. There is one handler for each. Func is
+// called in the order of the stream, after the stanzas before it were handled. It does not count for stream management.
+type Nonza struct {
+	Space, Local string
+	Func         func(ctx context.Context, s Session, e *xmlstream.Element)
+}
+
 // Hooks is what one instance of an extension does. All fields are optional.
 type Hooks struct {
 	IQ       []IQHandler
@@ -242,6 +249,9 @@ type Hooks struct {
 	Settle  []SettleHook
 	Fork    []ForkHook
 	Observe []ObserveHook
+
+	// Nonzas are handled on streams with a resource.
+	Nonzas []Nonza
 
 	StreamFeatures []StreamFeature
 	// Inline is what clients may set up while they bind (XEP-0386).
@@ -257,6 +267,9 @@ type Hooks struct {
 	// Available is called when a session broadcasts available presence; initial says: for the first time since it was
 	// bound or unavailable. The presence extension has handled it already.
 	Available func(ctx context.Context, s Session, initial bool)
+	// Parked is called when a session has lost its stream and waits for its client to resume it (XEP-0198#resumption), also after
+	// a restart of the server. held is what the client may not have got, in order.
+	Parked func(ctx context.Context, s Session, held []*stanza.Stanza)
 	// Unbound is called when a session ended, however, after it was taken out of the directory. presence is its last
 	// available presence, or nil.
 	Unbound func(ctx context.Context, s Session, presence *stanza.Stanza)

@@ -134,6 +134,19 @@ type Limits struct {
 // (XEP-0280). What such a session has had as a copy need not be sent to it again when the other session ends.
 const FlagCarbons = "carbons.enabled"
 
+// Urgency says what becomes of a stanza for a client whose user does not look.
+type Urgency uint8
+
+// The urgencies.
+const (
+	Urgent      Urgency = iota // sent now
+	Patient                    // sent with the next urgent one
+	Replaceable                // as Patient, unless a newer one of its sender and state has come until then
+)
+
+// Judge says how urgent a stanza is and, of one that can be replaced, of which of its sender's states it tells.
+type Judge = func(*stanza.Stanza) (u Urgency, state uint8)
+
 // Session is a bound resource of a local account (RFC 6120 §7).
 type Session interface {
 	// JID returns the full JID.
@@ -159,6 +172,15 @@ type Session interface {
 	// (RFC 6121 §4.6.3). Direct adds or removes one; it returns false where there are too many already.
 	Directed() []jid.JID
 	Direct(to jid.JID, available bool) bool
+	// Connected tells whether there is a stream now. A session that can be resumed may wait for its client without one.
+	Connected() bool
+	// Unanswered returns since when the client has not acknowledged what it was sent (XEP-0198#acking): the zero time where it has,
+	// or where it does not do so at all.
+	Unanswered() time.Time
+	// HoldBack holds back what judge does not call urgent until something urgent comes, and sends all of it, in order, before
+	// that. Of stanzas that can be replaced, the newest of each sender and state is kept. Nil ends it. So does the loss of the
+	// stream. What is held back is bounded.
+	HoldBack(judge func(*stanza.Stanza) (Urgency, uint8))
 	// Close ends the stream with a stream error, or without one where condition is "".
 	Close(condition, text string)
 	// LastActive returns when the client sent its last stanza.

@@ -105,7 +105,7 @@ func (c *clientStream) fullJID(want string) (jid.JID, error) {
 func (c *clientStream) newSession(full jid.JID) *session.Session {
 	o := c.outlet()
 	me := session.New(full, session.NewQueue(session.QueueOptions{
-		Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done, Limit: c.limits().QueueBytes, Gauge: &c.srv.queued,
+		Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done, Limit: c.limits().QueueBytes, Gauge: &c.srv.queued, Stats: &c.srv.held,
 		Trace: c.srv.o.Router.Trace(), Who: full.String(),
 	}), c.srv.o.Clock.Now(), nil)
 	me.Agent = c.client()

@@ -21,6 +21,7 @@ import (
 	"sabir/internal/listen"
 	"sabir/internal/resume"
 	"sabir/internal/route"
+	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stream"
@@ -84,6 +85,7 @@ type Server struct {
 	o      Options
 	set    atomic.Pointer[Settings]
 	queued atomic.Int64
+	held   session.HoldStats
 	logins *workers
 
 	mu      sync.Mutex
@@ -131,6 +133,12 @@ func xmlLimits(l config.StreamLimits) xmlstream.Limits {
 
 // QueuedBytes returns how many bytes wait for clients to read them.
 func (s *Server) QueuedBytes() int64 { return s.queued.Load() }
+
+// HeldBack returns how many stanzas had to wait because their user did not look, how often those that had waited were sent, and
+// the bytes of those that never were.
+func (s *Server) HeldBack() (held, flushes, saved int64) {
+	return s.held.Held.Load(), s.held.Flushes.Load(), s.held.Saved.Load()
+}
 
 // transport is what carries a stream: TCP or a WebSocket.
 type transport interface {

@@ -186,6 +186,16 @@ func (s *Server) parked(c *clientStream, m *managed) {
 			oldest.close(nil)
 		}
 	}
+	s.tellParked(m)
+}
+
+// tellParked tells the extensions that a session waits for its client.
+func (s *Server) tellParked(m *managed) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	if h := s.o.Router.Host(m.s.JID().DomainJID()); h != nil {
+		h.Parked(ctx, m.s, m.s.Queue.Held())
+	}
 }
 
 func (m *managed) closeWith(condition, text string) { m.close(streamError(condition, text)) }
@@ -253,7 +263,7 @@ func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
 	if ok, err := h.Accounts().Exists(ctx, v.JID.Local()); err != nil || !ok {
 		return false, err
 	}
-	q := session.NewQueue(session.QueueOptions{Limit: s.limits().ResumeBytes, Gauge: &s.queued, Trace: s.o.Router.Trace(), Who: v.JID.String()})
+	q := session.NewQueue(session.QueueOptions{Limit: s.limits().ResumeBytes, Gauge: &s.queued, Stats: &s.held, Trace: s.o.Router.Trace(), Who: v.JID.String()})
 	for _, k := range v.Held {
 		s.remember(k.Stanza, v.JID)
 	}
@@ -270,6 +280,7 @@ func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
 	if replaced, ok := s.o.Router.Directory().Add(me, math.MaxInt); ok && replaced != nil {
 		replaced.Close("", "") // the process ended between its end and the last commit
 	}
+	s.tellParked(m)
 	return true, nil
 }
 

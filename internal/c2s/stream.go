@@ -300,10 +300,14 @@ func unknown(f *xmlstream.Frame) *stream.Error {
 // stanza hands a stanza of a bound client to the batch, stamped with its sender (RFC 6120 §8.1.2.1).
 func (c *clientStream) stanza(f *xmlstream.Frame) error {
 	s, bad := stanza.FromFrame(f)
+	me := c.session.Load()
 	if s == nil {
+		c.batch.Flush(c.ctx)
+		if c.hostNow().Nonza(c.ctx, me, f) {
+			return nil
+		}
 		return unknown(f)
 	}
-	me := c.session.Load()
 	if s.From != me.JID() && s.From != me.JID().Bare() && (!s.From.IsZero() || f.Attr("from") != "") {
 		return stream.Err(stream.InvalidFrom, "")
 	}

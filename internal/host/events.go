@@ -9,6 +9,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // each calls f for each extension, and contains its panics.
@@ -32,6 +33,30 @@ func (h *Host) Bound(ctx context.Context, s *session.Session) {
 			e.Bound(ctx, s)
 		}
 	})
+}
+
+// Parked tells the extensions that a session has lost its stream and waits for its client, with what that may not have got.
+func (h *Host) Parked(ctx context.Context, s *session.Session, held []*stanza.Stanza) {
+	h.each(func(e *mod.Hooks) {
+		if e.Parked != nil {
+			e.Parked(ctx, s, held)
+		}
+	})
+}
+
+// Nonza hands an element that is no stanza to the extension that handles it. It returns false where none does.
+func (h *Host) Nonza(ctx context.Context, s *session.Session, f *xmlstream.Frame) bool {
+	n, ok := h.t.nonzas[f.Name()]
+	if !ok {
+		return false
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			h.recovered(n.extension, r)
+		}
+	}()
+	n.Func(ctx, s, f.Element())
+	return true
 }
 
 // Available tells the extensions that a session broadcast available presence.

@@ -27,6 +27,7 @@ type tables struct {
 	offline   mod.Offline
 	offlineBy string
 	stream    []mod.StreamFeature
+	nonzas    map[xmlstream.Name]nonza
 	inline    inline
 	services  []*Service
 }
@@ -34,6 +35,11 @@ type tables struct {
 type extension struct {
 	name  string
 	hooks *mod.Hooks
+}
+
+type nonza struct {
+	extension string
+	mod.Nonza
 }
 
 type iqKey struct {
@@ -136,6 +142,9 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 		t.offline, t.offlineBy = h.Offline, name
 	}
+	if err := t.addNonzas(name, h.Nonzas); err != nil {
+		return err
+	}
 	t.stream = append(t.stream, h.StreamFeatures...)
 	for _, v := range h.Services {
 		if err := t.addService(name, v); err != nil {
@@ -143,6 +152,20 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 	}
 	return t.inline.add(name, h.Inline)
+}
+
+func (t *tables) addNonzas(name string, list []mod.Nonza) error {
+	for _, n := range list {
+		k := xmlstream.Name{Space: n.Space, Local: n.Local}
+		if was, dup := t.nonzas[k]; dup {
+			return fmt.Errorf("extensions %s and %s both handle the element {%s}%s", was.extension, name, n.Space, n.Local)
+		}
+		if t.nonzas == nil {
+			t.nonzas = make(map[xmlstream.Name]nonza)
+		}
+		t.nonzas[k] = nonza{name, n}
+	}
+	return nil
 }
 
 func (t *tables) freeze(shuffle func(int, func(i, j int))) error {

@@ -121,6 +121,16 @@ func (m *Metrics) QueueFunc(f func() int64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(opts("queue_bytes", "Bytes that wait for clients to read them."), func() float64 { return float64(f()) }))
 }
 
+// HoldFunc gives what holding back from inactive clients (XEP-0352) has done. It is called once.
+func (m *Metrics) HoldFunc(f func() (held, flushes, saved int64)) {
+	figure := func(name, help string, pick func(held, flushes, saved int64) int64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(opts(name, help)), func() float64 { return float64(pick(f())) }))
+	}
+	figure("held_stanzas_total", "Stanzas that waited because the client is inactive.", func(h, _, _ int64) int64 { return h })
+	figure("held_flushes_total", "How often what had waited was sent.", func(_, n, _ int64) int64 { return n })
+	figure("held_saved_bytes_total", "Bytes of stanzas that were never sent to inactive clients, because a newer one took their place.", func(_, _, b int64) int64 { return b })
+}
+
 // Commit records a group commit: its time, the writes within, and its error. With Query it makes Metrics a db.Observer.
 func (m *Metrics) Commit(d time.Duration, writes int, err error) {
 	m.commit.Observe(d.Seconds())

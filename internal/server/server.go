@@ -160,6 +160,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
 	})
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
+	s.metrics.HoldFunc(s.c2s.HeldBack)
 	s.web = web.New(s.webOptions(cfg))
 	if err := s.c2s.Restore(ctx); err != nil {
 		return nil, err

@@ -36,6 +36,9 @@ type Queue struct {
 	rows    rows      // of the journal
 	loose   bool      // how many the client has got is known to the client alone
 	asked   time.Time // when an <r/> was written that is not answered yet
+
+	hold  holding
+	stats *HoldStats
 }
 
 // overhead is about what a waiting stanza costs beside its encoded form, in bytes: a small one is held by more than it
@@ -93,6 +96,8 @@ type QueueOptions struct {
 	// Trace is told of messages that were written to Who, and acknowledged by them. It may be nil.
 	Trace Tracer
 	Who   string
+	// Stats count what is held back. It may be nil.
+	Stats *HoldStats
 }
 
 // Tracer notes what became of a message. Note is called with a lock held: it is quick and calls nobody.
@@ -112,7 +117,10 @@ func NewQueue(o QueueOptions) *Queue {
 	if o.Gauge == nil {
 		o.Gauge = new(atomic.Int64)
 	}
-	q := &Queue{limit: o.Limit, full: o.Full, gauge: o.Gauge, trace: o.Trace, who: o.Who}
+	q := &Queue{limit: o.Limit, full: o.Full, gauge: o.Gauge, trace: o.Trace, who: o.Who, stats: o.Stats}
+	if q.stats == nil {
+		q.stats = new(HoldStats)
+	}
 	if o.Write != nil {
 		q.out = &outlet{Outlet: Outlet{Write: o.Write, Try: o.Try, NS: o.NS, Done: o.Done}}
 	}
@@ -143,10 +151,18 @@ func (q *Queue) PutRaw(b string) bool {
 }
 
 func (q *Queue) put(it item) (taken, start bool) {
+	urgency, state := q.judgement(&it)
 	q.mu.Lock()
 	if q.ended || it.s == nil && q.out == nil {
 		q.mu.Unlock()
 		return false, false
+	}
+	if urgency != mod.Urgent && q.holdBack(it, urgency, state) {
+		q.mu.Unlock()
+		return true, false
+	}
+	if it.s != nil {
+		q.flushHeld()
 	}
 	if q.bytes+it.size > q.limit && q.bytes > 0 {
 		taken = q.overflow(it)
@@ -279,6 +295,7 @@ func putBuffer(buf *[]byte) {
 func (q *Queue) Finish(last ...[]byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.flushHeld()
 	q.ended = true
 	if q.out != nil {
 		q.out.end(q, last)
@@ -295,6 +312,8 @@ func (q *Queue) Detach(last ...[]byte) {
 
 // detach is Detach. q.mu is held.
 func (q *Queue) detach(last [][]byte) {
+	q.hold.judge.Store(nil) // a stream begins active (XEP-0352#stream-resumption)
+	q.flushHeld()
 	o := q.out
 	if o == nil {
 		return
@@ -366,6 +385,20 @@ func (q *Queue) Unsent() []Kept {
 	q.unacked.Take()
 	q.gauge.Add(-int64(q.bytes))
 	q.items, q.bytes = nil, 0
+	return all
+}
+
+// Held returns the stanzas that the client may not have got, in order.
+func (q *Queue) Held() []*stanza.Stanza {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var all []*stanza.Stanza
+	q.unacked.Each(func(it *item) { all = append(all, it.s) })
+	for i := range q.items {
+		if q.items[i].s != nil {
+			all = append(all, q.items[i].s)
+		}
+	}
 	return all
 }
 

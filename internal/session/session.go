@@ -87,6 +87,12 @@ func (s *Session) Handled() uint32 { return s.handled.Load() }
 // SetHandled sets that number. It belongs to the reader of the stream.
 func (s *Session) SetHandled(h uint32) { s.handled.Store(h) }
 
+// Connected tells whether a stream carries the session. See mod.Session.
+func (s *Session) Connected() bool { return s.Carrier().Transport != "" }
+
+// Unanswered returns since when the client has not acknowledged what it was sent. See mod.Session.
+func (s *Session) Unanswered() time.Time { return s.Queue.Asked() }
+
 // JID returns the full JID.
 func (s *Session) JID() jid.JID { return s.jid }
 

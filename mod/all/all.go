@@ -6,6 +6,7 @@ import (
 	"sabir/mod/blocking"
 	"sabir/mod/caps"
 	"sabir/mod/carbons"
+	"sabir/mod/csi"
 	"sabir/mod/devices"
 	"sabir/mod/disco"
 	"sabir/mod/last"
@@ -32,6 +33,7 @@ var Extensions = []mod.Info{
 	blocking.Info,
 	caps.Info,
 	carbons.Info,
+	csi.Info,
 	devices.Info,
 	disco.Info,
 	last.Info,

@@ -25,6 +25,9 @@ type Session struct {
 	maxDirect  int
 	room       int // how many stanzas it takes; below zero: any number
 	closed     bool
+	parked     bool
+	unanswered time.Time
+	judge      func(*stanza.Stanza) (mod.Urgency, uint8)
 	condition  string
 	lastActive time.Time
 	client     mod.Client
@@ -250,6 +253,51 @@ func (s *Session) Closed() (condition string, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.condition, s.closed
+}
+
+// Connected returns true until Park was called.
+func (s *Session) Connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.parked
+}
+
+// Unanswered returns what SetUnanswered has set.
+func (s *Session) Unanswered() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unanswered
+}
+
+// SetUnanswered says since when the client has not acknowledged what it was sent.
+func (s *Session) SetUnanswered(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unanswered = t
+}
+
+// Park takes the stream away, and runs Hooks.Parked with what the client may not have got.
+func (h *Host) Park(s *Session, held ...*stanza.Stanza) {
+	s.mu.Lock()
+	s.parked = true
+	s.mu.Unlock()
+	if h.Hooks.Parked != nil {
+		h.Hooks.Parked(h.ctx, s, held)
+	}
+}
+
+// HoldBack records judge, see Judge.
+func (s *Session) HoldBack(judge func(*stanza.Stanza) (mod.Urgency, uint8)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.judge = judge
+}
+
+// Judge returns what HoldBack was called with last. What is sent is recorded at once all the same.
+func (s *Session) Judge() func(*stanza.Stanza) (mod.Urgency, uint8) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.judge
 }
 
 // LastActive returns the time of the login, or of the last Touch.
