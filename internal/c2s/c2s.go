@@ -49,6 +49,14 @@ type Authenticator interface {
 	Resource(p *auth.Principal, tag string) string
 }
 
+// Names of the crash points, where a test may end the process.
+const (
+	// BeforeAck: it is durable how many stanzas of the client were handled, and the client is not told.
+	BeforeAck = "c2s.before-ack"
+	// BeforeResumed: a session was taken over by a new stream, whose client does not know it yet.
+	BeforeResumed = "c2s.before-resumed"
+)
+
 // Options say what a Server works with.
 type Options struct {
 	Router *route.Router
@@ -57,6 +65,8 @@ type Options struct {
 	Resume *resume.Store
 	Log    *slog.Logger
 	Clock  mod.Clock
+	// CrashPoint is called at the named points below; nil for none.
+	CrashPoint func(name string)
 	// Settings are those at the start. See Configure.
 	Settings Settings
 	// Auth returns the authenticator of a host.
@@ -98,6 +108,9 @@ type Server struct {
 
 // New returns a server without streams.
 func New(o Options) *Server {
+	if o.CrashPoint == nil {
+		o.CrashPoint = func(string) {}
+	}
 	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{}),
 		managed: make(map[resume.ID]*managed), gone: make(map[resume.ID]ghost)}
 	s.Configure(o.Settings)

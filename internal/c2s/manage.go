@@ -91,6 +91,7 @@ func (c *clientStream) ack() {
 			return
 		}
 	}
+	c.srv.o.CrashPoint(BeforeAck)
 	s.Queue.PutRaw(string(sm.AppendAck(nil, s.Handled())))
 }
 
@@ -199,6 +200,7 @@ func (c *clientStream) resume(x *xmlstream.Element) (answer *xmlstream.Element, 
 	c.bound.Store(true)
 	c.srv.o.Metrics.Session(c.t.name(), 1)
 	c.srv.o.Log.Info("session resumed", "jid", s.JID().String(), "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
+	c.srv.o.CrashPoint(BeforeResumed)
 	return sm.Resumed(previd, s.Handled()), func(first ...string) error { return m.attach(c, first) }, nil
 }
 

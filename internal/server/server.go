@@ -33,6 +33,14 @@ import (
 	"sabir/xmpp/stanza"
 )
 
+// Names of the crash points, where a test may end the process. Others are in db, route and c2s.
+const (
+	// BeforeSave: the server stops in good order, all streams have ended, their sessions are not saved.
+	BeforeSave = "server.before-save"
+	// AfterSave: the sessions are saved, the database is open.
+	AfterSave = "server.after-save"
+)
+
 // Options are what a configuration does not say. The zero value is good for production.
 type Options struct {
 	// Log gets what an operator should know; nil discards it.
@@ -45,7 +53,7 @@ type Options struct {
 	Clock mod.Clock
 	// Shuffle reorders hooks within a phase. See host.Options.
 	Shuffle func(n int, swap func(i, j int))
-	// CrashPoint is called at named points. See db.Options.
+	// CrashPoint is called at named points; nil for none.
 	CrashPoint func(name string)
 	// Admin serves the admin listener beside metrics and health; nil for none.
 	Admin func(s *Server) http.Handler
@@ -105,6 +113,9 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if o.Clock == nil {
 		o.Clock = realClock{}
 	}
+	if o.CrashPoint == nil {
+		o.CrashPoint = func(string) {}
+	}
 	if o.Extensions == nil {
 		o.Extensions = all.Extensions
 	}
@@ -155,7 +166,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	s.limiter = listen.NewLimiter(cfg.Limits.ConnectionsPerAddress, cfg.Limits.Connections)
 	s.resume = resume.New(s.db, s.log)
 	s.c2s = c2s.New(c2s.Options{
-		Router: s.router, DB: s.db, Resume: s.resume, Log: s.log, Clock: o.Clock, Settings: streamSettings(cfg),
+		Router: s.router, DB: s.db, Resume: s.resume, Log: s.log, Clock: o.Clock, CrashPoint: s.o.CrashPoint, Settings: streamSettings(cfg),
 		Auth: func(domain jid.JID) c2s.Authenticator { return s.accounts(domain) },
 		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
 	})
@@ -338,9 +349,11 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) save() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	s.o.CrashPoint(BeforeSave)
 	if err := s.resume.Save(ctx); err != nil {
 		s.log.Error("sessions were not saved", "error", err)
 	}
+	s.o.CrashPoint(AfterSave)
 }
 
 // serve serves one socket until it is closed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,10 +18,14 @@ var (
 	archive = flag.Bool("archive", true, "the server must have an archive")
 )
 
-// points are the named crash points that chatting passes. A round without one kills at random.
+// points are how the rounds end, in turn: at random (""), at the crash points that chatting passes, at those of a stop in good
+// order, and by such a stop itself.
 var points = []string{
-	"", "db.before-commit", "db.after-commit", "", "route.before-delivery", "route.before-copies", "", "route.after-delivery",
+	"", "db.before-commit", "db.after-commit", "", "route.before-delivery", "c2s.before-ack", "", "route.before-copies",
+	"route.after-delivery", "", "c2s.before-resumed", "server.before-save", "server.after-save", stop,
 }
+
+const stop = "stop"
 
 // TestMessages kills the server under clients that write to one another, with two devices each, and to accounts that are
 // offline: at random and at each crash point.
@@ -54,15 +59,18 @@ func TestMessages(t *testing.T) {
 			t.Fatal("the server has no archive")
 		}
 		var all ledger.Report
-		byPoint := make(map[string]int)
+		byPoint, refused := make(map[string]int), make(map[string]int)
 		start := time.Now()
 		for n := range *kills {
 			point := points[n%len(points)]
-			r, err := p.Round(ctx, func(ctx context.Context) error { return kill(ctx, s, point) })
+			r, err := p.Round(ctx, func(ctx context.Context) error { return kill(ctx, s, p, point) })
 			if err != nil {
 				t.Fatalf("round %d (%s): %v\nthe server's log:\n%s", n, point, err, s.Log())
 			}
 			all.Add(r)
+			for why, n := range p.Book.Refused() {
+				refused[why] += n
+			}
 			byPoint[point]++
 			if r.Bad() {
 				t.Errorf("round %d (%s): %v\n%s", n, point, &r, ledger.Lines(r.Faults, 20))
@@ -76,19 +84,42 @@ func TestMessages(t *testing.T) {
 			resumed += d.Resumed
 			failed += d.Failed
 		}
-		t.Logf("%d kills in %v: %v; sessions resumed %d, not resumed %d; at %v", *kills, time.Since(start).Round(time.Second), &all, resumed, failed, byPoint)
+		t.Logf("%d kills in %v: %v %v; sessions resumed %d, not resumed %d; at %v", *kills, time.Since(start).Round(time.Second), &all, refused, resumed, failed, byPoint)
 	})
 }
 
-// kill ends the server, at a crash point or, without one, at random.
-func kill(ctx context.Context, s *ledger.Sabir, point string) error {
-	if point == "" {
-		rest(ctx, time.Duration(300+below(1200))*time.Millisecond)
+// kill ends the server as points say.
+func kill(ctx context.Context, s *ledger.Sabir, p *ledger.Play, point string) error {
+	rest(ctx, time.Duration(300+below(700))*time.Millisecond)
+	times := 1 + below(100)
+	switch {
+	case point == "":
+		rest(ctx, time.Duration(below(500))*time.Millisecond)
 		return s.Kill()
+	case point == stop:
+		return s.Stop()
+	case strings.HasPrefix(point, "server."):
+		if err := s.Arm(point, 1); err != nil {
+			return err
+		}
+		if err := s.Stop(); !ledger.Reached(err) {
+			return fmt.Errorf("the stop did not end at %s: %w", point, err)
+		}
+		return nil
+	case point == "c2s.before-resumed": // some devices lose their connection and come back
+		if times = 1 + below(4); !*sm {
+			return s.Kill()
+		}
 	}
-	rest(ctx, time.Duration(200+below(300))*time.Millisecond)
-	if err := s.Arm(point, 1+below(100)); err != nil {
+	if err := s.Arm(point, times); err != nil {
 		return err
+	}
+	if point == "c2s.before-resumed" {
+		for _, d := range p.Devices() {
+			if err := p.Reconnect(ctx, d); err != nil {
+				break // the server has ended
+			}
+		}
 	}
 	select {
 	case <-s.Done():

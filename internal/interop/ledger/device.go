@@ -83,7 +83,12 @@ func (d *Device) Connect(ctx context.Context, cfg *client.Config) error {
 	d.mu.Unlock()
 	resumed, err := d.negotiate(ctx)
 	if err != nil {
-		return errors.Join(err, closed(st))
+		err = errors.Join(err, closed(st))
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.err = err
+		close(d.done)
+		return err
 	}
 	go d.read(st)
 	if resumed {

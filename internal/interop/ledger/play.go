@@ -152,6 +152,18 @@ func (p *Play) connect(ctx context.Context, d *Device) error {
 	return nil
 }
 
+// Reconnect breaks the connection of a device that has stream management and resumes its session, beside the load. A device
+// without does nothing: its session would end.
+func (p *Play) Reconnect(ctx context.Context, d *Device) error {
+	if !d.sm {
+		return nil
+	}
+	if err := d.Abort(); err != nil {
+		return err
+	}
+	return p.connect(ctx, d)
+}
+
 // each calls f for all devices, 32 at a time.
 func each(ds []*Device, f func(d *Device) error) error {
 	var wg sync.WaitGroup
