@@ -60,6 +60,11 @@ type Tx interface {
 	Exec(ctx context.Context, query string, args ...any) (Result, error)
 	Query(ctx context.Context, query string, args ...any) (Rows, error)
 	QueryRow(ctx context.Context, query string, args ...any) Row
+	// Gather keeps v until the other Writes of the transaction have run, and hands it to write then, with what they have
+	// gathered under an equal key, in order: so rows of many Writes become a few statements. What a failed Write has gathered is
+	// left out. Nobody sees in the database what was gathered before write has run, not even this Write. write is that of the
+	// first v; it obeys the rules of Write. If it fails, the Writes of the transaction are tried again one by one.
+	Gather(key, v any, write func(tx Tx, all []any) error)
 }
 
 // Rows is the answer to a query, in the manner of database/sql.

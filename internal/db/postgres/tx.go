@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"runtime/debug"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,9 +25,10 @@ type transaction struct {
 	ctx     context.Context // bounds the attempt
 	careful bool
 	began   bool
-	dirty   bool // something was sent that writes
-	pending []op // not sent yet
-	size    int  // of their arguments, in bytes
+	dirty   bool          // something was sent that writes
+	pending []op          // not sent yet
+	size    int           // of their arguments, in bytes
+	all     base.Gathered // of the Writes that have succeeded
 }
 
 // Bounds on what is held back.
@@ -140,6 +142,7 @@ func (t *transaction) apply(p *part, gone func(error)) (verdict, error) {
 		err = x.err // the function kept silent about it
 	}
 	if err == nil {
+		t.all.Take(&x.gathered)
 		return committed, nil
 	}
 	p.err = wrap(context.Background(), "write", err)
@@ -155,6 +158,36 @@ func (t *transaction) apply(p *part, gone func(error)) (verdict, error) {
 		return committed, nil
 	}
 	return t.takeBack(x, dirty)
+}
+
+// gather writes what the Writes have gathered. If that fails and it is not for the connection or for others, each of them
+// has to be run alone; who is alone gets the error.
+func (t *transaction) gather() (verdict, error) {
+	if t.all.Empty() {
+		return committed, nil
+	}
+	x := &tx{t: t}
+	err := func() (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &base.PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		return t.all.Write(x)
+	}()
+	x.done = true
+	if err == nil {
+		err = x.err
+	}
+	if err == nil {
+		return committed, nil
+	}
+	if x.failed {
+		if v, verr := t.judge(x.err); v != torn || !t.careful {
+			return v, verr
+		}
+	}
+	return mixed, err
 }
 
 // takeBack undoes one Write of a careful attempt. dirty tells whether others wrote before it.
@@ -191,6 +224,12 @@ type tx struct {
 	done      bool
 	failed    bool  // err is the server's or the connection's
 	err       error // the first error
+	gathered  base.Gathered
+}
+
+// Gather implements mod.Tx.
+func (x *tx) Gather(key, v any, write func(tx mod.Tx, all []any) error) {
+	x.gathered.Add(key, v, write)
 }
 
 // ready is called before each statement.

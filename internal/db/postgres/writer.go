@@ -115,6 +115,13 @@ func (w *writer) batch(ps []*part) {
 		case torn:
 			careful = true
 		case mixed:
+			if len(ps) == 1 { // it gathered what cannot be written
+				if ps[0].err == nil {
+					ps[0].err = wrap(context.Background(), "write", err)
+				}
+				answer(ps, nil)
+				return
+			}
 			for _, p := range ps {
 				p.r.Park()
 				w.batch([]*part{p})
@@ -231,6 +238,9 @@ func (w *writer) attempt(ps *[]*part, careful bool) (verdict, error) {
 	*ps = here
 	if d := time.Since(begin); d > slowBatch {
 		w.d.opts.Log.Warn("the functions of a Write or the statements in it are slow", "time", d, "writes", len(here))
+	}
+	if v, err := t.gather(); v != committed {
+		return w.undo(v, err)
 	}
 	if err := t.flush(); err != nil {
 		return w.undo(t.judge(err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"sabir/internal/db/base"
@@ -23,6 +24,7 @@ type writer struct {
 	done chan struct{} // closed when the loop has ended
 
 	parts []part          // the batch in the making
+	all   base.Gathered   // of its Writes that have succeeded
 	again []*base.Request // to be run alone: their batch failed for one of them, and it cannot be told which
 	left  []*base.Request // of a batch that was torn by runtime.Goexit; to be run first
 }
@@ -137,6 +139,9 @@ func (w *writer) apply(p *part, dirty *bool) error {
 		err = t.err // the function kept silent about it
 	}
 	p.err = err
+	if err == nil {
+		w.all.Take(&t.gathered)
+	}
 	if !t.began {
 		return nil
 	}
@@ -194,6 +199,12 @@ func (w *writer) torn(err error) {
 // commit makes the batch durable and answers its Writes. Even those that failed by themselves wait for it: their
 // error may rest on what a neighbour wrote.
 func (w *writer) commit(dirty bool) {
+	if !w.all.Empty() {
+		if !w.gather() {
+			return
+		}
+		dirty = true
+	}
 	if !dirty {
 		w.rollback()
 		w.answer(nil)
@@ -228,6 +239,43 @@ func (w *writer) commit(dirty bool) {
 	w.answer(kind)
 }
 
+// gather writes what the Writes of the batch have gathered. Where that fails the transaction is undone, and each of them is
+// answered or, if there are others, run again alone.
+func (w *writer) gather() bool {
+	t := &tx{c: w.c}
+	err := func() (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &base.PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		return w.all.Write(t)
+	}()
+	if cerr := t.end(); err == nil {
+		err = cerr
+	}
+	switch {
+	case err == nil:
+		return true
+	case endsTransaction(code(t.err)):
+		w.abort(t.err)
+	case len(w.parts) > 1:
+		w.rollback()
+		for i := range w.parts {
+			w.parts[i].r.Park()
+			w.again = append(w.again, w.parts[i].r)
+		}
+		w.reset()
+	default:
+		w.rollback()
+		if w.parts[0].err == nil {
+			w.parts[0].err = err
+		}
+		w.answer(nil)
+	}
+	return false
+}
+
 // answer tells all Writes of the batch the error of the batch, or each its own.
 func (w *writer) answer(err error) {
 	for i := range w.parts {
@@ -244,6 +292,7 @@ func (w *writer) answer(err error) {
 func (w *writer) reset() {
 	clear(w.parts)
 	w.parts = w.parts[:0]
+	w.all.Reset()
 }
 
 // tx implements mod.Tx for one Write.
@@ -254,6 +303,12 @@ type tx struct {
 	done      bool
 	err       error // the first error of a statement
 	open      []*rows
+	gathered  base.Gathered
+}
+
+// Gather implements mod.Tx.
+func (t *tx) Gather(key, v any, write func(tx mod.Tx, all []any) error) {
+	t.gathered.Add(key, v, write)
 }
 
 // begin is called before each statement.
