@@ -42,7 +42,7 @@ const kindGroupchat = 1
 // Append keeps a message in each of the archives, at least one and none twice, and returns its place in each, in their
 // order. It takes part in tx: the places are true only after its Write has returned nil, and if the function of the
 // Write runs again it appends again and gets others. A Write may append any number of messages; an archive has them in
-// the order of the calls.
+// the order of the calls. They are written at the end of the transaction, together with those of other Writes: until then tx does not see them.
 //
 // The body is stored once for all rows of a call, and for those of calls that follow each other in one Write with an
 // equal Message, such as those for the two sides of a message between local accounts: archives named by their bare JID,
@@ -60,33 +60,27 @@ func (l *Log) Append(ctx context.Context, tx mod.Tx, m Message, rows ...Row) ([]
 			return nil, fmt.Errorf("archive: append: %w", err)
 		}
 	}
-	segment := t.seq >> segmentBits
-	if !t.shared {
-		if err := l.body(ctx, tx, segment, t.seq, m, rows); err != nil {
-			return nil, fmt.Errorf("archive: append: %w", err)
-		}
-	}
 	places := make([]Place, len(rows))
 	for i, r := range rows {
-		if t.shared || i > 0 {
-			_, err := tx.Exec(ctx, `INSERT INTO archive_share (segment, seq, owner) VALUES (?, ?, ?)`, segment, t.seq, r.Archive.num)
-			if err != nil {
-				return nil, fmt.Errorf("archive: append: %w", err)
-			}
+		t.k.entries = append(t.k.entries, entry{
+			owner: r.Archive.num, peer: peerKey(r.Archive, r.Peer), resource: r.Peer.Resource(), groupchat: r.Groupchat,
+		})
+		places[i] = Place{ID: l.id(r.Archive, t.k.seq), Stamp: time.UnixMicro(t.k.stamp).UTC()}
+	}
+	if !t.shared {
+		if !l.o.NoSearch && m.Text != "" {
+			t.k.words = document(m.Text, rows)
 		}
-		if err := l.entry(ctx, tx, segment, t, refKey(m.Ref), r); err != nil {
-			return nil, fmt.Errorf("archive: append: %w", err)
-		}
-		places[i] = Place{ID: l.id(r.Archive, t.seq), Stamp: time.UnixMicro(t.stamp).UTC()}
+		tx.Gather(gathered{}, t.k, l.writeAll)
 	}
 	return places, nil
 }
 
 // taken is a seq for one Append.
 type taken struct {
-	seq, stamp int64
-	mark       int64 // to be stored; 0 if there is no need
-	shared     bool
+	k      *stored
+	mark   int64 // to be stored; 0 if there is no need
+	shared bool  // k has been gathered already
 }
 
 // take gives a seq to a message. It is called on the goroutine that runs the transaction.
@@ -94,10 +88,7 @@ func (l *Log) take(tx mod.Tx, m Message, rows []Row) (taken, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.shares(tx, m, rows) {
-		for _, r := range rows {
-			l.prev.to = append(l.prev.to, r.Archive.num)
-		}
-		return taken{seq: l.prev.seq, stamp: l.prev.stamp, shared: true}, nil
+		return taken{k: l.prev.k, shared: true}, nil
 	}
 	now := l.o.Now().UnixMicro()
 	at := max(now, l.last+1)
@@ -105,14 +96,13 @@ func (l *Log) take(tx mod.Tx, m Message, rows []Row) (taken, error) {
 		return taken{}, ErrClock
 	}
 	l.last = at
-	t := taken{seq: at<<openerBits | l.opener, stamp: now}
+	t := taken{k: &stored{seq: at<<openerBits | l.opener, stamp: now, wire: m.Wire, ref: refKey(m.Ref)}}
 	if at > l.reserved {
 		t.mark = at + int64(ahead/time.Microsecond)
 		l.stale = true
 	}
-	l.prev = appended{tx: tx, m: m, seq: t.seq, stamp: now, to: l.prev.to[:0], who: l.prev.who[:0]}
+	l.prev = appended{tx: tx, m: m, k: t.k, who: l.prev.who[:0]}
 	for _, r := range rows {
-		l.prev.to = append(l.prev.to, r.Archive.num)
 		l.prev.who = append(l.prev.who, r.Archive.who, peerWord(r.Peer))
 	}
 	return t, nil
@@ -125,52 +115,16 @@ func (l *Log) shares(tx mod.Tx, m Message, rows []Row) bool {
 		return false
 	}
 	return !slices.ContainsFunc(rows, func(r Row) bool {
-		return slices.Contains(l.prev.to, r.Archive.num) ||
+		return slices.ContainsFunc(l.prev.k.entries, func(e entry) bool { return e.owner == r.Archive.num }) ||
 			m.Text != "" && (!slices.Contains(l.prev.who, r.Archive.who) || !slices.Contains(l.prev.who, peerWord(r.Peer)))
 	})
-}
-
-func (l *Log) body(ctx context.Context, tx mod.Tx, segment, seq int64, m Message, rows []Row) error {
-	words := ""
-	if !l.o.NoSearch && m.Text != "" {
-		words = document(m.Text, rows)
-	}
-	owner := rows[0].Archive.num
-	if l.db.Dialect() == mod.Postgres {
-		_, err := tx.Exec(ctx, `INSERT INTO archive_body (seq, segment, owner, wire, words)
-			VALUES (?, ?, ?, ?, array_to_tsvector(string_to_array(CAST(? AS text), ' ')))`, seq, segment, owner, m.Wire, words)
-		return err
-	}
-	_, err := tx.Exec(ctx, `INSERT INTO archive_body (seq, segment, owner, wire) VALUES (?, ?, ?, ?)`, seq, segment, owner, m.Wire)
-	if err == nil && words != "" {
-		_, err = tx.Exec(ctx, `INSERT INTO archive_text (rowid, words) VALUES (?, ?)`, seq, words)
-	}
-	return err
-}
-
-// entry writes the row of one archive. The NULL for a seq that is not the archive's highest fails the Write; the
-// database runs it again, and then it gets a higher one.
-func (l *Log) entry(ctx context.Context, tx mod.Tx, segment int64, t taken, ref int64, r Row) error {
-	_, err := tx.Exec(ctx, `INSERT INTO archive_span (owner, segment, count, last_seq, lead) VALUES (?, ?, 1, ?, ?)
-		ON CONFLICT (owner, segment) DO UPDATE SET count = archive_span.count + 1,
-		last_seq = CASE WHEN archive_span.last_seq < excluded.last_seq THEN excluded.last_seq END,
-		lead = CASE WHEN archive_span.lead < excluded.lead THEN excluded.lead ELSE archive_span.lead END`,
-		r.Archive.num, segment, t.seq, t.seq>>openerBits-t.stamp)
-	if err != nil {
-		return err
-	}
-	kind := 0
-	if r.Groupchat {
-		kind |= kindGroupchat
-	}
-	_, err = tx.Exec(ctx, `INSERT INTO archive_entry (segment, owner, seq, stamp, peer, resource, kind, ref) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		segment, r.Archive.num, t.seq, t.stamp, peerKey(r.Archive, r.Peer), r.Peer.Resource(), kind, ref)
-	return err
 }
 
 // bury is the condition under which a body is no longer held by any archive.
 const bury = ` AND NOT EXISTS (SELECT 1 FROM archive_entry e WHERE e.segment = archive_body.segment
 		AND e.owner = archive_body.owner AND e.seq = archive_body.seq AND e.tombstone IS NULL)
+	AND NOT EXISTS (SELECT 1 FROM archive_entry e WHERE e.segment = archive_body.segment
+		AND e.owner = archive_body.other AND e.seq = archive_body.seq AND e.tombstone IS NULL)
 	AND NOT EXISTS (SELECT 1 FROM archive_share s JOIN archive_entry e ON e.segment = s.segment AND e.owner = s.owner
 		AND e.seq = s.seq WHERE s.segment = archive_body.segment AND s.seq = archive_body.seq AND e.tombstone IS NULL)`
 
@@ -205,6 +159,12 @@ func (l *Log) bury(ctx context.Context, tx mod.Tx, segment, seq int64) error {
 		return err
 	}
 	if n, err := r.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	if r, err = tx.Exec(ctx, `DELETE FROM archive_pending WHERE seq = ?`, seq); err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n > 0 {
 		return err
 	}
 	_, err = tx.Exec(ctx, `DELETE FROM archive_text WHERE rowid = ?`, seq)

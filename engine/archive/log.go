@@ -75,12 +75,10 @@ type Log struct {
 
 // appended is the message that was appended last: it is shared by an Append in the same Write that follows it directly.
 type appended struct {
-	tx    mod.Tx
-	m     Message
-	seq   int64
-	stamp int64
-	to    []int64
-	who   []string // the words under which it is found
+	tx  mod.Tx
+	m   Message
+	k   *stored
+	who []string // the words under which it is found
 }
 
 // Archive is a handle on one archive. It stays valid until the archive is removed; an Append to it then fails.

@@ -72,9 +72,9 @@ const (
 	pagePeerDesc = pagePeer + desc
 
 	refer = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
-	FROM archive_span s JOIN archive_entry e ON e.segment = s.segment AND e.peer = ? AND e.ref = ? AND e.seq >= ? AND e.owner = s.owner
+	FROM archive_span s JOIN archive_entry e ON e.segment = s.segment AND e.peer = ? AND e.ref = ? AND e.owner = s.owner
 	LEFT JOIN archive_body b ON b.segment = e.segment AND b.seq = e.seq
-	WHERE s.owner = ? AND s.segment >= ? ORDER BY e.seq DESC LIMIT 1`
+	WHERE s.owner = ? ORDER BY e.seq DESC LIMIT 1`
 
 	// The index of words is the outer loop, in its own order, over all segments at once.
 	textSQLite = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
@@ -112,6 +112,11 @@ func (l *Log) Page(ctx context.Context, a Archive, q Query) (Page, error) {
 	b, some, err := l.bounds(ctx, a, q)
 	if err != nil {
 		return Page{}, err
+	}
+	if some && b.match != "" {
+		if err := l.Index(ctx); err != nil {
+			return Page{}, err
+		}
 	}
 	var items []Item
 	switch {
@@ -384,20 +389,12 @@ func (l *Log) Metadata(ctx context.Context, a Archive) (first, last Place, err e
 	return first, last, nil
 }
 
-// Querier is what Refer reads from: a mod.DB, or the mod.Tx of a Write, which sees what the Write has appended.
-type Querier interface {
-	QueryRow(ctx context.Context, query string, args ...any) mod.Row
-}
-
-// Refer returns the newest item with this Message.Ref in the conversation of an archive with a peer, not older than since, or
-// ErrNotFound. It reads the index of the conversation, all of it since then.
-func (l *Log) Refer(ctx context.Context, from Querier, a Archive, peer jid.JID, ref string, since time.Time) (Item, error) {
+// Refer returns the newest item with this Message.Ref in the conversation of an archive with a peer, or ErrNotFound. It reads
+// the index of the conversation, all of it.
+func (l *Log) Refer(ctx context.Context, a Archive, peer jid.JID, ref string) (Item, error) {
 	var i Item
-	var seq, kind, lo int64
-	if !since.IsZero() {
-		lo = max(0, since.UnixMicro()) << openerBits
-	}
-	err := from.QueryRow(ctx, refer, peerKey(a, peer), refKey(ref), lo, a.num, lo>>segmentBits).Scan(&seq, &i.Stamp, &kind, &i.Tombstone, &i.Wire)
+	var seq, kind int64
+	err := l.db.QueryRow(ctx, refer, peerKey(a, peer), refKey(ref), a.num).Scan(&seq, &i.Stamp, &kind, &i.Tombstone, &i.Wire)
 	if errors.Is(err, mod.ErrNoRows) {
 		return Item{}, ErrNotFound
 	}

@@ -138,6 +138,9 @@ type holder struct {
 // others, of whatever space, keep something, the rows are deleted one by one. It is called for each space, daily; it
 // works in small Writes and may take long.
 func (l *Log) Retain(ctx context.Context, keep func(archive string) time.Time) error {
+	if err := l.Index(ctx); err != nil {
+		return err
+	}
 	var from int64
 	for {
 		segment, err := l.segment(ctx, from)

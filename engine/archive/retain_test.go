@@ -52,7 +52,7 @@ func TestRemove(t *testing.T) {
 		}
 		f.want(b, Query{Limit: 9, Text: "word"}, "both")
 		f.want(next, Query{Limit: 9})
-		want := int64(4) // body, entry, share, span
+		want := int64(3) // body, entry, span
 		if f.d.Dialect() == mod.SQLite {
 			want++
 		}

@@ -63,6 +63,8 @@ const (
 	pageBytes = 512 << 10
 	// sweep is how often it is looked for what is too old.
 	sweep = 6 * time.Hour
+	// indexEvery is how often new messages are put into the index of words, but for those that a search waits for.
+	indexEvery = 5 * time.Second
 	// settled is when a transaction has long ended that was open at the beginning.
 	settled = 10 * time.Second
 )
@@ -138,6 +140,9 @@ func (m *archives) start(ctx context.Context) (err error) {
 		return err
 	}
 	m.h.Go("retain", m.clean)
+	if m.c.Search {
+		m.h.Go("index", m.index)
+	}
 	return nil
 }
 
@@ -166,6 +171,22 @@ func (m *archives) clean(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(settled):
+		}
+	}
+}
+
+// index puts the words of new messages into the index, many at a time, until the host stops.
+func (m *archives) index(ctx context.Context) {
+	tick := time.NewTicker(indexEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := m.log.Index(ctx); err != nil && ctx.Err() == nil {
+			m.h.Log().Error("new messages are not in the index of words yet", "error", err)
 		}
 	}
 }

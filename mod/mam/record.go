@@ -50,9 +50,12 @@ func marked(s *stanza.Stanza, account jid.JID) string {
 
 // settle tells where the message is archived: on side In all who get it, on side Out the other devices of the sender
 // (XEP-0313#archives_id).
-func (m *archives) settle(_ context.Context, p *mod.Pass) {
+func (m *archives) settle(ctx context.Context, p *mod.Pass) {
 	if p.Archived == nil || p.Archived.ID == "" || p.Archived.By != p.Account || marked(p.Stanza, p.Account) != "" {
 		return
+	}
+	if m.c.Tombstones && p.Stanza.Has(nsRetract, "retract") {
+		m.late(ctx, p)
 	}
 	p.Stanza = p.Stanza.Clone().Add(xmlstream.El(nsStanzaID, "stanza-id", xmlstream.A("by", p.Account.String()), xmlstream.A("id", p.Archived.ID)))
 }
@@ -68,14 +71,9 @@ func (m *archives) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error,
 		m.spare(p)
 		return nil, nil
 	}
-	peer := s.From
-	if p.Side == mod.Out {
-		if peer = s.To; peer.IsZero() { // RFC 6120 §10.3.1
-			peer = p.Account
-		}
-		if peer.Bare() == p.Account {
-			return nil, nil // the other side of the same archive does it: each message once (XEP-0313#business-storeret-user-archives)
-		}
+	peer := peerOf(p)
+	if p.Side == mod.Out && peer.Bare() == p.Account {
+		return nil, nil // the other side of the same archive does it: each message once (XEP-0313#business-storeret-user-archives)
 	}
 	if s.Type == stanza.TypeError {
 		return m.recordError(ctx, p, peer)
@@ -99,13 +97,26 @@ func (m *archives) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error,
 		e.m.Ref = ref(s.From, s.ID)
 	}
 	if v.retract && m.c.Tombstones {
-		if e.gone, err = m.retracted(ctx, a, peer, s); err != nil {
-			return nil, err
+		if r := m.retracts(a, peer, s); r != nil {
+			if e.bury, err = m.bury(ctx, r); err != nil {
+				return nil, err
+			}
 		}
 	}
 	p.Archived = &mod.Archived{By: p.Account}
 	m.spare(p)
 	return m.write(ctx, e, p.Archived), nil
+}
+
+// peerOf returns whom a message is exchanged with.
+func peerOf(p *mod.Pass) jid.JID {
+	switch {
+	case p.Side == mod.In:
+		return p.Stanza.From
+	case p.Stanza.To.IsZero(): // RFC 6120 §10.3.1
+		return p.Account
+	}
+	return p.Stanza.To
 }
 
 // ref is what a message is referred to by in a conversation: who sent it, from whichever device, and what they called it.
@@ -124,14 +135,14 @@ type entry struct {
 	archive archive.Archive
 	peer    jid.JID
 	m       archive.Message
-	gone    *retraction
+	bury    func(mod.Tx) error // what it takes back; may be nil
 }
 
 // write returns the write of an entry, which tells the place to at.
 func (m *archives) write(ctx context.Context, e entry, at *mod.Archived) func(mod.Tx) error {
 	return func(tx mod.Tx) error {
-		if e.gone != nil {
-			if err := m.bury(ctx, tx, e); err != nil {
+		if e.bury != nil {
+			if err := e.bury(tx); err != nil {
 				return err
 			}
 		}
@@ -156,7 +167,7 @@ func (m *archives) recordError(ctx context.Context, p *mod.Pass, peer jid.JID) (
 		return nil, nil
 	}
 	if err == nil {
-		_, err = m.log.Refer(ctx, m.h.DB(), a, peer, ref(p.Account, s.ID), time.Time{})
+		_, err = m.log.Refer(ctx, a, peer, ref(p.Account, s.ID))
 	}
 	if errors.Is(err, archive.ErrNotFound) {
 		return nil, nil
@@ -177,60 +188,67 @@ func (m *archives) recordError(ctx context.Context, p *mod.Pass, peer jid.JID) (
 
 // retraction is what takes a message back.
 type retraction struct {
-	ref  string // of the message
-	id   string // of the retraction
-	at   time.Time
-	item *archive.Item // the message, where it was found before the write
+	archive archive.Archive
+	peer    jid.JID
+	ref     string // of the message
+	id      string // of the retraction
+	at      time.Time
 }
 
-// justNow is for how long a message may be on its way to the disk.
-const justNow = time.Minute
-
-// retracted looks for the message that s takes back. Only its own sender can (XEP-0424#rules). It is nil where s does not
-// say which one, or has no id to which the tombstone could refer.
-func (m *archives) retracted(ctx context.Context, a archive.Archive, peer jid.JID, s *stanza.Stanza) (*retraction, error) {
+// retracts returns what s takes back. It is nil where s does not say which message, or has no id to which the tombstone
+// could refer.
+func (m *archives) retracts(a archive.Archive, peer jid.JID, s *stanza.Stanza) *retraction {
 	id := s.Child(nsRetract, "retract").Attr("id")
 	if id == "" || s.ID == "" {
-		return nil, nil
+		return nil
 	}
-	r := &retraction{ref: ref(s.From, id), id: s.ID, at: m.h.Clock().Now()}
-	i, err := m.log.Refer(ctx, m.h.DB(), a, peer, r.ref, time.Time{})
-	switch {
-	case err == nil:
-		r.item = &i
-	case !errors.Is(err, archive.ErrNotFound):
-		return nil, err
-	}
-	return r, nil
+	return &retraction{archive: a, peer: peer, ref: ref(s.From, id), id: s.ID, at: m.h.Clock().Now()}
 }
 
-// bury puts a tombstone in the place of a message (XEP-0424#tombstones). A message that is in the same batch as its
-// retraction was not found before.
-func (m *archives) bury(ctx context.Context, tx mod.Tx, e entry) error {
-	g := e.gone
-	i := g.item
-	if i == nil {
-		found, err := m.log.Refer(ctx, tx, e.archive, e.peer, g.ref, g.at.Add(-justNow))
-		if errors.Is(err, archive.ErrNotFound) {
+// bury returns the write that puts a tombstone in the place of the message that is taken back (XEP-0424#tombstones): one of
+// the same sender, and of nobody else (XEP-0424#rules). It is nil where there is no such message.
+func (m *archives) bury(ctx context.Context, r *retraction) (func(mod.Tx) error, error) {
+	i, err := m.log.Refer(ctx, r.archive, r.peer, r.ref)
+	if errors.Is(err, archive.ErrNotFound) || err == nil && i.Tombstone {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	stone, err := tombstone(i.Wire, r)
+	if err != nil {
+		return nil, err
+	}
+	return func(tx mod.Tx) error {
+		err := m.log.Replace(ctx, tx, r.archive, i.ID, stone)
+		if errors.Is(err, archive.ErrNotFound) { // it has gone meanwhile
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		i = &found
+		return err
+	}, nil
+}
+
+// late buries a message that came with its retraction, so that it was not in the archive yet when that was looked at. The
+// retraction is archived by now, and what it says holds without a tombstone.
+func (m *archives) late(ctx context.Context, p *mod.Pass) {
+	a, err := m.log.Lookup(ctx, p.Account.String())
+	if err == nil {
+		err = m.buryNow(ctx, m.retracts(a, peerOf(p), p.Stanza))
 	}
-	if i.Tombstone {
+	if err != nil {
+		m.h.Log().Error("a retracted message stays in an archive", "error", err)
+	}
+}
+
+func (m *archives) buryNow(ctx context.Context, r *retraction) error {
+	if r == nil {
 		return nil
 	}
-	stone, err := tombstone(i.Wire, g)
-	if err != nil {
+	write, err := m.bury(ctx, r)
+	if err != nil || write == nil {
 		return err
 	}
-	err = m.log.Replace(ctx, tx, e.archive, i.ID, stone)
-	if errors.Is(err, archive.ErrNotFound) { // it has gone meanwhile
-		return nil
-	}
-	return err
+	return m.h.DB().Write(ctx, write)
 }
 
 // limits bound what is read back: it was accepted within the limits of a stream.

@@ -18,6 +18,7 @@ CREATE TABLE archive_span (
     owner    BIGINT NOT NULL REFERENCES archive_owner (num),
     segment  BIGINT NOT NULL,
     count    BIGINT NOT NULL,
+    low      BIGINT NOT NULL,
     last_seq BIGINT NOT NULL,
     lead     BIGINT NOT NULL,
     PRIMARY KEY (owner, segment)
@@ -40,6 +41,7 @@ CREATE TABLE archive_body (
     seq     BIGINT NOT NULL,
     segment BIGINT NOT NULL,
     owner   BIGINT NOT NULL,
+    other   BIGINT NOT NULL,
     wire    TEXT   NOT NULL,
     words   TSVECTOR,
     PRIMARY KEY (segment, seq)

@@ -17,6 +17,7 @@ CREATE TABLE archive_span (
     owner    BIGINT NOT NULL REFERENCES archive_owner (num),
     segment  BIGINT NOT NULL,
     count    BIGINT NOT NULL,
+    low      BIGINT NOT NULL,
     last_seq BIGINT NOT NULL,
     lead     BIGINT NOT NULL,
     PRIMARY KEY (owner, segment)
@@ -39,6 +40,7 @@ CREATE TABLE archive_body (
     seq     INTEGER PRIMARY KEY,
     segment BIGINT NOT NULL,
     owner   BIGINT NOT NULL,
+    other   BIGINT NOT NULL,
     wire    TEXT   NOT NULL
 );
 CREATE TABLE archive_share (
@@ -49,3 +51,8 @@ CREATE TABLE archive_share (
 ) WITHOUT ROWID;
 CREATE VIRTUAL TABLE archive_text USING fts5(words, content='', contentless_delete=1, detail=none,
     tokenize="unicode61 remove_diacritics 0 categories 'L* N* M*'");
+-- Words of messages that are not in archive_text yet: put there many at a time, they cost a fraction.
+CREATE TABLE archive_pending (
+    seq   INTEGER PRIMARY KEY,
+    words TEXT    NOT NULL
+);
