@@ -443,3 +443,13 @@ func TestRefer(t *testing.T) {
 		}
 	})
 }
+
+// TestPlainWords: the quick way for ASCII finds the words that the other one finds.
+func TestPlainWords(t *testing.T) {
+	for _, s := range []string{"", "One two,three", "a-b_c  D4", "x", "!?", strings.Repeat("long", 20) + " end", "tail "} {
+		slow := words(s + " é")
+		if got := plain(s); !slices.Equal(got, slow[:len(slow)-1]) {
+			t.Errorf("%q: %q, want %q", s, got, slow[:len(slow)-1])
+		}
+	}
+}

@@ -3,6 +3,7 @@ package archive
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -45,6 +46,9 @@ func document(text string, rows []Row) string {
 // words splits a text: runs of letters and digits in lower case without diacritics. Scripts that are written without
 // spaces give pairs of neighbouring characters. Both engines get words that are split already, and so find the same.
 func words(text string) []string {
+	if !wide(text) {
+		return plain(text)
+	}
 	var out []string
 	var run []rune
 	together := false
@@ -79,6 +83,39 @@ func words(text string) []string {
 	}
 	flush()
 	return out
+}
+
+// wide tells whether a text has characters beyond ASCII.
+func wide(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return false
+}
+
+// plain is words for a text of ASCII.
+func plain(text string) []string {
+	var out []string
+	start := -1
+	for i := 0; i <= len(text); i++ {
+		if i < len(text) && alphanumeric(text[i]) {
+			if start < 0 {
+				start = i
+			}
+			continue
+		}
+		if start >= 0 {
+			out = append(out, strings.ToLower(text[start:min(i, start+maxWord)]))
+			start = -1
+		}
+	}
+	return out
+}
+
+func alphanumeric(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
 // dense tells whether a letter is of a script that is written without spaces.
