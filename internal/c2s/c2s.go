@@ -32,6 +32,10 @@ import (
 type Metrics interface {
 	Session(transport string, delta int)
 	StreamError(condition string)
+	// Refused counts a connection that was closed at once, by reason.
+	Refused(reason string)
+	// HandshakeWait records how long a TLS handshake has waited for its turn.
+	HandshakeWait(d time.Duration)
 }
 
 // Authenticator are the credentials of a host. *auth.Host implements it.
@@ -97,6 +101,7 @@ type Server struct {
 	queued atomic.Int64
 	held   session.HoldStats
 	logins *workers
+	gate   *gate
 
 	mu      sync.Mutex
 	streams map[*clientStream]struct{}
@@ -114,6 +119,7 @@ func New(o Options) *Server {
 	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{}),
 		managed: make(map[resume.ID]*managed), gone: make(map[resume.ID]ghost)}
 	s.Configure(o.Settings)
+	s.gate = newGate(handshakesAtOnce(), func() int { return s.limits().HandshakesWaiting }, s.logins.quit)
 	return s
 }
 

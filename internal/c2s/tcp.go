@@ -73,7 +73,13 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 func (t *tcp) handshake(ctx context.Context, domain string) bool {
 	var cfg *tls.Config
 	cfg, t.leaf = t.srv.o.TLS.For(t.from.Purpose, domain)
-	err := t.conn.Handshake(ctx, cfg, time.Duration(t.srv.limits().HandshakeTimeout))
+	turn := &turns{gate: t.srv.gate}
+	err := t.conn.HandshakeBy(ctx, cfg, time.Duration(t.srv.limits().HandshakeTimeout), turn)
+	t.login = t.login.Add(turn.waited) // the time at the gate is not the client's
+	t.srv.o.Metrics.HandshakeWait(turn.waited)
+	if errors.Is(err, errBusy) {
+		t.srv.o.Metrics.Refused("busy")
+	}
 	if err != nil {
 		t.srv.o.Log.Debug("TLS handshake failed", "address", t.from.Client().Addr().String(), "error", fmt.Sprintf("%.200q", err.Error()))
 		t.close()

@@ -122,6 +122,7 @@ type Listen struct {
 type Limits struct {
 	HostLimits
 	HandshakeTimeout      mod.Duration `toml:"handshake_timeout" min:"1s" doc:"Time for a TLS handshake."`
+	HandshakesWaiting     int          `toml:"handshakes_waiting" min:"1" max:"1000000" doc:"TLS handshakes that may wait for their turn, when many clients come at once; further connections are closed, so that their clients try again later."`
 	WriteTimeout          mod.Duration `toml:"write_timeout" min:"1s" doc:"Time in which a client must take what is sent to it; then the stream is closed."`
 	ConnectionsPerAddress int          `toml:"connections_per_address" doc:"Connections at a time from one IPv4 address or one IPv6 /64 network; 0 for no limit."`
 	Connections           int          `toml:"connections" doc:"Connections at a time in all; 0 for no limit but that of the operating system."`
@@ -268,6 +269,7 @@ func Default() *Config {
 				ByteBurst:      4 << 20,
 			},
 			HandshakeTimeout:      seconds(15),
+			HandshakesWaiting:     5000,
 			WriteTimeout:          seconds(60),
 			ConnectionsPerAddress: 1024,
 		},

@@ -128,20 +128,77 @@ func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 // handshake there must be none, or they were injected (CVE-2011-0411).
 func (c *Conn) Pending() bool { return c.raw.buf != nil && c.raw.r < c.raw.n }
 
+// Gate bounds how many handshakes work at a time.
+type Gate interface {
+	// Enter waits for a turn. begun says that the handshake has had one. An error ends the handshake.
+	Enter(begun bool) error
+	// Leave ends the turn.
+	Leave()
+}
+
 // Handshake starts TLS as a server and waits until its handshake is done.
 func (c *Conn) Handshake(ctx context.Context, cfg *tls.Config, timeout time.Duration) error {
-	if err := c.raw.SetDeadline(time.Now().Add(timeout)); err != nil {
+	return c.HandshakeBy(ctx, cfg, timeout, nil)
+}
+
+// HandshakeBy is Handshake that works only while it has a turn at the gate, and not while it waits for the peer. timeout
+// bounds how long it waits for the peer; the time at the gate is not the peer's.
+func (c *Conn) HandshakeBy(ctx context.Context, cfg *tls.Config, timeout time.Duration, gate Gate) error {
+	r := c.raw
+	r.blocking, r.gate, r.patience = true, gate, timeout
+	defer func() { r.blocking, r.gate = false, nil }()
+	if err := r.turn(false); err != nil {
 		return err
 	}
-	c.raw.blocking = true
-	t := tls.Server(c.raw, cfg)
-	err := t.HandshakeContext(ctx)
-	c.raw.blocking = false
-	if err != nil {
+	defer func() {
+		if r.gate != nil && r.inside {
+			r.gate.Leave()
+		}
+		r.inside = false
+	}()
+	t := tls.Server(r, cfg)
+	if err := t.HandshakeContext(ctx); err != nil {
 		return err
 	}
 	c.tls, c.fresh = t, true
-	return c.raw.SetDeadline(time.Time{})
+	return r.SetDeadline(time.Time{})
+}
+
+// turn waits until the peer has sent something, and then for a turn at the gate.
+func (r *raw) turn(begun bool) error {
+	if r.inside {
+		r.gate.Leave()
+		r.inside = false
+	}
+	if r.buf == nil {
+		start := time.Now()
+		if err := r.SetReadDeadline(start.Add(r.patience)); err != nil {
+			return err
+		}
+		if err := r.rc.Read(r.readable); err != nil {
+			return err
+		}
+		r.patience -= time.Since(start)
+	}
+	if r.gate != nil {
+		if err := r.gate.Enter(begun); err != nil {
+			return err
+		}
+		r.inside = true
+	}
+	return r.SetDeadline(time.Now().Add(max(r.patience, 0)))
+}
+
+// readable tells whether there is something to read, the end of it included, and leaves it there.
+func (r *raw) readable(fd uintptr) bool {
+	var b [1]byte
+	for {
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		if err == syscall.EINTR {
+			continue
+		}
+		return err != syscall.EAGAIN
+	}
 }
 
 // TLS returns the state of the TLS connection, or nil.
@@ -158,6 +215,10 @@ type raw struct {
 	net.Conn
 	rc       syscall.RawConn
 	blocking bool // during a handshake
+	// What follows is for a handshake, too.
+	gate     Gate
+	inside   bool          // it has a turn at the gate
+	patience time.Duration // that is left for the peer
 
 	try  func(fd uintptr) bool // read, kept so that no closure is made for each call
 	buf  *[bufferSize]byte     // what was read from the socket, nil while idle
@@ -273,6 +334,9 @@ func (r *raw) Read(p []byte) (int, error) {
 		}
 		r.more = false
 		if r.blocking {
+			if err := r.turn(true); err != nil {
+				return 0, err
+			}
 			if err := r.wait(); err != nil {
 				return 0, err
 			}

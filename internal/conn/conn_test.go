@@ -194,3 +194,79 @@ func TestPending(t *testing.T) {
 		t.Error("what was injected is not seen")
 	}
 }
+
+// oneTurn is a gate with one turn.
+type oneTurn struct {
+	free   chan struct{}
+	begun  int
+	refuse error
+}
+
+func (g *oneTurn) Enter(begun bool) error {
+	if begun {
+		g.begun++
+	}
+	if g.refuse != nil {
+		return g.refuse
+	}
+	<-g.free
+	return nil
+}
+
+func (g *oneTurn) Leave() { g.free <- struct{}{} }
+
+// TestHandshakeGate: a handshake holds its turn while it works only. A peer that says nothing, or half of what it has to say, takes
+// nobody's place; its time is bounded, and the time at the gate is not counted as its.
+func TestHandshakeGate(t *testing.T) {
+	cfg := certificate(t)
+	g := &oneTurn{free: make(chan struct{}, 1)}
+	g.free <- struct{}{}
+	for _, said := range []string{"", "\x16\x03\x01\x00\xff\x01"} {
+		slow, peer := pair(t)
+		if _, err := io.WriteString(peer, said); err != nil {
+			t.Fatal(err)
+		}
+		failed := make(chan error, 1)
+		go func() { failed <- slow.HandshakeBy(t.Context(), cfg, 200*time.Millisecond, g) }()
+		var ne net.Error
+		if err := <-failed; !errors.As(err, &ne) || !ne.Timeout() {
+			t.Errorf("a peer that said %q: %v", said, err)
+		}
+		if len(g.free) != 1 {
+			t.Fatal("the turn was not given back")
+		}
+	}
+	c, peer := pair(t)
+	held := make(chan struct{})
+	<-g.free // somebody works, for longer than the peer may take
+	go func() {
+		defer close(held)
+		time.Sleep(2500 * time.Millisecond)
+		g.Leave()
+	}()
+	done := make(chan error, 1)
+	go func() { done <- c.HandshakeBy(t.Context(), cfg, 2*time.Second, g) }()
+	client := tls.Client(peer, &tls.Config{InsecureSkipVerify: true})
+	if err := client.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	if g.begun == 0 || len(g.free) != 1 {
+		t.Errorf("%d turns after the first, %d are free", g.begun, len(g.free))
+	}
+	if _, err := client.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, c, 5); string(got) != "hello" {
+		t.Errorf("read %q", got)
+	}
+	c2, peer2 := pair(t)
+	go tls.Client(peer2, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	refused := errors.New("no room")
+	if err := c2.HandshakeBy(t.Context(), cfg, 30*time.Second, &oneTurn{refuse: refused}); !errors.Is(err, refused) {
+		t.Errorf("refused: %v", err)
+	}
+}

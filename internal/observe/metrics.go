@@ -34,6 +34,7 @@ type Metrics struct {
 	logins      *prometheus.CounterVec
 	panics      *prometheus.CounterVec
 	streamErrs  *prometheus.CounterVec
+	handshakes  prometheus.Histogram
 	remote      *prometheus.GaugeVec
 }
 
@@ -59,12 +60,13 @@ func NewMetrics() *Metrics {
 
 	m.remote = gauge(r, "s2s_streams", "Streams between servers whose domain was proved, by direction.", "direction")
 
+	m.handshakes = histogram("handshake_wait_seconds", "Time that a client's TLS handshake has waited for its turns.", prometheus.ExponentialBuckets(0.0001, 4, 11))
 	m.commitFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_commit_failures_total", "Group commits that failed.")))
 	m.commit = histogram("store_commit_seconds", "Time of a group commit.", prometheus.ExponentialBuckets(0.0001, 2, 16))
 	m.commitSize = histogram("store_commit_writes", "Writes in a group commit.", prometheus.ExponentialBuckets(1, 2, 12))
 	m.read = histogram("store_read_seconds", "Time of a read.", prometheus.ExponentialBuckets(0.00001, 3, 12))
 	m.readFails = prometheus.NewCounter(prometheus.CounterOpts(opts("store_read_failures_total", "Reads that failed.")))
-	r.MustRegister(m.commitFails, m.commit, m.commitSize, m.read, m.readFails)
+	r.MustRegister(m.commitFails, m.commit, m.commitSize, m.read, m.readFails, m.handshakes)
 	return m
 }
 
@@ -113,7 +115,7 @@ func (m *Metrics) Connection(purpose string) (closed func()) {
 	return g.Dec
 }
 
-// Refused counts a connection that was closed at once. reason is one of a few words: address-limit, limit, descriptors, proxy.
+// Refused counts a connection that was closed at once. reason is one of a few words: address-limit, limit, descriptors, proxy, busy.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
 
 // QueueFunc gives the bytes that wait for clients to read them. It is called once.
@@ -130,6 +132,14 @@ func (m *Metrics) HoldFunc(f func() (held, flushes, saved int64)) {
 	figure("held_flushes_total", "How often what had waited was sent.", func(_, n, _ int64) int64 { return n })
 	figure("held_saved_bytes_total", "Bytes of stanzas that were never sent to inactive clients, because a newer one took their place.", func(_, _, b int64) int64 { return b })
 }
+
+// WaitingFunc gives the number of TLS handshakes that wait for their turn. It is called once.
+func (m *Metrics) WaitingFunc(f func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(opts("handshakes_waiting", "TLS handshakes of clients that wait for their turn."), func() float64 { return float64(f()) }))
+}
+
+// HandshakeWait records how long a TLS handshake has waited for its turns.
+func (m *Metrics) HandshakeWait(d time.Duration) { m.handshakes.Observe(d.Seconds()) }
 
 // Commit records a group commit: its time, the writes within, and its error. With Query it makes Metrics a db.Observer.
 func (m *Metrics) Commit(d time.Duration, writes int, err error) {

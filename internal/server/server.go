@@ -172,6 +172,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	})
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
 	s.metrics.HoldFunc(s.c2s.HeldBack)
+	s.metrics.WaitingFunc(s.c2s.HandshakesWaiting)
 	s.web = web.New(s.webOptions(cfg))
 	if err := s.c2s.Restore(ctx); err != nil {
 		return nil, err
