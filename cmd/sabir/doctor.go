@@ -17,6 +17,7 @@ import (
 	"sabir/internal/admin"
 	"sabir/internal/config"
 	"sabir/internal/db"
+	"sabir/internal/disk"
 	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/mod"
@@ -181,7 +182,7 @@ const soon = 21 * 24 * time.Hour
 func (d *doctor) certificates() {
 	for i := range d.cfg.Hosts {
 		h := &d.cfg.Hosts[i]
-		c, err := listen.LoadPair(listen.Pair{Domain: h.JID().Domain(), Certificate: h.Certificate, Key: h.Key}, d.now)
+		c, err := listen.LoadPair(disk.OS{}, listen.Pair{Domain: h.JID().Domain(), Certificate: h.Certificate, Key: h.Key}, d.now)
 		if err != nil {
 			d.say("certificate", bad, "get one for the domain, and name its chain and key in host[].certificate and host[].key", "%v", err)
 			continue

@@ -19,6 +19,7 @@ import (
 	"sabir/internal/admin"
 	"sabir/internal/auth"
 	"sabir/internal/config"
+	"sabir/internal/disk"
 	"sabir/internal/listen"
 	"sabir/internal/server"
 	"sabir/xmpp/jid"
@@ -129,7 +130,7 @@ func (l *local) prepare(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(l.file("local.json"), append(text, '\n'), 0o600)
+	return disk.Replace(disk.OS{}, l.file("local.json"), append(text, '\n'), 0o600)
 }
 
 // recall takes the options of the last start for those that were not given.
@@ -176,12 +177,12 @@ func (l *local) writeConfig(pair listen.Pair) (string, error) {
 	}
 	if now, err := os.ReadFile(path); err == nil && string(now) != string(before) {
 		// It was edited, and the options have changed: keep the edits where they can be found.
-		if err := os.WriteFile(path+".old", now, 0o600); err != nil {
+		if err := disk.Replace(disk.OS{}, path+".old", now, 0o600); err != nil {
 			return "", err
 		}
 	}
 	for _, p := range []string{path, made} {
-		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+		if err := disk.Replace(disk.OS{}, p, []byte(text), 0o600); err != nil {
 			return "", err
 		}
 	}
@@ -332,11 +333,7 @@ func (l *local) writeAccounts(known map[string]string, list []localAccount) erro
 	for j, p := range known {
 		all = append(all, localAccount{j, p})
 	}
-	tmp := l.file("accounts.csv.new")
-	if err := os.WriteFile(tmp, []byte(toCSV(all)), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, l.file("accounts.csv"))
+	return disk.Replace(disk.OS{}, l.file("accounts.csv"), []byte(toCSV(all)), 0o600)
 }
 
 // localReady is the line of --json.

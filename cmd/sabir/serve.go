@@ -16,6 +16,7 @@ import (
 
 	"sabir/internal/admin"
 	"sabir/internal/config"
+	"sabir/internal/disk"
 	"sabir/internal/observe"
 	"sabir/internal/server"
 )
@@ -61,7 +62,7 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer, ready func
 		return err
 	}
 	b := &running{Server: s, stop: stop}
-	door, err := admin.OpenDoor(cfg.DataDir, s.Addr(config.Admin))
+	door, err := admin.OpenDoor(disk.OS{}, cfg.DataDir, s.Addr(config.Admin))
 	if err == nil {
 		handler.Handler = admin.Handler(admin.New(), b, door.Token, log)
 		if ready != nil {

@@ -13,12 +13,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"sabir/internal/auth"
 	"sabir/internal/config"
 	"sabir/internal/db/dbtest"
+	"sabir/internal/disk"
+	"sabir/internal/disk/disktest"
 	"sabir/internal/observe"
 	"sabir/internal/s2s"
 	"sabir/mod"
@@ -145,7 +148,7 @@ func start(t *testing.T, f *fake) (*Client, *httptest.Server, *bytes.Buffer) {
 	var h http.Handler
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, r) }))
 	t.Cleanup(s.Close)
-	door, err := OpenDoor(dir, s.Listener.Addr().String())
+	door, err := OpenDoor(disk.OS{}, dir, s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +367,7 @@ func TestDoor(t *testing.T) {
 	if _, err := Dial(t.Context(), dir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("without a folder: %v", err)
 	}
-	a, err := OpenDoor(dir, "127.0.0.1:1") // nobody is there
+	a, err := OpenDoor(disk.OS{}, dir, "127.0.0.1:1") // nobody is there
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +380,7 @@ func TestDoor(t *testing.T) {
 	if _, err := Dial(t.Context(), dir); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("after a crash: %v", err)
 	}
-	b, err := OpenDoor(dir, "127.0.0.1:1")
+	b, err := OpenDoor(disk.OS{}, dir, "127.0.0.1:1")
 	if err != nil || a.Token == b.Token || len(b.Token) != 64 {
 		t.Errorf("second token: %v, %v", b, err)
 	}
@@ -395,6 +398,32 @@ func TestDoor(t *testing.T) {
 	}
 	if _, err := Dial(t.Context(), dir); err == nil || errors.Is(err, ErrNotRunning) {
 		t.Errorf("a damaged file gives %v", err)
+	}
+}
+
+// TestDoorOnFullDisk opens a door where there is no room for its token: that is an error, not half a token, and the one before
+// stays.
+func TestDoorOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	var files disktest.FS
+	before, err := OpenDoor(&files, dir, "127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range 120 {
+		files.Room(room, syscall.ENOSPC)
+		if _, err := OpenDoor(&files, dir, "127.0.0.1:1"); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), doorFile(dir)) {
+			if err == nil && room > 64 {
+				break // it fits
+			}
+			t.Fatalf("with room for %d bytes: %v", room, err)
+		}
+		if now, err := FindDoor(dir); err != nil || now != before {
+			t.Fatalf("with room for %d bytes the door before is gone: %v", room, err)
+		}
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+		t.Errorf("the folder has %v, %v", names, err)
 	}
 }
 

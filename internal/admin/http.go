@@ -22,6 +22,7 @@ import (
 	"syscall"
 	"time"
 
+	"sabir/internal/disk"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/stanza"
 )
@@ -141,7 +142,7 @@ type Door struct {
 func doorFile(dataDir string) string { return filepath.Join(dataDir, "admin.json") }
 
 // OpenDoor makes a new token and keeps it with the address in the data folder.
-func OpenDoor(dataDir, address string) (Door, error) {
+func OpenDoor(files disk.FS, dataDir, address string) (Door, error) {
 	b := make([]byte, 32)
 	if _, err := rand.Read(b); err != nil {
 		return Door{}, err
@@ -151,14 +152,10 @@ func OpenDoor(dataDir, address string) (Door, error) {
 	if err != nil {
 		return d, err
 	}
-	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+	if err := files.MkdirAll(dataDir, 0o700); err != nil {
 		return d, fmt.Errorf("data folder: %w", err)
 	}
-	tmp := doorFile(dataDir) + ".new"
-	if err := os.WriteFile(tmp, text, 0o600); err != nil {
-		return d, err
-	}
-	return d, os.Rename(tmp, doorFile(dataDir))
+	return d, disk.Replace(files, doorFile(dataDir), text, 0o600)
 }
 
 // CloseDoor removes what OpenDoor has kept.

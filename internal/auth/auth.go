@@ -12,12 +12,12 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 
 	"sabir/internal/config"
+	"sabir/internal/disk"
 	"sabir/internal/observe"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -65,6 +65,8 @@ type Options struct {
 	// TokenKey is at least 32 random bytes that are kept apart from the database: tokens follow from it. Nil makes a new one, with which all
 	// tokens of before are worth nothing.
 	TokenKey []byte
+	// Files is where certificates are read; nil for the files of the operating system.
+	Files disk.FS
 }
 
 // Auth is the accounts of all hosts of a server. It may be used from any goroutine.
@@ -75,6 +77,7 @@ type Auth struct {
 	settings atomic.Pointer[settings]
 	secret   []byte // of the salts of unknown users
 	tokenKey []byte
+	files    disk.FS
 	derive   chan struct{} // has room for as many derivations of keys as run at a time
 	failures *failures
 
@@ -98,6 +101,7 @@ func New(ctx context.Context, db mod.DB, o Options) (*Auth, error) {
 		clock:    o.Clock,
 		metrics:  o.Metrics,
 		tokenKey: o.TokenKey,
+		files:    disk.Or(o.Files),
 		derive:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		failures: newFailures(),
 		hosts:    make(map[string]*Host),
@@ -137,7 +141,7 @@ func (a *Auth) Configure(c config.Auth, insecure bool) error {
 		s.nobody[h] = "0" + v.Encode() // as selectSHA1 and its like return it: not disabled
 	}
 	if c.ClientCA != "" {
-		pem, err := os.ReadFile(c.ClientCA)
+		pem, err := a.files.ReadFile(c.ClientCA)
 		if err != nil {
 			return fmt.Errorf("auth.client_ca: %w", err)
 		}

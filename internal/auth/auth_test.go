@@ -21,6 +21,7 @@ import (
 	"sabir/internal/config"
 	"sabir/internal/db"
 	"sabir/internal/db/dbtest"
+	"sabir/internal/disk"
 	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/mod"
@@ -91,7 +92,7 @@ func tlsPair(t *testing.T, ca *listen.OwnCA, client *tls.Certificate, most uint1
 	t.Helper()
 	pair, err := ca.Leaf("example.org")
 	must(t, err)
-	cert, err := listen.LoadPair(pair, time.Now())
+	cert, err := listen.LoadPair(disk.OS{}, pair, time.Now())
 	must(t, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.Certificate())

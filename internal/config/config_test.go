@@ -2,15 +2,18 @@ package config
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"sabir/internal/disk/disktest"
 	"sabir/internal/observe"
 	"sabir/mod"
 )
@@ -360,6 +363,18 @@ func TestFiles(t *testing.T) {
 		t.Errorf("a missing url_file gives %v", err)
 	}
 	write("url", "postgres://u:p@h/d\n")
+	for _, broken := range []string{"sabir.toml", "url"} {
+		var files disktest.FS
+		files.Fail(func(op, name string) error {
+			if op == "ReadFile" && filepath.Base(name) == broken {
+				return &fs.PathError{Op: "read", Path: name, Err: syscall.EIO}
+			}
+			return nil
+		})
+		if c, err := LoadFS(&files, path, testSections); c != nil || err == nil || !strings.Contains(err.Error(), filepath.Join(dir, broken)+": input/output error") {
+			t.Errorf("%s cannot be read: %v", broken, err)
+		}
+	}
 	c, err := Load(path, testSections)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sabir/internal/disk"
 )
 
 // Error is one thing that is wrong with a configuration.
@@ -52,6 +54,7 @@ func (es Errors) Unwrap() []error {
 // reader collects what is wrong while a file is read.
 type reader struct {
 	file   string
+	files  disk.FS
 	at     positions
 	errors Errors
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -14,25 +13,33 @@ import (
 
 	toml "github.com/pelletier/go-toml/v2"
 
+	"sabir/internal/disk"
 	"sabir/internal/observe"
 )
 
 // Load reads a file and checks all of it: the settings of the server and, by their sections, those of the extensions. The error holds
 // Errors where the file could be read, one for each thing that is wrong; then there is no configuration, not even a part of one.
-func Load(path string, sections []Section) (*Config, error) {
-	data, err := os.ReadFile(path)
+func Load(path string, sections []Section) (*Config, error) { return LoadFS(disk.OS{}, path, sections) }
+
+// LoadFS is Load for files on another disk.
+func LoadFS(files disk.FS, path string, sections []Section) (*Config, error) {
+	data, err := files.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration file %s: `sabir config example` prints one to start from", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	return Parse(path, data, sections)
+	return parse(files, path, data, sections)
 }
 
 // Parse is Load for a file that was read already. path is that of the file, for messages and relative paths.
 func Parse(path string, data []byte, sections []Section) (*Config, error) {
-	r := &reader{file: path}
+	return parse(disk.OS{}, path, data, sections)
+}
+
+func parse(files disk.FS, path string, data []byte, sections []Section) (*Config, error) {
+	r := &reader{file: path, files: files}
 	doc := make(map[string]any)
 	if err := toml.Unmarshal(data, &doc); err != nil {
 		return nil, r.syntax(err)
@@ -254,7 +261,7 @@ func (r *reader) resolve(c *Config) {
 		if c.Database.URL != "" {
 			r.problem("database.url_file", "remove one of them", "url is given too")
 		}
-		text, err := os.ReadFile(f)
+		text, err := r.files.ReadFile(f)
 		if err != nil {
 			r.problem("database.url_file", "", "%v", err)
 		}

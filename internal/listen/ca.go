@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"sabir/internal/disk"
 )
 
 // The lives of the certificates of an OwnCA. A leaf is renewed when a third of its life is left.
@@ -221,21 +223,12 @@ func writePair(certFile, keyFile string, key *ecdsa.PrivateKey, chain ...[]byte)
 	if err != nil {
 		return err
 	}
-	if err := writeWhole(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := disk.Replace(disk.OS{}, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		return err
 	}
 	var text []byte
 	for _, c := range chain {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
 	}
-	return writeWhole(certFile, text, 0o644)
-}
-
-// writeWhole puts a file in place by renaming.
-func writeWhole(path string, data []byte, mode fs.FileMode) error {
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, mode); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return disk.Replace(disk.OS{}, certFile, text, 0o644)
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/net/idna"
 
 	"sabir/internal/config"
+	"sabir/internal/disk"
 )
 
 // Pair names the files of the certificate of a domain.
@@ -35,6 +35,7 @@ type TLSSource interface {
 
 // Certificates are the certificates of all hosts, from files. They may be used from any goroutine.
 type Certificates struct {
+	files       disk.FS
 	log         *slog.Logger
 	askForOwn   bool
 	now         func() time.Time
@@ -82,8 +83,8 @@ const (
 
 // NewCertificates returns an empty store. askClients makes handshakes with XMPP clients ask for a certificate, for SASL EXTERNAL;
 // whether one is good is for internal/auth to say, so that a client with another certificate can still log in with a password.
-func NewCertificates(log *slog.Logger, askClients bool) *Certificates {
-	return &Certificates{log: log, askForOwn: askClients, now: time.Now, ticketEvery: ticketLife}
+func NewCertificates(files disk.FS, log *slog.Logger, askClients bool) *Certificates {
+	return &Certificates{files: files, log: log, askForOwn: askClients, now: time.Now, ticketEvery: ticketLife}
 }
 
 // Set reads the certificates of these pairs, the first of which serves clients that name no known host. If any of them is bad, none
@@ -92,12 +93,12 @@ func (s *Certificates) Set(pairs []Pair) error {
 	if len(pairs) == 0 {
 		return errors.New("no certificate: there is no host")
 	}
-	stamps := stampAll(pairs)
+	stamps := stampAll(s.files, pairs)
 	by := make(map[string]*entry)
 	var first *entry
 	var errs []error
 	for _, p := range pairs {
-		c, err := LoadPair(p, s.now())
+		c, err := LoadPair(s.files, p, s.now())
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -123,12 +124,12 @@ func (s *Certificates) Set(pairs []Pair) error {
 
 // LoadPair reads and checks a certificate: that the key belongs to it, that it is for the domain, and that it is valid at this time.
 // The error names the file and the cure.
-func LoadPair(p Pair, now time.Time) (*tls.Certificate, error) {
-	chain, err := os.ReadFile(p.Certificate)
+func LoadPair(files disk.FS, p Pair, now time.Time) (*tls.Certificate, error) {
+	chain, err := files.ReadFile(p.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("certificate of %s: %w", p.Domain, err)
 	}
-	key, err := os.ReadFile(p.Key)
+	key, err := files.ReadFile(p.Key)
 	if err != nil {
 		return nil, fmt.Errorf("key of %s: %w", p.Domain, err)
 	}
@@ -156,11 +157,11 @@ func ascii(domain string) string {
 	return strings.ToLower(domain)
 }
 
-func stampAll(pairs []Pair) map[string]stamp {
+func stampAll(files disk.FS, pairs []Pair) map[string]stamp {
 	m := make(map[string]stamp, 2*len(pairs))
 	for _, p := range pairs {
 		for _, path := range []string{p.Certificate, p.Key} {
-			if fi, err := os.Stat(path); err == nil {
+			if fi, err := files.Stat(path); err == nil {
 				m[path] = stamp{fi.ModTime(), fi.Size()}
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				m[path] = stamp{size: -1}
@@ -272,7 +273,7 @@ func (s *Certificates) Reload() error {
 	pairs, before := s.pairs, s.stamps
 	s.mu.RUnlock()
 	changed := false
-	for path, now := range stampAll(pairs) {
+	for path, now := range stampAll(s.files, pairs) {
 		changed = changed || before[path] != now
 	}
 	if !changed {

@@ -13,10 +13,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"sabir/internal/config"
+	"sabir/internal/disk"
+	"sabir/internal/disk/disktest"
 )
 
 func must(t *testing.T, err error) {
@@ -96,7 +99,7 @@ func clientOf(ca *OwnCA, name string) *tls.Config {
 
 func TestCertificatesByName(t *testing.T) {
 	ca := testCA(t)
-	s := NewCertificates(slog.New(slog.DiscardHandler), false)
+	s := NewCertificates(disk.OS{}, slog.New(slog.DiscardHandler), false)
 	must(t, s.Set([]Pair{leaf(t, ca, "example.org"), leaf(t, ca, "bücher.example")}))
 	for _, x := range []struct {
 		to, sni, want string
@@ -124,7 +127,7 @@ func TestCertificatesByName(t *testing.T) {
 
 func TestTLSPolicy(t *testing.T) {
 	ca := testCA(t)
-	s := NewCertificates(slog.New(slog.DiscardHandler), false)
+	s := NewCertificates(disk.OS{}, slog.New(slog.DiscardHandler), false)
 	must(t, s.Set([]Pair{leaf(t, ca, "example.org")}))
 	for _, p := range []config.Purpose{config.C2S, config.C2STLS} {
 		for _, to := range []string{"", "example.org"} {
@@ -167,7 +170,7 @@ func TestTLSPolicy(t *testing.T) {
 // TestResumption shows that tickets work across connections, and that none outlives its certificate.
 func TestResumption(t *testing.T) {
 	ca := testCA(t)
-	s := NewCertificates(slog.New(slog.DiscardHandler), false)
+	s := NewCertificates(disk.OS{}, slog.New(slog.DiscardHandler), false)
 	p := leaf(t, ca, "example.org")
 	must(t, s.Set([]Pair{p}))
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -230,7 +233,7 @@ func TestReload(t *testing.T) {
 	one, two := fresh(), fresh()
 	install(one)
 	var said syncBuffer
-	s := NewCertificates(slog.New(slog.NewTextHandler(&said, nil)), false)
+	s := NewCertificates(disk.OS{}, slog.New(slog.NewTextHandler(&said, nil)), false)
 	must(t, s.Set([]Pair{p}))
 	serial := func() string {
 		t.Helper()
@@ -269,7 +272,7 @@ func TestReload(t *testing.T) {
 		if serial() != first {
 			t.Errorf("%s: the certificate before is not in use any more", name)
 		}
-		if err := NewCertificates(slog.New(slog.DiscardHandler), false).Set([]Pair{p}); err == nil {
+		if err := NewCertificates(disk.OS{}, slog.New(slog.DiscardHandler), false).Set([]Pair{p}); err == nil {
 			t.Errorf("%s: a server starts with it", name)
 		}
 	}
@@ -288,6 +291,59 @@ func TestReload(t *testing.T) {
 	eventually(t, "the new certificate is in use", func() bool { return serial() != first })
 	cancel()
 	<-over
+}
+
+// TestUnreadable lets the disk fail while a renewed certificate is read, and lets it be renewed in the middle of reading.
+func TestUnreadable(t *testing.T) {
+	ca := testCA(t)
+	one, two := signed(t, ca, "example.org", -time.Hour, time.Hour), signed(t, ca, "example.org", -time.Hour, 2*time.Hour)
+	dir := t.TempDir()
+	p := Pair{Domain: "example.org", Certificate: filepath.Join(dir, "c"), Key: filepath.Join(dir, "k")}
+	move := func(to, from string) {
+		t.Helper()
+		text, err := os.ReadFile(from)
+		must(t, err)
+		must(t, os.WriteFile(to, text, 0o600))
+	}
+	move(p.Certificate, one.Certificate)
+	move(p.Key, one.Key)
+	var files disktest.FS
+	s := NewCertificates(&files, slog.New(slog.DiscardHandler), false)
+	must(t, s.Set([]Pair{p}))
+	serial := func() string { return s.Leaf("example.org").SerialNumber.String() }
+	first := serial()
+
+	for _, broken := range []string{p.Certificate, p.Key} {
+		files.Fail(func(op, name string) error {
+			if op == "ReadFile" && name == broken {
+				return syscall.EIO
+			}
+			return nil
+		})
+		err := s.Set([]Pair{p})
+		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "example.org") {
+			t.Errorf("%s cannot be read: %v", broken, err)
+		}
+		if serial() != first {
+			t.Error("the certificate before is not in use any more")
+		}
+	}
+
+	files.Fail(func(op, name string) error {
+		if op == "ReadFile" && name == p.Key { // the certificate was read
+			move(p.Certificate, two.Certificate)
+			move(p.Key, two.Key)
+		}
+		return nil
+	})
+	if err := s.Set([]Pair{p}); err == nil || serial() != first {
+		t.Errorf("the certificate of before with the key of after: %v", err)
+	}
+	files.Fail(nil)
+	must(t, s.Reload())
+	if serial() == first {
+		t.Error("the renewed certificate is not in use")
+	}
 }
 
 // signed makes a certificate with these times.
@@ -320,7 +376,7 @@ func eventually(t *testing.T, what string, f func() bool) {
 
 func TestSetTakesAllOrNothing(t *testing.T) {
 	ca := testCA(t)
-	s := NewCertificates(slog.New(slog.DiscardHandler), false)
+	s := NewCertificates(disk.OS{}, slog.New(slog.DiscardHandler), false)
 	if err := s.Set(nil); err == nil {
 		t.Error("no certificates at all are accepted")
 	}
@@ -367,7 +423,7 @@ func TestOwnCA(t *testing.T) {
 		t.Error("the authority was not renewed")
 	}
 	for _, name := range []string{"example.org", "conference.example.org", "localhost", "127.0.0.1", "::1"} {
-		c, err := LoadPair(p, now)
+		c, err := LoadPair(disk.OS{}, p, now)
 		must(t, err)
 		pool := x509.NewCertPool()
 		pool.AddCert(ca.Certificate())

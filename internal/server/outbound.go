@@ -5,9 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"os"
 
 	"sabir/internal/config"
+	"sabir/internal/disk"
 	"sabir/xmpp/dial"
 )
 
@@ -18,7 +18,7 @@ func (s *Server) openOutbound(c config.Outbound) error {
 		return fmt.Errorf("outbound.%w", err)
 	}
 	s.dialer = &dial.Dialer{Policy: &dial.Policy{Allow: allow, Deny: deny}}
-	base, err := outboundTLS(c.CA)
+	base, err := outboundTLS(disk.Or(s.o.Files), c.CA)
 	if err != nil {
 		return err
 	}
@@ -27,11 +27,11 @@ func (s *Server) openOutbound(c config.Outbound) error {
 }
 
 // outboundTLS returns whom outbound connections trust: the authorities of the system, and those of a file.
-func outboundTLS(ca string) (*tls.Config, error) {
+func outboundTLS(files disk.FS, ca string) (*tls.Config, error) {
 	if ca == "" {
 		return &tls.Config{}, nil
 	}
-	pem, err := os.ReadFile(ca)
+	pem, err := files.ReadFile(ca)
 	if err != nil {
 		return nil, fmt.Errorf("outbound.ca: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"sabir/internal/c2s"
 	"sabir/internal/config"
 	"sabir/internal/db"
+	"sabir/internal/disk"
 	"sabir/internal/host"
 	"sabir/internal/listen"
 	"sabir/internal/observe"
@@ -51,6 +52,8 @@ type Options struct {
 	Extensions []mod.Info
 	// Clock is the time; nil for the real one.
 	Clock mod.Clock
+	// Files is where certificates and keys are read and written; nil for the files of the operating system.
+	Files disk.FS
 	// Shuffle reorders hooks within a phase. See host.Options.
 	Shuffle func(n int, swap func(i, j int))
 	// CrashPoint is called at named points; nil for none.
@@ -116,6 +119,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if o.CrashPoint == nil {
 		o.CrashPoint = func(string) {}
 	}
+	o.Files = disk.Or(o.Files)
 	if o.Extensions == nil {
 		o.Extensions = all.Extensions
 	}
@@ -132,14 +136,14 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
-	key, err := tokenKey(cfg.DataDir)
+	key, err := tokenKey(o.Files, cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
-	if s.auth, err = auth.New(ctx, s.db, auth.Options{Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics, TokenKey: key}); err != nil {
+	if s.auth, err = auth.New(ctx, s.db, auth.Options{Files: o.Files, Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics, TokenKey: key}); err != nil {
 		return nil, err
 	}
-	s.certs = listen.NewCertificates(s.log, cfg.Auth.ClientCA != "")
+	s.certs = listen.NewCertificates(o.Files, s.log, cfg.Auth.ClientCA != "")
 	if err := s.certs.Set(pairs(cfg)); err != nil {
 		return nil, err
 	}
