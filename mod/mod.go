@@ -157,6 +157,10 @@ type Session interface {
 	// Deliver is Send, and tells whether the session took the stanza. What it took and could not write until it ended is
 	// routed anew, messages at least.
 	Deliver(s *stanza.Stanza) bool
+	// Entrust is for a message that leaves a store: where the session can be resumed after the process has ended, the
+	// message can be handed from the one to the other without being in neither. It returns nil where that cannot be: then
+	// Deliver does it, and the message is deleted after.
+	Entrust(s *stanza.Stanza) Entrusted
 	// Presence returns the last available presence that the client broadcast, or nil while it is unavailable.
 	Presence() *stanza.Stanza
 	// SetPresence keeps p, nil for unavailable, and its priority. It belongs to the extension that handles presence.
@@ -191,6 +195,16 @@ type Session interface {
 
 // ErrPasswordKnown says that only a new password takes the access of a client away (XEP-0494#revoking-access).
 var ErrPasswordKnown = errors.New("the client knows the password: only a new one takes its access away")
+
+// Entrusted is a message on its way from a store to a session. After Write was committed, Deliver is called, otherwise Drop.
+type Entrusted interface {
+	// Write keeps the message for the session, in the transaction that deletes it from the store.
+	Write(ctx context.Context, tx Tx) error
+	// Deliver queues it. It returns false where the session has ended meanwhile: the message belongs into the store again.
+	Deliver() bool
+	// Drop gives it up.
+	Drop()
+}
 
 // Accounts are the users of a host.
 type Accounts interface {

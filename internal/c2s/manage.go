@@ -201,7 +201,26 @@ func (c *clientStream) resume(x *xmlstream.Element) (answer *xmlstream.Element, 
 	c.srv.o.Metrics.Session(c.t.name(), 1)
 	c.srv.o.Log.Info("session resumed", "jid", s.JID().String(), "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
 	c.srv.o.CrashPoint(BeforeResumed)
-	return sm.Resumed(previd, s.Handled()), func(first ...string) error { return m.attach(c, first) }, nil
+	return sm.Resumed(previd, s.Handled()), func(first ...string) error {
+		if err := m.attach(c, first); err != nil {
+			return err
+		}
+		c.refresh(m)
+		return nil
+	}, nil
+}
+
+// refresh asks the contacts of a session anew for their presence, where the server ended suddenly since the client last
+// heard of them: those that were gone with it have not said so.
+func (c *clientStream) refresh(m *managed) {
+	p := m.s.Presence()
+	if !m.stale || p == nil {
+		return
+	}
+	m.stale = false
+	m.s.SetPresence(nil, 0)
+	c.batch.Do(c.ctx, p.Clone())
+	c.batch.Flush(c.ctx)
 }
 
 // managed is a session with stream management. One that can be resumed is in the books of the server until it is over.
@@ -216,6 +235,7 @@ type managed struct {
 	stream   *clientStream // nil while it is parked
 	parkedAt time.Time
 	claimed  bool // a stream is about to take it over
+	stale    bool // the server ended suddenly: what the client knows of its contacts may not be so any more
 	orphan   bool // it ended while it was claimed, and who claimed it sees to that
 	over     bool
 }

@@ -114,6 +114,35 @@ func (s *Session) Keep(ctx context.Context, tx mod.Tx, st *stanza.Stanza) (row i
 	return row, nil
 }
 
+// entrusted is a message that comes from a store. See mod.Session.
+type entrusted struct {
+	s   *Session
+	st  *stanza.Stanza
+	row int64
+}
+
+// Entrust reserves a place in the journal. See mod.Session.
+func (s *Session) Entrust(st *stanza.Stanza) mod.Entrusted {
+	if !s.Durable() || !lasting(st) {
+		return nil
+	}
+	return &entrusted{s, st, s.Queue.reserve()}
+}
+
+func (e *entrusted) Write(ctx context.Context, tx mod.Tx) error {
+	return e.s.durable.Load().journal.Keep(ctx, tx, e.row, Kept{Stanza: e.st, To: e.s.to(e.st), At: time.Now()})
+}
+
+func (e *entrusted) Deliver() bool {
+	taken, start := e.s.DeliverKept(e.st, e.row)
+	if start {
+		e.s.Queue.Start()
+	}
+	return taken
+}
+
+func (e *entrusted) Drop() { e.s.Queue.Waive(e.row) }
+
 // lasting tells whether a message is worth keeping: not the typing of somebody, nor what asks not to be stored
 // (XEP-0334#no-store).
 func lasting(st *stanza.Stanza) bool {

@@ -181,3 +181,45 @@ func TestKilledTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestKillAfterOffline kills the server when messages from the offline store were sent to a client that had not
+// acknowledged them: they are in no archive.
+func TestKillAfterOffline(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		o := xmpptest.Options{Database: url, Config: []string{`mod.mam.default = "never"`}}
+		s := xmpptest.NewServer(t, o)
+		romeo, juliet := s.MustAccount(t, "romeo"), s.MustAccount(t, "juliet")
+		r := managed(t, s, romeo, "orchard")
+		for i := range 3 {
+			if err := r.Send(body(juliet.JID, fmt.Sprint(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		flush(t, r)
+		cfg := managedConfig(t, s, juliet, "balcony")
+		cfg.Buffer = 1
+		j, err := client.Dial(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+			t.Fatal(err)
+		}
+		if got := bodies(t, j, 1); got[0] != "0" {
+			t.Fatalf("got %v", got)
+		}
+		abort(t, j)
+		<-j.Done()
+		s.Kill()
+
+		s = xmpptest.NewServer(t, o)
+		j = comeBack(t, s, juliet, j.Managed())
+		var got []string
+		for len(got) == 0 || got[len(got)-1] != "2" {
+			got = append(got, bodies(t, j, 1)...)
+		}
+		if got = distinct(got); strings.Join(got, " ") != "0 1 2" && strings.Join(got, " ") != "1 2" {
+			t.Errorf("got %v", got)
+		}
+	})
+}

@@ -209,6 +209,7 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 		return false, err
 	}
 	last := int64(0)
+	var kept []handed
 	known, _ := strconv.ParseInt(s.Flag(skip), 10, 64) // 0 without the flag
 	for _, m := range list {
 		if m.archived && m.id <= known {
@@ -218,7 +219,9 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 		if st := o.take(ctx, account, m); st != nil {
 			o.h.Mark(st)
 			o.h.Trace(st.Mark, mod.TraceTaken, "offline", s.JID().String())
-			if !s.Deliver(st) {
+			if e := s.Entrust(st); e != nil {
+				kept = append(kept, handed{e, m})
+			} else if !s.Deliver(st) {
 				more = false
 				break
 			}
@@ -228,7 +231,48 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 	if last == 0 {
 		return false, nil
 	}
-	return more, o.h.DB().Write(ctx, func(tx mod.Tx) error { return o.store.deleteUpTo(ctx, tx, account, last) })
+	err = o.h.DB().Write(ctx, func(tx mod.Tx) error {
+		for _, k := range kept {
+			if err := k.to.Write(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return o.store.deleteUpTo(ctx, tx, account, last)
+	})
+	if err != nil {
+		for _, k := range kept {
+			k.to.Drop()
+		}
+		return false, err
+	}
+	return more, o.hand(ctx, account, kept)
+}
+
+// handed is a message that a session has taken over.
+type handed struct {
+	to mod.Entrusted
+	m  message
+}
+
+// hand delivers messages that are kept for a session by now. Those that it does not take any more come back.
+func (o *offline) hand(ctx context.Context, account jid.JID, kept []handed) error {
+	var back []message
+	for _, k := range kept {
+		if !k.to.Deliver() {
+			back = append(back, k.m)
+		}
+	}
+	if len(back) == 0 {
+		return nil
+	}
+	return o.h.DB().Write(ctx, func(tx mod.Tx) error {
+		for _, m := range back {
+			if err := o.store.add(ctx, tx, account, o.expires(o.h.Clock().Now()), m.archived, m.wire); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // take returns a stored message, or nil where it is not to be delivered: from somebody whom the user has blocked since
