@@ -19,7 +19,7 @@ import (
 // later are the groups of cases for what the server does not have yet.
 var later = []struct{ groups, why string }{
 	{"search", "searching for users is another issue"},
-	{"s2s", "federation is another issue"},
+	{"s2s", "internal/s2s runs it, with servers for the domains that the cases name"},
 	{"bosh up path http http2 xrd adm inv", "BOSH, uploads, invitations and what else goes over HTTP are other issues"},
 }
 

@@ -14,12 +14,12 @@ import (
 // Federation says how this server talks to others.
 type Federation struct {
 	Enabled bool     `toml:"enabled" doc:"Talk to other servers. Without it, addresses of other domains cannot be reached and nobody reaches us from there."`
-	Auth    string   `toml:"auth" enum:"certificate,dialback" doc:"What a domain must show by default: certificate (one that is valid for it, by an authority that is trusted or by DANE) or dialback (a certificate, or else the key of dialback over TLS, which protects against no one who can change DNS or the network)."`
+	Auth    string   `toml:"auth" enum:"certificate,dialback" doc:"What a domain must show by default: certificate (one that is valid for it, by an authority that is trusted) or dialback (a certificate, or else the key of dialback over TLS, which protects against no one who can change DNS or the network)."`
 	Allow   []string `toml:"allow" doc:"If there are any, the only domains to talk to. \"*.example.org\" stands for all below example.org."`
 	Deny    []string `toml:"deny" doc:"Domains not to talk to, written likewise. A change takes effect on open streams."`
 
 	Revoked  []string `toml:"revoked" doc:"SHA-256 fingerprints, in hex, of certificates that are refused wherever they stand in a chain."`
-	Resolver string   `toml:"resolver" doc:"Address and port of the DNS server to ask; the system's if there is none. One on a loopback address that validates DNSSEC is believed about DANE."`
+	Resolver string   `toml:"resolver" doc:"Address and port of the DNS server to ask; the system's if there is none."`
 
 	Limits           StreamLimits `toml:"limits" doc:"Of a stream whose domain has proved who it is; before, limits.before_auth holds."`
 	Skip             int          `toml:"skip" min:"0" max:"67108864" doc:"Bytes of a stanza beyond limits.bytes that are read and thrown away, so that its sender gets an error and the stream goes on for the others."`

@@ -149,6 +149,7 @@ type world struct {
 	keys *sasl.KeyCache
 	// untrusted keeps the authority from the servers.
 	untrusted bool
+	extra     string // lines of the configuration
 }
 
 func newWorld(t *testing.T) *world {
@@ -223,7 +224,7 @@ func (s *sabir) up() {
 	t := s.w.t
 	t.Helper()
 	text := fmt.Sprintf("data_dir = %q\nauth.iterations = 4096\nauth.failures = 0\nauth.min_password = 1\nlimits.connections_per_address = 0\nlimits.byte_rate = 0\n", s.dir)
-	text += "outbound.allow = [\"127.0.0.0/8\"]\n"
+	text += s.w.extra + "outbound.allow = [\"127.0.0.0/8\"]\n"
 	if !s.w.untrusted {
 		text += fmt.Sprintf("outbound.ca = %q\n", s.w.ca.File())
 	}
