@@ -4,7 +4,9 @@
 // # When
 //
 // A message that is worth waking somebody for (engine/urgency) counts for each service of its recipient whose client is not
-// there. That is the client which has enabled the service, known by its resource. The count is written in the transaction
+// there. That is the client which has enabled the service, known by its resource. One that has lost its connection and may resume it
+// (XEP-0198) is not there, nor one that does not acknowledge what it was sent although its connection stands: a phone that sleeps
+// (XEP-0352), or has lost its network without a word. The count is written in the transaction
 // that records the message, so that a crash between the two loses no notification; a sweep sends what is owed. Nothing of it
 // is on the way of the message: a service that does not answer costs the message nothing.
 //

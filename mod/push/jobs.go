@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxJobs bounds the services for which something is to be done; what is beyond waits for the sweep.
-	maxJobs = 20000
+	maxJobs = 50000
 	// maxSending and maxPerTarget bound the notifications that are under way, in all and to one app server or push service,
 	// so that one that does not answer leaves room for the others.
 	maxSending, maxPerTarget = 256, 32
@@ -25,24 +25,29 @@ const (
 // news is what there is to tell.
 type news struct {
 	messages, requests bool
-	sender, body       string // of the last message, as far as the configuration wants it told
-	mark               uint64 // of the last message
+	// check is the number of messages that a client which was there has not acknowledged, perhaps.
+	check        int
+	sender, body string // of the last message, as far as the configuration wants it told
+	mark         uint64 // of the last message
 }
 
-func (n news) none() bool { return !n.messages && !n.requests }
+func (n news) none() bool { return !n.messages && !n.requests && n.check == 0 }
 
 func (n *news) add(m news) {
-	if m.messages {
-		n.messages, n.sender, n.body, n.mark = true, m.sender, m.body, m.mark
+	if m.messages || m.check > 0 {
+		n.sender, n.body, n.mark = m.sender, m.body, m.mark
 	}
+	n.messages = n.messages || m.messages
 	n.requests = n.requests || m.requests
+	n.check += m.check
 }
 
 // job is what is to be done for a service. One with nothing to tell stays until its time, so that what comes next is not
 // told too soon.
 type job struct {
 	key     key
-	at      time.Time // not before
+	at      time.Time // when it is due
+	floor   time.Time // not before: the last one was not long ago, or has failed
 	news    news
 	sending bool
 	started news // what is under way
@@ -117,8 +122,8 @@ func (j *jobs) signal() {
 	}
 }
 
-// add notes something for a service.
-func (j *jobs) add(k key, now time.Time, n news) {
+// add notes something for a service, which is due at a time or, where the last notification is not long ago, later.
+func (j *jobs) add(k key, at time.Time, n news) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	jb := j.m[k]
@@ -126,9 +131,16 @@ func (j *jobs) add(k key, now time.Time, n news) {
 		if len(j.m) >= maxJobs {
 			return
 		}
-		jb = &job{key: k, at: now}
+		jb = &job{key: k, at: at}
 		j.m[k] = jb
 		heap.Push(&j.queue, jb)
+	}
+	if at.Before(jb.floor) {
+		at = jb.floor
+	}
+	if jb.index >= 0 && (jb.news.none() || at.Before(jb.at)) {
+		jb.at = at
+		heap.Fix(&j.queue, jb.index)
 	}
 	jb.news.add(n)
 	j.signal()
@@ -149,10 +161,19 @@ func (j *jobs) forget(k key, now time.Time) {
 	if jb == nil {
 		return
 	}
-	jb.news, jb.failures = news{}, 0
+	jb.news, jb.failures, jb.floor = news{}, 0, time.Time{}
 	if jb.index >= 0 {
 		jb.at = now
 		heap.Fix(&j.queue, jb.index)
+	}
+}
+
+// certain ends the doubt about messages: those that the client has not got are counted.
+func (j *jobs) certain(k key) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if jb := j.m[k]; jb != nil {
+		jb.news.check = 0
 	}
 }
 
@@ -242,6 +263,7 @@ func (j *jobs) finish(r result, now time.Time, every time.Duration) (failures in
 	default:
 		jb.failures = 0
 	}
+	jb.floor = jb.at
 	heap.Push(&j.queue, jb)
 	return jb.failures
 }
@@ -370,7 +392,11 @@ func (p *push) notify(ctx context.Context, k key, n news) {
 		p.jobs.done(result{key: k})
 		return
 	case p.awake(s):
-		p.jobs.done(result{key: k, seen: true})
+		p.jobs.done(result{key: k, seen: s.waiting > 0})
+		return
+	}
+	if err := p.count(ctx, s, n); err != nil {
+		p.jobs.done(result{key: k, transient: err.Error()})
 		return
 	}
 	sum := summary{account: k.account, messages: s.waiting, sender: n.sender, body: n.body, mark: n.mark}
@@ -390,6 +416,34 @@ func (p *push) notify(ctx context.Context, k key, n news) {
 		return
 	}
 	p.publish(ctx, s, sum)
+}
+
+// count adds to what waits the messages of which it was in doubt whether the client has got them. One that came while the client
+// lost its connection was counted by nobody.
+func (p *push) count(ctx context.Context, s *service, n news) error {
+	waiting := s.waiting + n.check
+	if n.messages {
+		waiting = max(waiting, 1)
+	}
+	if waiting == s.waiting {
+		return nil
+	}
+	s.waiting = waiting
+	p.unread(s.key)
+	return p.h.DB().Write(ctx, func(tx mod.Tx) error {
+		_, err := p.store.raise(ctx, tx, s.key, waiting)
+		return err
+	})
+}
+
+// unread notes that the client of a service has something to see.
+func (p *push) unread(k key) {
+	list, _ := p.cache.Get(k.account)
+	for _, s := range list {
+		if s.key == k {
+			s.unread.Store(true)
+		}
+	}
 }
 
 // summary is what a notification says.

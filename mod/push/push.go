@@ -81,6 +81,8 @@ func (p *push) hooks() *mod.Hooks {
 		Record:  []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.record}},
 		Observe: []mod.ObserveHook{{When: in, Func: p.observe}},
 		Bound:   p.bound,
+		Parked:  p.parked,
+		Unbound: p.unbound,
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			p.cache.Delete(account)
 			return p.store.removeAccount(ctx, tx, account)
@@ -127,6 +129,10 @@ func (p *push) asleep(ctx context.Context, account jid.JID) []*service {
 	return out
 }
 
+// patience is how long a client may take to acknowledge what it was sent. One that takes longer sleeps, although its connection
+// may stand: a phone whose user does not look (XEP-0352), or that has lost its network without a word.
+const patience = 20 * time.Second
+
 // awake tells whether the client that has enabled a service is there and gets messages.
 func (p *push) awake(s *service) bool {
 	full, err := s.account.WithResource(s.resource)
@@ -134,7 +140,11 @@ func (p *push) awake(s *service) bool {
 		return false
 	}
 	t := p.h.Session(full)
-	return t != nil && t.Presence() != nil
+	if t == nil || t.Presence() == nil || !t.Connected() {
+		return false
+	}
+	since := t.Unanswered()
+	return since.IsZero() || p.h.Clock().Now().Sub(since) < patience
 }
 
 // counts tells whether a message is one to be told of: not what a user sends to itself.
@@ -179,19 +189,87 @@ func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
 			}
 		}
 	case counts(ps):
-		n := news{messages: true, mark: s.Mark}
-		if p.c.Sender {
-			n.sender = s.From.String()
-		}
-		if p.c.Body {
-			n.body = short(s.Body())
-		}
-		for _, to := range p.asleep(ctx, ps.Account) {
-			p.jobs.add(to.key, p.h.Clock().Now(), n)
-		}
+		p.tell(ctx, ps.Account, p.about(s))
 	case p.farewell(ctx, ps) != nil:
 		p.cache.Delete(ps.Account)
 	}
+}
+
+// tell notes a message for the services of an account: to be told now where the client sleeps, otherwise to be looked at again
+// when the client should have acknowledged it.
+func (p *push) tell(ctx context.Context, account jid.JID, n news) {
+	list, err := p.services(ctx, account)
+	if err != nil { // record has logged it
+		return
+	}
+	now := p.h.Clock().Now()
+	for _, s := range list {
+		if !p.awake(s) {
+			p.jobs.add(s.key, now, n)
+			continue
+		}
+		if s.unread.Swap(false) {
+			p.jobs.done(result{key: s.key, seen: true})
+		}
+		doubt := n
+		doubt.messages, doubt.check = false, 1
+		p.jobs.add(s.key, now.Add(patience+time.Second), doubt)
+	}
+}
+
+// unbound ends the doubt about what a client has got: what it has not is routed anew.
+func (p *push) unbound(_ context.Context, t mod.Session, _ *stanza.Stanza) {
+	list, ok := p.cache.Get(t.JID().Bare())
+	for i := 0; ok && i < len(list); i++ {
+		if list[i].resource == t.JID().Resource() {
+			p.jobs.certain(list[i].key)
+		}
+	}
+}
+
+// parked counts what a client may not have got that has lost its connection, and tells its services.
+func (p *push) parked(ctx context.Context, t mod.Session, held []*stanza.Stanza) {
+	account := t.JID().Bare()
+	n, last := 0, news{messages: true}
+	for _, s := range held {
+		if s.From.Bare() != account && urgency.Notifies(s) {
+			n++
+			last = p.about(s)
+		}
+	}
+	if n == 0 {
+		return
+	}
+	list, err := p.services(ctx, account)
+	for i := 0; err == nil && i < len(list); i++ {
+		if s := list[i]; s.resource == t.JID().Resource() {
+			s.unread.Store(true)
+			p.jobs.certain(s.key)
+			var owed bool
+			err = p.h.DB().Write(ctx, func(tx mod.Tx) (err error) {
+				owed, err = p.store.raise(ctx, tx, s.key, n)
+				return err
+			})
+			if err == nil && owed {
+				p.jobs.add(s.key, p.h.Clock().Now(), last)
+			}
+		}
+	}
+	if err != nil {
+		p.h.Log().Error("a client that has lost its connection is not told", "jid", t.JID().String(), "error", err)
+	}
+}
+
+// about is what may be told of a message.
+func (p *push) about(s *stanza.Stanza) news {
+	n := news{messages: true, mark: s.Mark}
+	if p.c.Sender {
+		n.sender = s.From.String()
+	}
+	if p.c.Body {
+		n.body = short(s.Body())
+	}
+	return n
 }
 
 // maxBody bounds the text that goes into a notification, in bytes: Web Push has room for about 3900.

@@ -60,9 +60,9 @@ func (w *world) message(xml string, targets ...mod.Session) {
 	w.Observe(p, o)
 }
 
-func (w *world) chat(body string) {
+func (w *world) chat(body string, targets ...mod.Session) {
 	w.t.Helper()
-	w.message("<message type='chat' from='romeo@localhost/x' to='juliet@localhost' id='1'><body>" + body + "</body></message>")
+	w.message("<message type='chat' from='romeo@localhost/x' to='juliet@localhost' id='1'><body>"+body+"</body></message>", targets...)
 }
 
 // published returns what was published since the last call, after a round.
@@ -415,4 +415,75 @@ func TestConfig(t *testing.T) {
 	if err := Info.Config().(*Config).Validate(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A client that has lost its connection and may come back is told of what it may not have got, and of what comes then.
+func TestParked(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		w := newWorld(t, d)
+		w.enable("jid='push.example' node='n'", "")
+		s := w.Online(phone, 0)
+		w.chat("1", s)
+		w.chat("2", s)
+		w.expect(w.published())
+		var held []*stanza.Stanza
+		for _, xml := range []string{
+			"<message type='chat' from='romeo@localhost/x' to='juliet@localhost' id='1'><body>1</body></message>",
+			"<message type='chat' from='romeo@localhost/x' to='juliet@localhost'><active xmlns='http://jabber.org/protocol/chatstates'/></message>",
+			"<presence from='romeo@localhost/x' to='juliet@localhost'/>",
+			"<message type='chat' from='romeo@localhost/x' to='juliet@localhost' id='2'><body>2</body></message>",
+		} {
+			held = append(held, modtest.Stanza(t, xml))
+		}
+		w.Park(s, held...)
+		got := w.published()
+		w.expect(got, publish("n", "message-count", "2"))
+		answer(got[0], nil)
+		w.round()
+		w.Advance(time.Hour)
+		w.expect(w.published())
+		w.chat("3", s)
+		w.expect(w.published(), publish("n", "message-count", "3"))
+	})
+}
+
+// A client that does not acknowledge what it was sent sleeps, although its connection stands.
+func TestUnanswered(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		w := newWorld(t, d)
+		w.enable("jid='push.example' node='n'", "")
+		s := w.Online(phone, 0)
+		w.chat("1", s)
+		s.SetUnanswered(w.Clock().Now())
+		w.expect(w.published())
+		w.Advance(patience / 2)
+		w.expect(w.published())
+		s.SetUnanswered(time.Time{}) // it has answered
+		w.Advance(time.Hour)
+		w.expect(w.published())
+
+		w.chat("2", s)
+		s.SetUnanswered(w.Clock().Now())
+		w.chat("3", s)
+		w.Advance(patience + 2*time.Second)
+		got := w.published()
+		w.expect(got, publish("n", "message-count", "2"))
+		answer(got[0], nil)
+		w.round()
+		w.Advance(time.Hour)
+		w.chat("4", s) // it sleeps still: told at once
+		got = w.published()
+		w.expect(got, publish("n", "message-count", "3"))
+		answer(got[0], nil)
+		w.round()
+		s.SetUnanswered(time.Time{}) // it wakes, and has got all
+		w.Advance(time.Hour)
+		w.chat("5", s)
+		w.expect(w.published())
+		w.Advance(time.Hour)
+		w.expect(w.published())
+		w.Logout(s)
+		w.chat("6")
+		w.expect(w.published(), publish("n", "message-count", "1"))
+	})
 }

@@ -97,6 +97,22 @@ func (t store) count(ctx context.Context, tx mod.Tx, k key) error {
 	return err
 }
 
+// raise makes what waits at least n messages, and tells whether the service was not told of all.
+func (t store) raise(ctx context.Context, tx mod.Tx, k key, n int) (owed bool, err error) {
+	_, err = tx.Exec(ctx, `UPDATE push_service SET waiting = ? WHERE account = ? AND kind = ? AND service = ? AND node = ? AND waiting < ?`,
+		n, k.account.String(), k.kind, k.service, k.node, n)
+	if err != nil {
+		return false, err
+	}
+	var waiting, told int
+	err = tx.QueryRow(ctx, `SELECT waiting, told FROM push_service WHERE account = ? AND kind = ? AND service = ? AND node = ?`,
+		k.account.String(), k.kind, k.service, k.node).Scan(&waiting, &told)
+	if errors.Is(err, mod.ErrNoRows) {
+		return false, nil
+	}
+	return waiting > told, err
+}
+
 // seen forgets what waits: the client is there.
 func (t store) seen(ctx context.Context, tx mod.Tx, k key) error {
 	_, err := tx.Exec(ctx, `UPDATE push_service SET waiting = 0, told = 0 WHERE account = ? AND kind = ? AND service = ? AND node = ?`,
