@@ -108,7 +108,7 @@ func compare(t *testing.T, label string, s ledger.Server) row {
 		}
 	}()
 	// The same devices everywhere: those that chat use stream management, and what counts is its <a/>.
-	p, err := ledger.New(s, ledger.Options{Chatters: 28, Sleepers: 12, Pause: 400 * time.Millisecond, Most: 4000, SM: true, SettleWithin: 3 * time.Minute})
+	p, err := ledger.New(s, ledger.Options{Chatters: 28, Sleepers: 12, Pause: 400 * time.Millisecond, Most: 4000, SM: true, Tries: 10, SettleWithin: 3 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-var races = flag.Int("races", 60, "how often streams race for one session")
+var races = flag.Int("races", 20, "how often streams race for one session")
 
 const nsSM = "urn:xmpp:sm:3"
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -41,7 +42,7 @@ func (d *Device) ReadArchive(ctx context.Context) error {
 		d.mu.Lock()
 		d.page = nil
 		d.mu.Unlock()
-		fin, err := d.request(ctx, stanza.TypeSet, jid.JID{}, xmlstream.El(nsMAM, "query", xmlstream.A("queryid", stanza.NewID()), set))
+		fin, err := d.query(ctx, set)
 		if err != nil {
 			return fmt.Errorf("%s: the archive: %w", d.Name, err)
 		}
@@ -57,5 +58,20 @@ func (d *Device) ReadArchive(ctx context.Context) error {
 		if c := fin.Attr("complete"); c == "true" || c == "1" || last == "" {
 			return nil
 		}
+	}
+}
+
+// query asks for a page, again where the server answers with an error and the Play allows for that.
+func (d *Device) query(ctx context.Context, set *xmlstream.Element) (*xmlstream.Element, error) {
+	for try := 1; ; try++ {
+		fin, err := d.request(ctx, stanza.TypeSet, jid.JID{}, xmlstream.El(nsMAM, "query", xmlstream.A("queryid", stanza.NewID()), set))
+		var refused *stanza.Error
+		if !errors.As(err, &refused) || try >= d.tries {
+			return fin, err
+		}
+		rest(ctx, 2*time.Second)
+		d.mu.Lock()
+		d.page = nil
+		d.mu.Unlock()
 	}
 }

@@ -34,6 +34,7 @@ type Device struct {
 	account *Account
 	book    *Book
 	sm      bool // uses stream management
+	tries   int  // how often a page of the archive is asked for
 
 	wmu  sync.Mutex // held while something is written, so that the queue has the order of the stream
 	mu   sync.Mutex

@@ -51,6 +51,8 @@ type Options struct {
 	Most int
 	// SM and Ping say which devices there are: those that use stream management, and those that do not. At least one.
 	SM, Ping bool
+	// Tries is how often a page of an archive is asked for where the server answers with an error; 0 means once.
+	Tries int
 	// SettleWithin bounds how long the rest of a round may take; 0 means a minute.
 	SettleWithin time.Duration
 }
@@ -85,7 +87,7 @@ func New(s Server, o Options) (*Play, error) {
 			}
 			sm := o.SM && (!o.Ping || (n+i)%2 == 0 && !a.Offline)
 			a.Devices = append(a.Devices, &Device{
-				Name: fmt.Sprintf("%s/%c", j, 'a'+i), account: a, book: p.Book, sm: sm, acked: make(chan struct{}, 1),
+				Name: fmt.Sprintf("%s/%c", j, 'a'+i), account: a, book: p.Book, sm: sm, tries: o.Tries, acked: make(chan struct{}, 1),
 			})
 		}
 		p.accounts = append(p.accounts, a)
