@@ -96,6 +96,9 @@ func (c *chat) roomInfo() *dataform.Form {
 	add("muc#maxhistoryfetch", dataform.TextSingle, "Messages that who enters is sent", strconv.Itoa(c.cfg.History))
 	add(cfgPrefix+"roomname", dataform.TextSingle, "Name", c.cfg.Name)
 	add(cfgPrefix+"pubsub", dataform.TextSingle, "PubSub node", c.cfg.PubSub)
+	if c.picture != "" { // XEP-0486#disco-avatar-hash
+		add("muc#roominfo_avatarhash", dataform.TextMulti, "Hash of the picture", c.picture)
+	}
 	if c.cfg.Slow > 0 {
 		add(cfgPrefix+"slow_mode_duration", dataform.TextSingle, "Seconds between two messages", strconv.Itoa(c.cfg.Slow))
 	}
@@ -118,7 +121,7 @@ func (m *muc) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, er
 		return nil, stanza.Err(stanza.ItemNotFound, "no such node")
 	}
 	if r.Account.IsZero() {
-		return m.listRooms(ctx, r.Payload)
+		return m.listRooms(ctx, r.Payload, m.admin(r.From.Bare()))
 	}
 	return m.inRoom(func(c *chat, _ *turn, r *mod.Request) (*xmlstream.Element, error) {
 		if !c.here() {
@@ -149,8 +152,8 @@ func (m *muc) unique(context.Context, *mod.Request) (*xmlstream.Element, error) 
 // maxPage is how many rooms are listed at once.
 const maxPage = 200
 
-// listRooms pages through the public rooms (XEP-0059).
-func (m *muc) listRooms(ctx context.Context, q *xmlstream.Element) (*xmlstream.Element, error) {
+// listRooms pages through the public rooms, or through all (XEP-0059).
+func (m *muc) listRooms(ctx context.Context, q *xmlstream.Element, hidden bool) (*xmlstream.Element, error) {
 	set := q.Child(nsRSM, "set")
 	limit := maxPage
 	if v := set.ChildText(nsRSM, "max"); v != "" {
@@ -161,7 +164,7 @@ func (m *muc) listRooms(ctx context.Context, q *xmlstream.Element) (*xmlstream.E
 		limit = min(n, maxPage)
 	}
 	before := set.Child(nsRSM, "before")
-	list, err := m.store.page(ctx, m.svc.Domain, set.ChildText(nsRSM, "after"), before.Text(), before != nil, limit)
+	list, err := m.store.page(ctx, m.svc.Domain, hidden, set.ChildText(nsRSM, "after"), before.Text(), before != nil, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +184,7 @@ func (m *muc) listRooms(ctx context.Context, q *xmlstream.Element) (*xmlstream.E
 	if len(list) > 0 {
 		first = list[0].jid.String()
 	}
-	all, index, err := m.store.public(ctx, m.svc.Domain, first)
+	all, index, err := m.store.listed(ctx, m.svc.Domain, hidden, first)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func (m *muc) message(_ context.Context, s *stanza.Stanza) (func(context.Context
 		if s.Type == stanza.TypeError {
 			return nil, mod.Drop{Why: "an error to the service"}
 		}
-		return nil, stanza.Err(stanza.ServiceUnavailable, "the service itself reads no messages")
+		return nil, m.announce(s)
 	}
 	switch {
 	case s.Type == stanza.TypeError: // may come from within the loop of a room: see mod.Service

@@ -27,7 +27,7 @@ var Info = mod.Info{
 	Name: "muc",
 	Specs: []string{
 		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
-		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0500 0.1.1",
+		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0486 0.1.0", "XEP-0500 0.1.1",
 	},
 	Doc:     "Group chat: rooms at a domain of their own.",
 	Config:  func() any { return defaults() },
@@ -41,12 +41,13 @@ type Config struct {
 	Service   string       `toml:"service" doc:"The domain of the rooms: a name that is put before the domain of the host, or a full domain with a dot in it."`
 	Name      string       `toml:"name" doc:"The name of the service for people."`
 	Create    string       `toml:"create" doc:"Who may create rooms: anyone, local (the users of this host), or admins."`
-	Admins    []string     `toml:"admins" doc:"Addresses that are owners of every room, and may always create some."`
+	Admins    []string     `toml:"admins" doc:"Addresses that are owners of every room, may always create some, see those that are hidden in the list, and announce something in all by a message to the service."`
 	Rooms     int          `toml:"rooms" doc:"Rooms of one host; 0 for any number."`
 	PerUser   int          `toml:"rooms_per_user" doc:"Rooms that one user may have created; 0 for any number."`
 	Occupants int          `toml:"occupants" doc:"Occupants of one room, at most and unless its owner sets less."`
 	History   int          `toml:"history" doc:"Messages that a new room sends to who enters."`
 	Idle      mod.Duration `toml:"idle" doc:"After how long without anybody in it a room is no longer held in memory."`
+	Keep      mod.Duration `toml:"keep" doc:"How long the messages of rooms are kept, and up to a week longer; 0s for ever."`
 	Lock      bool         `toml:"lock" doc:"Let nobody else enter a new room until its creator has accepted or changed its configuration (XEP-0045)."`
 	Template  Template     `toml:"template" doc:"What a new room is like, until its owner changes it."`
 }
@@ -64,7 +65,7 @@ type Template struct {
 func defaults() *Config {
 	return &Config{
 		Service: "conference", Name: "Rooms", Create: "local", PerUser: 20, Occupants: 10000, History: 20,
-		Idle: mod.Duration(10 * time.Minute), Lock: true, Template: Template{Public: true, Archive: true},
+		Idle: mod.Duration(10 * time.Minute), Keep: mod.Duration(365 * 24 * time.Hour), Lock: true, Template: Template{Public: true, Archive: true},
 	}
 }
 
@@ -78,7 +79,7 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("admins are addresses such as name@example.org, not %q", a)
 		}
 	}
-	if c.Rooms < 0 || c.PerUser < 0 || c.Occupants < 1 || c.History < 0 || c.History > room.MaxHistory || c.Idle < mod.Duration(time.Second) {
+	if c.Rooms < 0 || c.PerUser < 0 || c.Occupants < 1 || c.History < 0 || c.History > room.MaxHistory || c.Idle < mod.Duration(time.Second) || c.Keep < 0 {
 		return fmt.Errorf("limits are not negative, a room has at least one occupant and sends at most %d messages of its history, idle is at least 1s", room.MaxHistory)
 	}
 	if strings.TrimSpace(c.Service) == "" {
@@ -146,6 +147,8 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: mod.AtAccount, Space: nsOwner, Local: "query", Type: stanza.TypeSet, Quiet: true, Func: m.inRoom((*chat).ownerSet)},
 			{At: mod.AtAccount, Space: nsRegister, Local: "query", Type: stanza.TypeGet, Func: m.inRoom((*chat).registerGet)},
 			{At: mod.AtAccount, Space: nsRegister, Local: "query", Type: stanza.TypeSet, Func: m.inRoom((*chat).registerSet)},
+			{At: mod.AtAccount, Space: nsVCard, Local: "vCard", Type: stanza.TypeGet, Func: m.inRoom((*chat).vcardGet)},
+			{At: mod.AtAccount, Space: nsVCard, Local: "vCard", Type: stanza.TypeSet, Func: m.inRoom((*chat).vcardSet)},
 			{At: mod.AtAccount, Space: nsModerate, Local: "moderate", Type: stanza.TypeSet, Func: m.inRoom((*chat).moderate)},
 			{At: mod.AtAccount, Space: wiremam.NS, Local: "query", Type: stanza.TypeGet, Func: m.mamForm},
 			{At: mod.AtAccount, Space: wiremam.NS, Local: "query", Type: stanza.TypeSet, Slow: true, Func: m.mamQuery},
@@ -157,7 +160,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: at, Var: nsMUC}, {At: at, Var: nsMUC + "#stable_id"}, // XEP-0045#message
 			{At: at, Var: nsOccupant}, // XEP-0421#rules: for all rooms
 			{At: at, Var: nsID},
-			{At: mod.AtHost, Var: nsRegister}, {At: mod.AtAccount, Var: nsMUC + "#self-ping-optimization"}, // XEP-0410#serveroptimization
+			{At: mod.AtHost, Var: nsRegister}, {At: mod.AtHost, Var: nsVCard}, {At: mod.AtAccount, Var: nsMUC + "#self-ping-optimization"}, // XEP-0410#serveroptimization
 			{At: mod.AtAccount, Var: formConfig}, {At: mod.AtAccount, Var: formRegister},
 			{At: mod.AtAccount, Var: formInfo}, {At: mod.AtAccount, Var: formRequest},
 			{At: mod.AtAccount, Var: wiremam.NS + "#extended"},
@@ -189,6 +192,7 @@ func (m *muc) start(ctx context.Context) (err error) {
 	}
 	m.h.Go("purge", m.purge)
 	m.h.Go("sweep", m.sweep)
+	m.h.Go("clean", m.clean)
 	m.h.Go("ghosts", m.haunt)
 	return nil
 }

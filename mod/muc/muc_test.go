@@ -433,3 +433,27 @@ func TestConfigValidate(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAdmins: those of the service see hidden rooms in the list, and announce something in all.
+func TestAdmins(t *testing.T) {
+	w := start(t, dbtest.SQLite(t), modtest.WithConfig(func(c *muc.Config) { c.Admins = []string{"boss@localhost"} }))
+	w.enter(romeo, "romeo")
+	w.configure(romeo, "muc#roomconfig_publicroom", "0")
+	w.take(romeo)
+	for who, want := range map[string]bool{juliet: false, "boss@localhost/x": true} {
+		a := w.Get(who, "conference.localhost", "<query xmlns='http://jabber.org/protocol/disco#items'/>").String()
+		if got := strings.Contains(a, garden); got != want {
+			t.Errorf("%s sees %s", who, a)
+		}
+	}
+	const news = "<message to='conference.localhost' id='n'><body>We close at ten</body></message>"
+	if err := w.as(juliet, news); modtest.Condition(t, err) != stanza.ServiceUnavailable {
+		t.Errorf("anybody announces: %v", err)
+	}
+	w.must("boss@localhost/x", news)
+	got := w.take(romeo)
+	if bodies(got) != "We close at ten" || got[0].From.String() != garden || got[0].Type != stanza.TypeGroupchat {
+		t.Errorf("romeo got %v", got)
+	}
+	w.Stop()
+}

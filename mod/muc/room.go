@@ -41,6 +41,7 @@ type state struct {
 	nicks     map[string]*occupant // by nickKey
 	seats     map[jid.JID]*seat    // by full JID
 
+	picture string // the hash of that in its vCard, or ""
 	history []past
 	invited map[jid.JID]jid.JID // who by whom, both bare
 }
@@ -92,6 +93,9 @@ func (c *chat) load(ctx context.Context) error {
 		c.sit(o.jid, o.nick, o.role, o.presence)
 	}
 	if err := c.openArchive(ctx); err != nil {
+		return err
+	}
+	if _, c.picture, err = c.m.store.vcard(ctx, c.jid); err != nil {
 		return err
 	}
 	c.exists = true

@@ -123,6 +123,9 @@ func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_occupant WHERE room = ?`, r.String())
 	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_vcard WHERE room = ?`, r.String())
+	}
 	return err
 }
 
@@ -248,23 +251,23 @@ func (t store) list(ctx context.Context, query string, service jid.JID) (all []j
 	return all, rows.Err()
 }
 
-// listed is a room in the list of the service.
-type listed struct {
+// listing is a room in the list of the service.
+type listing struct {
 	jid  jid.JID
 	name string
 }
 
-// page returns public rooms in the order of their addresses, up to limit of those behind after or, backwards, before it.
-func (t store) page(ctx context.Context, service jid.JID, after, before string, backwards bool, limit int) (list []listed, err error) {
-	query := `SELECT room, name FROM muc_room WHERE service = ? AND hidden = 0 AND room > ? ORDER BY room LIMIT ?`
+// page returns public rooms, and perhaps those that are hidden, in the order of their addresses, up to limit of those behind after or, backwards, before it.
+func (t store) page(ctx context.Context, service jid.JID, hidden bool, after, before string, backwards bool, limit int) (list []listing, err error) {
+	query := `SELECT room, name FROM muc_room WHERE service = ? AND hidden <= ? AND room > ? ORDER BY room LIMIT ?`
 	from := after
 	if backwards {
-		query = `SELECT room, name FROM muc_room WHERE service = ? AND hidden = 0 AND (room < ? OR ? = '') ORDER BY room DESC LIMIT ?`
+		query = `SELECT room, name FROM muc_room WHERE service = ? AND hidden <= ? AND (room < ? OR ? = '') ORDER BY room DESC LIMIT ?`
 		from = before
 	}
-	args := []any{service.String(), from, limit}
+	args := []any{service.String(), bit(hidden), from, limit}
 	if backwards {
-		args = []any{service.String(), from, from, limit}
+		args = []any{service.String(), bit(hidden), from, from, limit}
 	}
 	rows, err := t.db.Query(ctx, query, args...)
 	if err != nil {
@@ -273,7 +276,7 @@ func (t store) page(ctx context.Context, service jid.JID, after, before string, 
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var r string
-		var l listed
+		var l listing
 		if err := rows.Scan(&r, &l.name); err != nil {
 			return nil, err
 		}
@@ -285,10 +288,10 @@ func (t store) page(ctx context.Context, service jid.JID, after, before string, 
 	return list, rows.Err()
 }
 
-// public returns how many rooms are listed, and how many of them come before one.
-func (t store) public(ctx context.Context, service jid.JID, before string) (all, index int, err error) {
+// listed returns how many rooms are listed, and how many of them come before one.
+func (t store) listed(ctx context.Context, service jid.JID, hidden bool, before string) (all, index int, err error) {
 	err = t.db.QueryRow(ctx, `SELECT count(*), CAST(coalesce(sum(CASE WHEN room < ? THEN 1 ELSE 0 END), 0) AS BIGINT) FROM muc_room
-		WHERE service = ? AND hidden = 0`, before, service.String()).Scan(&all, &index)
+		WHERE service = ? AND hidden <= ?`, before, service.String(), bit(hidden)).Scan(&all, &index)
 	return all, index, err
 }
 
