@@ -60,9 +60,10 @@ func (l *Log) anySeq(id string) (int64, bool) {
 func (l *Log) holdersOf(ctx context.Context, seq int64) (list []Holding, err error) {
 	rows, err := l.db.Query(ctx, `SELECT o.num, o.name, e.stamp, e.tombstone IS NOT NULL
 		FROM archive_entry e JOIN archive_owner o ON o.num = e.owner WHERE e.segment = ? AND e.seq = ? AND o.space = ? AND o.dead = 0 AND e.owner IN (
-			SELECT owner FROM archive_body WHERE segment = ? AND seq = ? UNION SELECT owner FROM archive_share WHERE segment = ? AND seq = ?)
+			SELECT owner FROM archive_body WHERE segment = ? AND seq = ? UNION SELECT other FROM archive_body WHERE segment = ? AND seq = ?
+			UNION SELECT owner FROM archive_share WHERE segment = ? AND seq = ?)
 		ORDER BY o.num`,
-		seq>>segmentBits, seq, l.o.Space, seq>>segmentBits, seq, seq>>segmentBits, seq)
+		seq>>segmentBits, seq, l.o.Space, seq>>segmentBits, seq, seq>>segmentBits, seq, seq>>segmentBits, seq)
 	if err != nil {
 		return nil, fmt.Errorf("archive: holders: %w", err)
 	}

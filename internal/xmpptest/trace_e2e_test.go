@@ -110,3 +110,50 @@ func TestTrace(t *testing.T) {
 		t.Errorf("an id that nobody gave: %+v %v", none, err)
 	}
 }
+
+// TestTraceAcked follows a message to a client that acknowledges it, and one that is lost with its connection and comes again.
+func TestTraceAcked(t *testing.T) {
+	s := xmpptest.NewServer(t, xmpptest.Options{})
+	a, b := s.MustAccount(t, "romeo"), s.MustAccount(t, "juliet")
+	romeo, phone := s.Dial(t, a, "orchard"), s.Dial(t, b, "phone")
+	sm := func(local string, attrs ...xmlstream.Attr) *xmlstream.Element {
+		e := xmlstream.El("urn:xmpp:sm:3", local)
+		for _, at := range attrs {
+			e.Add(at)
+		}
+		return e
+	}
+	for _, send := range []func() error{
+		func() error { return phone.SendElement(sm("enable", xmlstream.A("resume", "true"))) },
+		func() error { return phone.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)) },
+	} {
+		if err := send(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-phone.Stanzas() // its own presence, the first that counts
+	say(t, romeo, phone.JID(), "acked")
+	traced(t, s, "acked", "written "+phone.JID().String())
+	if err := phone.SendElement(sm("a", xmlstream.A("h", "2"))); err != nil {
+		t.Fatal(err)
+	}
+	traced(t, s, "acked", "received", "committed", "queued", "written", "acknowledged "+phone.JID().String())
+
+	say(t, romeo, phone.JID(), "lost")
+	traced(t, s, "lost", "written "+phone.JID().String())
+	if err := phone.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	traced(t, s, "lost", "written", "returned "+phone.JID().String())
+	desk := s.Dial(t, b, "desk")
+	if err := desk.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+		t.Fatal(err)
+	}
+	for m := range desk.Stanzas() { // stored messages may come first
+		if m.Kind == stanza.Presence {
+			break
+		}
+	}
+	say(t, romeo, b.JID, "after")
+	traced(t, s, "after", "queued "+desk.JID().String(), "written "+desk.JID().String())
+}
