@@ -1,5 +1,5 @@
 #!/bin/sh
-# Real peers: slixmpp, profanity, go-sendxmpp, Dino and the web client in Chromium talk through bin/sabir.
+# Real peers: slixmpp, XMPP.js, profanity, go-sendxmpp, Dino and the web client in Chromium talk through bin/sabir.
 #
 #   scripts/interop.sh [-update] [flags of go test, such as -run TestPairs -v]
 #

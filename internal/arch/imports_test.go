@@ -67,6 +67,7 @@ var may = []struct {
 	{"internal/specref", ""},
 	{"cmd/xt", "library internal/transcript"},
 	{"bench", "library bench/*"},
+	{"bench/storm", "library bench/load"},
 	{"bench/*", "library"},
 }
 
