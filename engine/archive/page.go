@@ -54,29 +54,38 @@ type Page struct {
 	Index int64
 }
 
-// Statements that read a page within one segment. The index of conversations has the owner in the peer; the plus keeps
-// the engines from preferring the key.
+// Statements that read a page: one for all segments in which the archive has something, so that a sparse archive costs no more
+// statements than a busy one. The engines take the segments in order and stop at the limit. The index of conversations has
+// the owner in the peer; the plus keeps SQLite from preferring the key. PostgreSQL needs the inner limit to read each segment in order.
 const (
-	pageFields = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
-	FROM archive_entry e LEFT JOIN archive_body b ON b.segment = ? AND b.seq = e.seq
-	WHERE e.segment = ?`
-	pageRest   = ` AND e.seq > ? AND e.seq < ? AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0`
-	pageSelect = pageFields + ` AND e.owner = ?` + pageRest
-	pagePeer   = pageFields + ` AND +e.owner = ?` + pageRest + ` AND e.peer = ? AND (? = '' OR e.resource = ?)`
-	asc        = ` ORDER BY e.seq LIMIT ?`
-	desc       = ` ORDER BY e.seq DESC LIMIT ?`
+	fields = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')`
+	rest   = ` AND e.seq > ? AND e.seq < ? AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0
+	AND e.seq < (CAST(? AS BIGINT) + s.lead) * 1024` // within a span no seq is ahead of its stamp by more than lead
+	own    = ` AND e.owner = ?`
+	talk   = ` AND +e.owner = ?`
+	peer   = ` AND e.peer = ? AND (? = '' OR e.resource = ?)`
+	within = ` WHERE s.owner = ? AND s.segment >= ? AND s.segment <= ? AND s.count > 0`
 
-	pageAsc      = pageSelect + asc
-	pageDesc     = pageSelect + desc
-	pagePeerAsc  = pagePeer + asc
-	pagePeerDesc = pagePeer + desc
+	fromSQLite   = fields + ` FROM archive_span s CROSS JOIN archive_entry e LEFT JOIN archive_body b ON b.seq = e.seq` + within + ` AND e.segment = s.segment`
+	ascSQLite    = ` ORDER BY s.segment, e.seq LIMIT ?`
+	descSQLite   = ` ORDER BY s.segment DESC, e.seq DESC LIMIT ?`
+	pageAsc      = fromSQLite + own + rest + ascSQLite
+	pageDesc     = fromSQLite + own + rest + descSQLite
+	pagePeerAsc  = fromSQLite + talk + rest + peer + ascSQLite
+	pagePeerDesc = fromSQLite + talk + rest + peer + descSQLite
 
-	refer = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
-	FROM archive_span s JOIN archive_entry e ON e.segment = s.segment AND e.peer = ? AND e.ref = ? AND e.owner = s.owner
-	LEFT JOIN archive_body b ON b.segment = e.segment AND b.seq = e.seq
-	WHERE s.owner = ? ORDER BY e.seq DESC LIMIT 1`
+	fromPostgres = `SELECT x.seq, x.stamp, x.kind, x.gone, x.wire FROM archive_span s CROSS JOIN LATERAL (
+	SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL AS gone, COALESCE(e.tombstone, b.wire, '') AS wire
+	FROM archive_entry e LEFT JOIN archive_body b ON b.segment = s.segment AND b.seq = e.seq
+	WHERE e.segment = s.segment`
+	ascPostgres          = ` ORDER BY e.seq LIMIT ?) x` + within + ` ORDER BY s.segment, x.seq LIMIT ?`
+	descPostgres         = ` ORDER BY e.seq DESC LIMIT ?) x` + within + ` ORDER BY s.segment DESC, x.seq DESC LIMIT ?`
+	pageAscPostgres      = fromPostgres + own + rest + ascPostgres
+	pageDescPostgres     = fromPostgres + own + rest + descPostgres
+	pagePeerAscPostgres  = fromPostgres + own + rest + peer + ascPostgres
+	pagePeerDescPostgres = fromPostgres + own + rest + peer + descPostgres
 
-	// The index of words is the outer loop, in its own order, over all segments at once.
+	// The index of words is the outer loop, in its own order.
 	textSQLite = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
 	FROM archive_text t CROSS JOIN archive_entry e CROSS JOIN archive_body b
 	WHERE b.seq = t.rowid AND e.segment = (t.rowid >> 49) AND e.owner = ? AND e.seq = t.rowid AND t.rowid > ? AND t.rowid < ?
@@ -86,13 +95,19 @@ const (
 	textSQLiteAsc  = textSQLite + ` ORDER BY t.rowid LIMIT ?`
 	textSQLiteDesc = textSQLite + ` ORDER BY t.rowid DESC LIMIT ?`
 
-	textPostgres = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
+	textPostgres = `SELECT x.seq, x.stamp, x.kind, FALSE, x.wire FROM archive_span s CROSS JOIN LATERAL (
+	SELECT e.seq, e.stamp, e.kind, b.wire
 	FROM archive_body b JOIN archive_entry e ON e.seq = b.seq
-	WHERE b.segment = ? AND e.segment = ? AND e.owner = ? AND e.seq > ? AND e.seq < ?
+	WHERE b.segment = s.segment AND e.segment = s.segment AND e.owner = ? AND e.seq > ? AND e.seq < ?
 	AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0 AND e.tombstone IS NULL AND (CAST(? AS bigint) = 0 OR e.peer = ?)
 	AND (? = '' OR e.resource = ?) AND b.words @@ CAST(CAST(? AS text) AS tsquery)`
-	textPostgresAsc  = textPostgres + asc
-	textPostgresDesc = textPostgres + desc
+	textPostgresAsc  = textPostgres + ascPostgres
+	textPostgresDesc = textPostgres + descPostgres
+
+	refer = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
+	FROM archive_span s JOIN archive_entry e ON e.segment = s.segment AND e.peer = ? AND e.ref = ? AND e.owner = s.owner
+	LEFT JOIN archive_body b ON b.segment = e.segment AND b.seq = e.seq
+	WHERE s.owner = ? ORDER BY e.seq DESC LIMIT 1`
 )
 
 // bounds is a Query made into numbers.
@@ -228,92 +243,20 @@ func (l *Log) narrow(ctx context.Context, a Archive, id string, f func(seq int64
 	return nil
 }
 
-// span is a segment in which an archive has something.
-type span struct{ segment, count, lead int64 }
-
-// spans returns those of an archive in [from, to], oldest first.
-func (l *Log) spans(ctx context.Context, a Archive, from, to int64) (list []span, err error) {
-	rows, err := l.db.Query(ctx, `SELECT segment, count, lead FROM archive_span WHERE owner = ? AND segment >= ? AND segment <= ?
-		AND count > 0 ORDER BY segment`, a.num, from, to)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var s span
-		if err := rows.Scan(&s.segment, &s.count, &s.lead); err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, rows.Err()
-}
-
-// walk reads up to n matching items in the direction of the query, segment by segment.
-func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) ([]Item, error) {
-	if b.match != "" && l.db.Dialect() == mod.SQLite {
-		return l.read(ctx, a, 0, b, n, nil)
-	}
-	spans, err := l.spans(ctx, a, max(b.lo, 0)>>segmentBits, b.hi>>segmentBits)
-	if err != nil {
-		return nil, err
-	}
-	if b.backward {
-		slices.Reverse(spans)
-	}
-	var items []Item
-	for _, s := range spans {
-		if len(items) == n {
-			break
-		}
-		in := b
-		in.lo = max(in.lo, s.segment<<segmentBits-1)
-		if s.segment+1 <= math.MaxInt64>>segmentBits {
-			in.hi = min(in.hi, (s.segment+1)<<segmentBits)
-		}
-		// Within a span no seq is ahead of its stamp by more than lead.
-		if last := in.end + min(s.lead, maxTime) + 1; last > 0 && last < maxTime {
-			in.hi = min(in.hi, last<<openerBits)
-		}
-		if in.lo >= in.hi {
-			continue
-		}
-		if items, err = l.read(ctx, a, s.segment, in, n-len(items), items); err != nil {
-			return nil, err
-		}
-	}
-	return items, nil
-}
-
-// read appends up to n items of one segment; those that SQLite finds by words are of any.
-func (l *Log) read(ctx context.Context, a Archive, segment int64, b bounds, n int, items []Item) (_ []Item, err error) {
-	args := []any{segment, segment, a.num, b.lo, b.hi, b.start, b.end, b.mask}
-	query := pageAsc
+// walk reads up to n matching items in the direction of the query.
+func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) (items []Item, err error) {
+	first, last := max(b.lo+1, 0)>>segmentBits, max(b.hi-1, 0)>>segmentBits
+	query := l.statement(b)
+	var args []any
 	switch sqlite := l.db.Dialect() == mod.SQLite; {
-	case b.match != "":
-		query = textPostgresAsc
-		switch {
-		case sqlite && b.backward:
-			query = textSQLiteDesc
-		case sqlite:
-			query = textSQLiteAsc
-		case b.backward:
-			query = textPostgresDesc
-		}
-		if sqlite {
-			args = args[2:] // it takes the segment from the seq
-		}
-		args = append(args, b.peer, b.peer, b.resource, b.resource, b.match)
-	case b.peer != 0:
-		query = pagePeerAsc
-		if b.backward {
-			query = pagePeerDesc
-		}
-		args = append(args, b.peer, b.resource, b.resource)
-	case b.backward:
-		query = pageDesc
+	case sqlite && b.match != "":
+		args = append(b.args(nil, a.num), n)
+	case sqlite:
+		args = append(b.args([]any{a.num, first, last}, a.num), n)
+	default:
+		args = append(b.args(nil, a.num), n, a.num, first, last, n)
 	}
-	rows, err := l.db.Query(ctx, query, append(args, n)...)
+	rows, err := l.db.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -328,6 +271,43 @@ func (l *Log) read(ctx context.Context, a Archive, segment int64, b bounds, n in
 		items = append(items, i)
 	}
 	return items, rows.Err()
+}
+
+// statement returns the one that answers a query.
+func (l *Log) statement(b bounds) string {
+	pick := func(asc, desc string) string {
+		if b.backward {
+			return desc
+		}
+		return asc
+	}
+	switch sqlite := l.db.Dialect() == mod.SQLite; {
+	case b.match != "" && sqlite:
+		return pick(textSQLiteAsc, textSQLiteDesc)
+	case b.match != "":
+		return pick(textPostgresAsc, textPostgresDesc)
+	case b.peer != 0 && sqlite:
+		return pick(pagePeerAsc, pagePeerDesc)
+	case b.peer != 0:
+		return pick(pagePeerAscPostgres, pagePeerDescPostgres)
+	case sqlite:
+		return pick(pageAsc, pageDesc)
+	}
+	return pick(pageAscPostgres, pageDescPostgres)
+}
+
+// args appends what all statements ask of an entry.
+func (b *bounds) args(args []any, owner int64) []any {
+	args = append(args, owner, b.lo, b.hi, b.start, b.end, b.mask)
+	switch {
+	case b.match != "":
+		args = append(args, b.peer, b.peer, b.resource, b.resource, b.match)
+	case b.peer != 0:
+		args = append(args, min(b.end, maxTime-2)+1, b.peer, b.resource, b.resource)
+	default:
+		args = append(args, min(b.end, maxTime-2)+1)
+	}
+	return args
 }
 
 // named reads the items of ids that pass the filters, in the direction of the query.
@@ -354,10 +334,11 @@ func (l *Log) named(ctx context.Context, a Archive, ids []string, b bounds) ([]I
 		}
 		one := b
 		one.lo, one.hi = seq-1, seq+1
-		var err error
-		if items, err = l.read(ctx, a, seq>>segmentBits, one, 1, items); err != nil {
+		found, err := l.walk(ctx, a, one, 1)
+		if err != nil {
 			return nil, err
 		}
+		items = append(items, found...)
 	}
 	return items, nil
 }

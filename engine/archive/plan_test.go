@@ -10,7 +10,7 @@ import (
 // TestPlan: a page with one contact is read from the index of conversations, in its order.
 func TestPlan(t *testing.T) {
 	f := setup(t, dbtest.SQLite(t))
-	rows, err := f.d.Query(ctx, `EXPLAIN QUERY PLAN `+pagePeerDesc, 1, 1, 1, 1, 9, 1, 9, 0, 5, "", "", 50)
+	rows, err := f.d.Query(ctx, `EXPLAIN QUERY PLAN `+pagePeerDesc, 1, 0, 9, 1, 1, 9, 1, 9, 0, 9, 5, "", "", 50)
 	if err != nil {
 		t.Fatal(err)
 	}
