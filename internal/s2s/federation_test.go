@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -205,5 +208,103 @@ func TestRestart(t *testing.T) {
 				t.Errorf("%d delivered and %d bounced of %d", count(), bounced(), n)
 			}
 		})
+	}
+}
+
+// cutter passes connections on to an address, and cuts them all when it is told to.
+type cutter struct {
+	ln    net.Listener
+	to    string
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func newCutter(t *testing.T, to string) *cutter {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{ln: ln, to: to}
+	t.Cleanup(func() {
+		ln.Close()
+		c.cut()
+	})
+	go func() {
+		for {
+			in, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			c.mu.Lock()
+			c.conns = append(c.conns, in, out)
+			c.mu.Unlock()
+			go io.Copy(in, out)
+			go io.Copy(out, in)
+		}
+	}()
+	return c
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.conns {
+		n.(*net.TCPConn).SetLinger(0) // what was on the way is lost
+		n.Close()
+	}
+	c.conns = nil
+}
+
+// TestResume cuts the connection of a stream again and again while messages flow both ways on it: each arrives once, in order.
+func TestResume(t *testing.T) {
+	const n, every = 1500, 250
+	w := newWorld(t)
+	a, b := w.start("", "a.example"), w.start("", "b.example")
+	cut := newCutter(t, b.ports[config.S2STLS])
+	w.point(t, "b.example", "", cut.ln.Addr().String())
+	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
+	romeo.say("juliet@b.example/y", "first") // it opens the stream, which goes both ways
+	juliet.message("first")
+	for i := range 3 {
+		cut.cut()
+		romeo.say("juliet@b.example/y", "again-"+itoa(i))
+		juliet.message("again-" + itoa(i))
+	}
+	if !strings.Contains(a.log.String(), "was resumed") {
+		t.Error("no stream was resumed")
+	}
+	for i := range n {
+		romeo.say("juliet@b.example/y", "a"+itoa(i))
+		juliet.say("romeo@a.example/x", "b"+itoa(i))
+		if i%every == every/2 {
+			cut.cut()
+		}
+	}
+	for u, prefix := range map[*user]string{romeo: "b", juliet: "a"} {
+		var got []string
+		eventually(t, "all messages "+prefix+" arrive", func() bool {
+			got = nil
+			for _, s := range u.all() {
+				if s.Kind == stanza.Message && strings.HasPrefix(s.ID, prefix) && !strings.HasPrefix(s.ID, "again") {
+					got = append(got, s.ID)
+				}
+			}
+			return len(got) >= n
+		})
+		for i, id := range got {
+			if want := prefix + itoa(i); id != want {
+				t.Errorf("message %d is %s, want %s", i, id, want)
+				break
+			}
+		}
+		if len(got) != n {
+			t.Errorf("%d of %d messages %s", len(got), n, prefix)
+		}
 	}
 }

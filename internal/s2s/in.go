@@ -35,6 +35,7 @@ type inStream struct {
 	bidi     bool                    // the peer wants the stream to go both ways
 	attached bool                    // and it does
 	smID     string
+	acked    uint32 // what the peer had acknowledged when it resumed
 	sm       atomic.Bool
 	trusted  atomic.Bool // a pair was proved: the limits are those of a known domain
 
@@ -383,8 +384,8 @@ func (c *inStream) enable(resume string) error {
 	c.in.got = 0
 	c.in.h.Store(0)
 	reply := "<enabled xmlns='" + nsSM + "'/>"
-	// A stream of several pairs, or one that goes both ways, is not resumed: whose count would it be?
-	if (resume == "true" || resume == "1") && len(pairs) == 1 && !c.bidi {
+	// A stream of several pairs is not resumed: whose count would it be?
+	if (resume == "true" || resume == "1") && len(pairs) == 1 {
 		c.smID = stream.NewStreamID()
 		c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
 		reply = "<enabled xmlns='" + nsSM + "' id='" + c.smID + "' resume='true' max='" + count(uint32(resumeTime/time.Second)) + "'/>"
@@ -407,10 +408,30 @@ func (c *inStream) resume(f *xmlstream.Frame) error {
 		return c.t.write([]byte("<failed xmlns='" + nsSM + "'><item-not-found xmlns='" + stanza.NSStanzas + "'/></failed>"))
 	}
 	c.in.continueFrom(r.in)
+	var again []byte
+	if links := c.links(); len(links) == 1 && len(r.stream.links()) == 1 {
+		h, ok := parseCount(f.Attr("h"))
+		if !ok {
+			return stream.Err(stream.BadFormat, "a request to resume has a number")
+		}
+		var err error
+		if again, ok, err = links[0].resume(r.stream, h); err != nil {
+			return tooHigh(h)
+		}
+		if !ok {
+			return c.t.write([]byte("<failed xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "'><item-not-found xmlns='" + stanza.NSStanzas + "'/></failed>"))
+		}
+		c.acked = h
+	}
 	c.smID = f.Attr("previd")
 	c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
 	c.sm.Store(true)
-	return c.t.write([]byte("<resumed xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "' previd='" + string(xmlstream.AppendAttr(nil, c.smID)) + "'/>"))
+	reply := []byte("<resumed xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "' previd='" + string(xmlstream.AppendAttr(nil, c.smID)) + "'/>")
+	if err := c.t.write(append(reply, again...)); err != nil {
+		return err
+	}
+	c.attach()
+	return nil
 }
 
 func (c *inStream) links() []*link {
@@ -435,6 +456,9 @@ func (c *inStream) finish(err error) {
 		c.srv.o.Metrics.RemoteStream("in", -1)
 	}
 	for _, l := range c.links() {
+		if c.smID != "" && !errors.Is(err, errEnd) && se == nil {
+			l.suspend()
+		}
 		l.detach(c)
 	}
 	close(c.done)
@@ -477,5 +501,7 @@ func (c *inStream) write(b []byte) error { return c.t.write(b) }
 func (c *inStream) cut() { c.t.close() }
 
 func (c *inStream) ended() <-chan struct{} { return c.done }
+
+func (c *inStream) base() uint32 { return c.acked }
 
 func (c *inStream) managed() bool { return c.sm.Load() }

@@ -53,6 +53,8 @@ type carrier interface {
 	cut()
 	// ended is closed when nothing comes from the peer any more.
 	ended() <-chan struct{}
+	// base is how much the peer had acknowledged when the stream was resumed.
+	base() uint32
 	// managed tells whether stream management counts what we send (XEP-0198).
 	managed() bool
 }
@@ -70,8 +72,12 @@ type link struct {
 	bytes   int     // of both
 	running bool
 	c       carrier
+	counted carrier // of which acked and sent tell
 	peer    carrier // one that the peer has opened, for when c has ended
 	stopped bool
+	// The peer may resume its stream (suspended), or does so (resuming).
+	suspended, resuming bool
+	broken              bool // our last stream
 
 	acked  uint32    // how many the peer has acknowledged (XEP-0198#acking)
 	asked  bool      // <r/> waits for its answer
@@ -156,10 +162,16 @@ func (l *link) detach(c carrier) {
 // run sends what waits until there is no stream and nothing waits.
 func (l *link) run() {
 	for attempt := 0; ; {
-		c := l.carry()
+		var c carrier
+		if !l.owes() {
+			c = l.carry()
+		}
 		if c == nil {
 			if !l.pending() {
 				return
+			}
+			if l.awaitPeer() {
+				continue
 			}
 			o, err := l.connect()
 			if err != nil {
@@ -178,6 +190,15 @@ func (l *link) run() {
 	}
 }
 
+// owes tells whether stanzas are unacknowledged on a stream of ours that can be resumed: on another stream they could come
+// twice.
+func (l *link) owes() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ours := l.counted.(*outStream)
+	return ours && l.smID != "" && len(l.sent) > 0
+}
+
 // carry takes over a stream that the peer has opened, where there is one.
 func (l *link) carry() carrier {
 	l.mu.Lock()
@@ -187,13 +208,76 @@ func (l *link) carry() carrier {
 	}
 	c := l.peer
 	l.peer = nil
+	if l.resuming {
+		// Its count goes on, and what was lost is on its way again.
+		l.resuming, l.c, l.counted, l.asked, l.failure = false, c, c, false, nil
+		return c
+	}
 	l.beginLocked(c)
 	return c
 }
 
+// peerTime is how long the peer has to resume a stream of its own on which stanzas of ours are not acknowledged, before they
+// go out on a stream of ours, perhaps once more.
+const peerTime = 20 * time.Second
+
+// awaitPeer waits for that, where it is the case. It returns true where a stream came.
+func (l *link) awaitPeer() bool {
+	l.mu.Lock()
+	wait := l.suspended && len(l.sent) > 0
+	l.suspended = false
+	l.mu.Unlock()
+	if !wait {
+		return false
+	}
+	t := time.NewTimer(peerTime)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			return false
+		case <-l.srv.ctx.Done():
+			return false
+		case <-l.wake:
+			l.mu.Lock()
+			come, stopped := l.peer != nil, l.stopped
+			l.mu.Unlock()
+			if come || stopped {
+				return come
+			}
+		}
+	}
+}
+
+// suspend notes that a stream of the peer has broken which it may resume.
+func (l *link) suspend() {
+	l.mu.Lock()
+	l.suspended = true
+	l.mu.Unlock()
+}
+
+// resume prepares the link for a stream on which the peer goes on with the count of before, of which it has handled h
+// stanzas. It returns what the peer has not got yet, to be written before anything else; attach follows. ok is false where
+// the count is that of another stream by now.
+func (l *link) resume(before carrier, h uint32) (again []byte, ok bool, err error) {
+	l.mu.Lock()
+	if ok = l.counted == before; ok {
+		l.c, l.resuming = nil, true // nothing goes out on the old one any more
+	}
+	l.mu.Unlock()
+	if !ok {
+		return nil, false, nil
+	}
+	if err := l.ack(h); err != nil {
+		return nil, true, err
+	}
+	return l.unacked(), true, nil
+}
+
 // beginLocked makes c the stream of the link. What a stream before it has left unacknowledged is sent again.
 func (l *link) beginLocked(c carrier) {
-	l.c, l.acked, l.asked, l.opened = c, 0, false, l.srv.o.Clock.Now()
+	l.c, l.counted, l.acked, l.asked, l.opened = c, c, c.base(), false, l.srv.o.Clock.Now()
+	l.resuming = false
 	l.waiting = append(l.sent, l.waiting...)
 	l.sent = nil
 	l.failure = nil
@@ -203,11 +287,21 @@ func (l *link) beginLocked(c carrier) {
 func (l *link) pending() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting)+len(l.sent) == 0 || l.stopped {
+	// A broken stream that went both ways is resumed at once: the peer may have something that we have not got.
+	resume := l.broken && l.smID != "" && l.smIn != nil
+	l.broken = false
+	if len(l.waiting)+len(l.sent) == 0 && !resume || l.stopped {
 		l.running = false
 		return false
 	}
 	return true
+}
+
+// breaks notes that a stream of ours has ended without the peer's end.
+func (l *link) breaks() {
+	l.mu.Lock()
+	l.broken = true
+	l.mu.Unlock()
 }
 
 // connect opens a stream, within the time that the oldest stanza has left.
@@ -252,6 +346,9 @@ func (l *link) failed(err error, attempt int) bool {
 	pause := min(maxBackOff, firstBackOff<<min(attempt, 10))
 	pause = pause/2 + jitter(pause/2)
 	l.mu.Lock()
+	if attempt > 1 && l.peer != nil {
+		l.smID = "" // it cannot be resumed, but the peer is there
+	}
 	var late []*item
 	if f.final {
 		l.failure, l.closedUntil = f.stanza(), now.Add(closedTime)
@@ -283,6 +380,9 @@ func (l *link) failed(err error, attempt int) bool {
 		case <-l.wake: // the peer may have come by itself
 			l.mu.Lock()
 			come := l.peer != nil || l.stopped
+			if come {
+				l.smID = "" // it cannot be resumed, but the peer is there
+			}
 			l.mu.Unlock()
 			if come {
 				return true
@@ -391,7 +491,7 @@ func (l *link) serve(c carrier) {
 	defer idle.Stop()
 	var buf []byte
 	for {
-		batch, b, ask := l.next(buf[:0], c.managed())
+		batch, b, ask := l.next(buf[:0], c)
 		buf = b
 		if len(batch) > 0 || ask {
 			if err := l.write(c, batch, buf); err != nil {
@@ -448,9 +548,12 @@ func (l *link) quiet() bool {
 
 // next takes what goes into the next write and encodes it. Where ask is true a request for an acknowledgement stands at its
 // end.
-func (l *link) next(buf []byte, managed bool) (batch []*item, b []byte, ask bool) {
+func (l *link) next(buf []byte, c carrier) (batch []*item, b []byte, ask bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.c != c { // the peer has resumed it already
+		return nil, buf, false
+	}
 	n := 0
 	for n < len(l.waiting) && len(buf) < oneWrite {
 		buf = l.waiting[n].s.AppendServer(buf)
@@ -458,7 +561,7 @@ func (l *link) next(buf []byte, managed bool) (batch []*item, b []byte, ask bool
 	}
 	batch = slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
-	if managed {
+	if c.managed() {
 		l.sent = append(l.sent, batch...)
 		if ask = !l.asked && len(l.sent) > 0; ask {
 			buf = append(buf, "<r xmlns='"+nsSM+"'/>"...)

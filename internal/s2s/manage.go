@@ -67,7 +67,7 @@ func (l *link) resumed(c *outStream, h uint32) ([]byte, error) {
 		return nil, tooHigh(h)
 	}
 	l.mu.Lock()
-	l.c, l.asked, l.failure, l.opened = c, false, nil, l.srv.o.Clock.Now()
+	l.c, l.counted, l.asked, l.failure, l.opened = c, c, false, nil, l.srv.o.Clock.Now()
 	if l.smIn != nil && c.in != nil {
 		c.in.continueFrom(l.smIn)
 	}

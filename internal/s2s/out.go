@@ -462,6 +462,9 @@ func (o *outStream) read() {
 	err := o.loop()
 	var se *stream.Error
 	if !errors.Is(err, io.EOF) {
+		if o.sm && !errors.Is(err, errTheirs) {
+			o.l.breaks()
+		}
 		o.srv.o.Log.Debug("a stream to a server has ended", "domain", o.l.remote.Domain(), "error", err)
 	}
 	if errors.As(err, &se) && !errors.Is(err, errTheirs) {
@@ -570,5 +573,7 @@ func (o *outStream) cut() {
 }
 
 func (o *outStream) ended() <-chan struct{} { return o.done }
+
+func (o *outStream) base() uint32 { return 0 }
 
 func (o *outStream) managed() bool { return o.sm }
