@@ -254,6 +254,9 @@ func (c *chat) unlock(t *turn, cfg room.Config) error {
 				return err
 			}
 		}
+		if c.subject != nil {
+			return c.m.store.setSubject(t.ctx, tx, c.jid, string(c.subject.Append(nil, stanza.NSClient)))
+		}
 		return nil
 	})
 	if err != nil {

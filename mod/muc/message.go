@@ -10,6 +10,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
+	"sabir/xmpp/payload/delay"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -95,7 +96,10 @@ func (c *chat) say(t *turn, s *stanza.Stanza) error {
 func (c *chat) reflection(s *stanza.Stanza, by *occupant) *stanza.Stanza {
 	r := s.Clone()
 	if s.Has(nsID, "stanza-id") {
-		r.RemoveFunc(func(x *xmlstream.Element) bool { return claimsID(x, c.jid) })
+		r.RemoveNamed(nsID, "stanza-id", func(x *xmlstream.Element) bool { return claimsID(x, c.jid) })
+	}
+	if s.Has(delay.NS, "delay") { // XEP-0203#security
+		r.RemoveNamed(delay.NS, "delay", func(x *xmlstream.Element) bool { return delay.Claims(x, c.jid) })
 	}
 	r.Remove(ours)
 	r.From, r.To = by.jid, jid.JID{}

@@ -127,7 +127,7 @@ func newMUC(h mod.Host, cfg any) (*mod.Hooks, error) {
 		m.admins = append(m.admins, j)
 	}
 	m.svc = m.service(domain)
-	return &mod.Hooks{Services: []*mod.Service{m.svc}, Start: m.start, Stop: m.stop, AccountRemoved: m.forget}, nil
+	return &mod.Hooks{Services: []*mod.Service{m.svc}, Start: m.start, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
 }
 
 func (m *muc) service(domain jid.JID) *mod.Service {
@@ -218,6 +218,33 @@ func (m *muc) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 		return err
 	}
 	return m.log.Remove(ctx, tx, r.String())
+}
+
+// leaveLists takes an account that is about to be removed off the lists of the rooms in memory: who has the address later is
+// somebody else.
+func (m *muc) leaveLists(ctx context.Context, account jid.JID) error {
+	for _, c := range m.loaded() {
+		k := task{do: func(t *turn) error {
+			if _, ok := t.c.associates[account]; ok {
+				t.c.applyAffiliation(t, account, associate{}, item{})
+			}
+			return nil
+		}, done: make(chan error, 1)}
+		if taken, closed := c.loop.Put(k); !taken && !closed {
+			return errBusy()
+		} else if !taken {
+			continue
+		}
+		select {
+		case err := <-k.done:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // forget removes an account from the lists of rooms. A room whose last owner it was keeps its members.

@@ -457,3 +457,37 @@ func TestAdmins(t *testing.T) {
 	}
 	w.Stop()
 }
+
+// TestAccountRemoved: who gets the address of a removed account inherits nothing, in memory or on disk.
+func TestAccountRemoved(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		w := start(t, d)
+		w.enter(romeo, "romeo")
+		w.configure(romeo, "muc#roomconfig_persistentroom", "1")
+		w.Remove("romeo")
+		for range 2 {
+			if a := w.Get(romeo, garden, "<query xmlns='http://jabber.org/protocol/muc#owner'/>"); a.Err() == nil || a.Err().Condition != stanza.Forbidden {
+				t.Errorf("the next romeo owns the room: %v", a)
+			}
+			w.Stop()
+			w = start(t, d)
+		}
+		w.Stop()
+	})
+}
+
+// TestForgedDelay: nobody says in the room's name when something was said (XEP-0203#security).
+func TestForgedDelay(t *testing.T) {
+	w := start(t, dbtest.SQLite(t))
+	w.enter(romeo, "romeo")
+	w.configure(romeo)
+	w.must(romeo, "<message type='groupchat' to='"+garden+"'><body>x</body><delay xmlns='urn:xmpp:delay' from='"+garden+"' stamp='2001-01-01T00:00:00Z'/>"+
+		"<delay xmlns='urn:xmpp:delay' from='old@localhost' stamp='2002-01-01T00:00:00Z'/></message>")
+	w.enter(juliet, "juliet")
+	for _, s := range w.take(juliet) {
+		if s.Body() != "" && (strings.Contains(s.String(), "2001-") || !strings.Contains(s.String(), "2002-") || strings.Count(s.String(), "<delay ") != 2) {
+			t.Errorf("juliet got %s", s)
+		}
+	}
+	w.Stop()
+}
