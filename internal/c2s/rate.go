@@ -2,13 +2,9 @@ package c2s
 
 import "time"
 
-const (
-	// backlogShare is the part of its queue's room that a client may fill with answers to itself before it is read no
-	// more. The rest is for what others send to it.
-	backlogShare = 8
-	// backlogEvery is how often a full queue is looked at.
-	backlogEvery = 5 * time.Millisecond
-)
+// backlogShare is the part of its queue's room that a client may fill with answers to itself before it is read no
+// more. The rest is for what others send to it.
+const backlogShare = 8
 
 // yield waits while much waits to be written to the client: who does not read what he is answered is not asked for more
 // (RFC 6120 §13.12; Openfire CVE-2008-1728). It ends with the stream at the latest, as a write does that takes too long.
@@ -22,8 +18,23 @@ func (c *clientStream) yield() {
 		return
 	}
 	c.flush() // or what waits is not even on its way
-	for s.Queue.Bytes() > room && !c.ended.Load() {
-		time.Sleep(backlogEvery)
+	s.Queue.Drain(room)
+}
+
+// pause waits, or until the stream has ended.
+func (c *clientStream) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.done:
+	}
+}
+
+// setEnded notes that the stream has ended.
+func (c *clientStream) setEnded() {
+	if c.ended.CompareAndSwap(false, true) {
+		close(c.done)
 	}
 }
 

@@ -123,7 +123,7 @@ func (m *managed) attach(c *clientStream, first []string) error {
 	case over:
 		m.srv.redeliver(m.s, m)
 	}
-	c.endOnce.Do(func() { c.ended.Store(true) })
+	c.endOnce.Do(func() { c.setEnded() })
 	for _, b := range c.lastBytes(stream.Err(stream.Reset, "the session has ended")) {
 		if err := c.write(b); err != nil {
 			return err
@@ -143,7 +143,7 @@ func (m *managed) park() {
 // sent and the server read has been handled, and nothing more will be.
 func (c *clientStream) takeOver() {
 	c.endOnce.Do(func() {
-		c.ended.Store(true)
+		c.setEnded()
 		c.srv.o.Metrics.Session(c.t.name(), -1)
 		last := c.lastBytes(stream.Err(stream.Conflict, "resumed on another stream"))
 		c.session.Load().Queue.Detach(last...)

@@ -69,12 +69,13 @@ type clientStream struct {
 
 	endOnce sync.Once
 	ended   atomic.Bool
-	writeMu sync.Mutex // before there is a queue
-	hold    []byte     // our header, which goes out with what follows it
+	done    chan struct{} // closed with that
+	writeMu sync.Mutex    // before there is a queue
+	hold    []byte        // our header, which goes out with what follows it
 }
 
 func (s *Server) newStream(ctx context.Context, t transport) *clientStream {
-	c := &clientStream{srv: s, t: t, ctx: ctx}
+	c := &clientStream{srv: s, t: t, ctx: ctx, done: make(chan struct{})}
 	c.lastRead.Store(s.o.Clock.Now().UnixNano())
 	return c
 }
@@ -374,7 +375,7 @@ func (c *clientStream) stop(e *stream.Error, park bool) {
 		if !parked {
 			c.over.Store(true)
 		}
-		c.ended.Store(true)
+		c.setEnded()
 		s := c.session.Load()
 		if s == nil {
 			// Somebody else may be stuck in a write to a client that does not read: do not wait for it.

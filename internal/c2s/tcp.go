@@ -164,7 +164,7 @@ func (t *tcp) drain() error {
 			}
 			if wait := t.rate.take(n, now); wait > 0 {
 				t.stream.flush()
-				time.Sleep(wait)
+				t.stream.pause(wait)
 			}
 			t.stream.yield()
 		}

@@ -104,7 +104,7 @@ func (t *webSocket) serve() error {
 		}
 		t.stream.flush()
 		if wait := t.rate.take(len(b), now); wait > 0 {
-			time.Sleep(wait)
+			t.stream.pause(wait)
 		}
 		t.stream.yield()
 	}

@@ -39,6 +39,8 @@ type Queue struct {
 
 	hold  holding
 	stats *HoldStats
+
+	moved chan struct{} // closed when something was written, or never will be; nil while nobody waits for that
 }
 
 // overhead is about what a waiting stanza costs beside its encoded form, in bytes: a small one is held by more than it
@@ -78,6 +80,7 @@ type outlet struct {
 	ending   bool // last is to be written, and then no more
 	last     [][]byte
 	flight   int // bytes being written that are not tracked
+	busy     int // bytes being written
 }
 
 // QueueOptions tell where a Queue writes to at first, and how much it holds.
@@ -319,6 +322,7 @@ func (q *Queue) detach(last [][]byte) {
 		return
 	}
 	q.out, q.spare, q.asked = nil, nil, time.Time{}
+	q.signal()
 	q.bytes -= o.flight
 	q.gauge.Add(-int64(o.flight))
 	q.dropRaw()
@@ -334,6 +338,7 @@ func (o *outlet) end(q *Queue, last [][]byte) {
 		return
 	}
 	o.ending, o.last = true, last
+	q.signal()
 	if o.held { // Release starts
 		return
 	}
@@ -409,6 +414,41 @@ func (q *Queue) Ended() bool {
 	return q.ended
 }
 
+// Drain waits until no more than n bytes wait to be written or are being written, or the stream is about to end. What the
+// client has not acknowledged does not count, nor what is held back: that is for the client to change, which must be read for
+// it.
+func (q *Queue) Drain(n int) {
+	q.mu.Lock()
+	o := q.out // another stream may take the session over
+	for q.bytes > n && o != nil && q.out == o && !o.ending && q.backlog() > n {
+		if q.moved == nil {
+			q.moved = make(chan struct{})
+		}
+		moved := q.moved
+		q.mu.Unlock()
+		<-moved
+		q.mu.Lock()
+	}
+	q.mu.Unlock()
+}
+
+// backlog returns how many bytes are not written. q.mu is held.
+func (q *Queue) backlog() int {
+	n := q.out.busy
+	for i := range q.items {
+		n += q.items[i].size
+	}
+	return n
+}
+
+// signal wakes those who wait in Drain. q.mu is held.
+func (q *Queue) signal() {
+	if q.moved != nil {
+		close(q.moved)
+		q.moved = nil
+	}
+}
+
 // Bytes returns how many bytes the queue holds.
 func (q *Queue) Bytes() int {
 	q.mu.Lock()
@@ -479,9 +519,10 @@ func (q *Queue) take(o *outlet) (batch []item, ok bool) {
 	}
 	batch = q.items
 	q.items, q.spare = q.spare[:0], batch
-	o.flight = 0
+	o.flight, o.busy = 0, 0
 	kept := false
 	for _, it := range batch {
+		o.busy += it.size
 		if it.tracked {
 			q.unacked.Sent(it)
 			kept = true
@@ -517,8 +558,9 @@ func (o *outlet) encode(b []byte, batch []item) (int, []byte) {
 // written accounts for items that left, and forgets them so that the array holds nothing alive. It returns false where the
 // outlet is not the queue's any more.
 func (q *Queue) written(o *outlet, items []item) bool {
-	n := 0
+	n, all := 0, 0
 	for i := range items {
+		all += items[i].size
 		q.note(&items[i], mod.TraceWritten)
 		if !items[i].tracked {
 			n += items[i].size
@@ -531,6 +573,8 @@ func (q *Queue) written(o *outlet, items []item) bool {
 		return false
 	}
 	o.flight -= n
+	o.busy -= all
+	q.signal()
 	q.bytes -= n
 	q.gauge.Add(-int64(n))
 	return true

@@ -215,3 +215,52 @@ func TestHoldFinish(t *testing.T) {
 		}
 	})
 }
+
+// TestQueueDrain shows what a reader that waits for room waits for: that its client takes what was written, and nothing that
+// the client says only once it is read again.
+func TestQueueDrain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		free func(s *socket, q *session.Queue) // what ends the wait
+	}{
+		{"it was written", func(s *socket, _ *session.Queue) { close(s.gate) }},
+		{"the stream ends", func(_ *socket, q *session.Queue) { q.Finish() }},
+		{"the stream is lost", func(_ *socket, q *session.Queue) { q.Detach() }},
+		{"the session ends", func(_ *socket, q *session.Queue) { q.Unsent() }},
+		{"a write fails", func(s *socket, _ *session.Queue) { s.broken = errors.New("gone"); close(s.gate) }},
+	} {
+		for _, track := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.name, ", tracked ", track), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := &socket{gate: make(chan struct{})}
+					q := session.NewQueue(session.QueueOptions{Write: s.write, Limit: 1 << 20, Full: func() {}, Done: func() {}})
+					if track {
+						q.Track("", 1<<20, true)
+					}
+					q.Drain(0) // nothing waits
+					for i := range 10 {
+						q.Put(message(fmt.Sprint(i)), "a@b")
+					}
+					q.Drain(1 << 20)
+					var drained atomic.Bool
+					go func() { q.Drain(0); drained.Store(true) }()
+					synctest.Wait()
+					if drained.Load() {
+						t.Fatal("it does not wait")
+					}
+					c.free(s, q)
+					synctest.Wait()
+					if !drained.Load() {
+						t.Error("it waits on")
+					}
+					select {
+					case <-s.gate:
+					default:
+						close(s.gate)
+					}
+					synctest.Wait()
+				})
+			})
+		}
+	}
+}
