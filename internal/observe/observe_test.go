@@ -90,6 +90,7 @@ func TestMetrics(t *testing.T) {
 	closed()
 	m.Refused("limit")
 	m.QueueFunc(func() int64 { return 400 })
+	m.HoldFunc(func() (int64, int64, int64) { return 7, 2, 500 })
 	m.Commit(time.Millisecond, 7, nil)
 	m.Commit(time.Millisecond, 1, errors.New("x"))
 	m.Query(time.Microsecond, nil)
@@ -109,6 +110,9 @@ func TestMetrics(t *testing.T) {
 		`sabir_connections_accepted_total{purpose="c2s"} 2`,
 		`sabir_connections_refused_total{reason="limit"} 1`,
 		`sabir_queue_bytes 400`,
+		`sabir_held_stanzas_total 7`,
+		`sabir_held_flushes_total 2`,
+		`sabir_held_saved_bytes_total 500`,
 		`sabir_store_commit_seconds_count 2`,
 		`sabir_store_commit_writes_sum 8`,
 		`sabir_store_commit_failures_total 1`,

@@ -487,3 +487,16 @@ func TestUnanswered(t *testing.T) {
 		w.expect(w.published(), publish("n", "message-count", "1"))
 	})
 }
+
+// BenchmarkNoService is what the extension costs a message to somebody who has enabled nothing.
+func BenchmarkNoService(b *testing.B) {
+	w := newWorld(b, dbtest.SQLite(b))
+	p := w.Pass(mod.In, modtest.Stanza(b, "<message type='chat' from='romeo@localhost/x' to='juliet@localhost' id='1'><body>b</body></message>"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if f, err := w.p.record(w.Context(), p); f != nil || err != nil {
+			b.Fatal(err)
+		}
+		w.p.observe(w.Context(), p, mod.Delivered)
+	}
+}
