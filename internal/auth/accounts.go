@@ -229,12 +229,15 @@ func (h *Host) Create(ctx context.Context, local, password string) error {
 	})
 }
 
-// insert adds a row, or where replace is set gives an existing one new verifiers; otherwise an existing one stays. It returns the
+// insert adds a row, or where replace is set gives an existing one new verifiers, as SetPassword does; otherwise an existing one stays. It returns the
 // number of rows that it has written.
 func (h *Host) insert(ctx context.Context, tx mod.Tx, local string, s secrets, replace bool) (int64, error) {
 	const insert = `INSERT INTO auth_account (host, local, created, disabled, sha1, sha256, sha512) VALUES (?, ?, ?, ?, ?, ?, ?) `
 	query := insert + `ON CONFLICT (host, local) DO NOTHING`
 	if replace {
+		if err := h.passwordChanged(ctx, tx, local, ""); err != nil {
+			return 0, err
+		}
 		query = insert + `ON CONFLICT (host, local) DO UPDATE SET sha1 = excluded.sha1, sha256 = excluded.sha256, sha512 = excluded.sha512`
 	}
 	r, err := tx.Exec(ctx, query, h.domain, local, h.a.clock.Now(), false, s.sha1, s.sha256, s.sha512)
@@ -245,8 +248,8 @@ func (h *Host) insert(ctx context.Context, tx mod.Tx, local string, s secrets, r
 }
 
 // SetPassword replaces the password of an account, of a prepared localpart, and takes the access away that other clients had by the old one,
-// as the settings say. by is the session that sets it, nil for an administrator. It does not end sessions. It returns a *stanza.Error: item-not-found where there is none,
-// not-acceptable where the password does not please.
+// as the settings say. by is the session that sets it, nil for an administrator. It does not end sessions. It returns a *stanza.Error:
+// item-not-found where there is none, not-acceptable where the password does not please.
 func (h *Host) SetPassword(ctx context.Context, local, password string, by mod.Session) error {
 	s, err := h.secrets(ctx, local, password)
 	if err != nil {

@@ -294,6 +294,22 @@ func TestPasswordChange(t *testing.T) {
 	}
 }
 
+// TestImportReplaces: a password that comes with an import takes the access of all clients away.
+func TestImportReplaces(t *testing.T) {
+	world(t, func(t *testing.T, a *Auth, h *Host, _ *fakeClock) {
+		phone := device{t, h, phoneID, "juliet"}
+		token := phone.password(sasl.HTNone)
+		for _, replace := range []bool{false, true} {
+			if _, err := a.Import(t.Context(), strings.NewReader("juliet@example.org,balcony\n"), ImportOptions{Replace: replace}); err != nil {
+				t.Error(err)
+			}
+			if phone.in(token) == replace {
+				t.Errorf("replaced %v: the token is good, or it is not", replace)
+			}
+		}
+	})
+}
+
 type bySession struct {
 	mod.Session
 	id string
