@@ -408,7 +408,9 @@ func (b *Batch) fork(ctx context.Context, h *host.Host, p *mod.Pass) []mod.Copy 
 	for _, k := range h.Phases(p.Side, stanza.Message).Fork {
 		b.ext = k.Extension
 		for _, c := range k.H.Func(ctx, p) {
-			c.Stanza.Mark = p.Stanza.Mark // it is the extension's own until it is queued
+			if c.Stanza.Mark != p.Stanza.Mark {
+				c.Stanza.Mark = p.Stanza.Mark // it is the extension's own until it is queued
+			}
 			all = append(all, c)
 		}
 	}

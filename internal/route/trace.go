@@ -17,13 +17,14 @@ const nsStanzaID = "urn:xmpp:sid:0"
 // on keeps the mark that it had. What the server itself makes and gives no id cannot be asked for.
 func (b *Batch) begin(s *stanza.Stanza) {
 	t := b.r.o.Trace
-	if s.Mark == 0 {
-		if s.ID == "" && b.s == nil {
-			return
-		}
-		s.Mark = t.Mark()
+	if s.Mark != 0 {
+		t.Note(s.Mark, mod.TraceReceived, s.From.String(), s.To.String())
+		return
 	}
-	if s.Mark == 0 {
+	if s.ID == "" && b.s == nil {
+		return
+	}
+	if s.Mark = t.Mark(); s.Mark == 0 {
 		return
 	}
 	t.Note(s.Mark, mod.TraceReceived, s.From.String(), s.To.String())
