@@ -12,6 +12,7 @@ domain=dino.test password=a-password-of-tests
 step() { echo "STEP $*"; }
 
 ip link set lo up
+ip route add default dev lo     # what GLib takes for a network
 ip addr add 192.0.2.1/32 dev lo # without another address than the loopback ones, names are not resolved (AI_ADDRCONFIG)
 mkdir -p "$dir/home"
 { cat /etc/hosts; echo "127.0.0.1 $domain"; } >"$dir/hosts"
@@ -92,6 +93,10 @@ kill -KILL "$server"
 wait "$server" || true
 start
 send 1 2 'after the server was killed'
+# COMPAT Dino 0.4.2, 2026-11: it may miss the end of a TLS connection until it pings minutes later. A change of networks makes it look.
+ip route del default dev lo
+sleep 1
+ip route add default dev lo
 shown 'after the server was killed' 'after a kill of the server'
 if grep -q 'urn:xmpp:sm:3}:resumed' "$dir/dino.log"; then
 	step resumed
