@@ -76,7 +76,7 @@ func fuzzOne(t *testing.T, a *actor, input []byte) {
 
 // addCorpus adds the inputs of the catalogue, but for those that are too long for a fuzzer to do something with.
 func addCorpus(f *testing.F, self account, victim *actor) {
-	x := &exec{self: &actor{full: self.bare() + "/phone"}, actors: map[string]*actor{"victim": victim}}
+	x := &exec{self: &actor{full: self.bare() + "/phone"}, actors: map[string]*actor{"victim": victim, "earlier": victim}}
 	x.accs = map[string]account{"self": self, "victim": victim.acc, "stranger": victim.acc, "admin": victim.acc}
 	x.e.value = x.value
 	for _, file := range []string{"catalogue", "more"} {
