@@ -41,6 +41,11 @@ func Clean(ctx context.Context, s *Script, t *Target, accounts []Account) error 
 		}
 		cs = append(cs, c)
 	}
+	for _, a := range accounts {
+		if err := takeOver(ctx, s, t, a); err != nil {
+			return fmt.Errorf("cleaning %s: %w", a.JID, err)
+		}
+	}
 	private := s.privateData()
 	for _, c := range cs {
 		if err := c.clean(ctx, private); err != nil {
@@ -50,6 +55,34 @@ func Clean(ctx context.Context, s *Script, t *Target, accounts []Account) error 
 	for _, c := range cs { // what the others' cleaning has sent here has come when this is answered
 		if err := c.c.Ping(ctx, jid.JID{}); err != nil {
 			return fmt.Errorf("cleaning %s: %w", c.c.JID().Bare(), err)
+		}
+	}
+	return nil
+}
+
+// takeOver binds the resources that the script uses, and lets them go. A session of an earlier script that waits to be resumed
+// (XEP-0198) ends thereby, and what it was owed comes to the cleaner and not into this script.
+func takeOver(ctx context.Context, s *Script, t *Target, a Account) error {
+	seen := map[string]bool{"": true}
+	for i := range s.Characters {
+		j, err := jid.Parse(s.Characters[i].Get("jid"))
+		resource := j.Resource()
+		if err != nil || seen[resource] { // a character of another kind has no address
+			continue
+		}
+		seen[resource] = true
+		full, err := a.JID.Bare().WithResource(resource)
+		if err != nil {
+			return err
+		}
+		cfg := t.Client
+		cfg.JID, cfg.Password = full, a.Password
+		c, err := client.Dial(ctx, &cfg)
+		if err == nil {
+			err = (&cleaner{c: c}).close(ctx)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
