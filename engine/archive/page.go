@@ -74,16 +74,26 @@ const (
 	pagePeerAsc  = fromSQLite + talk + rest + peer + ascSQLite
 	pagePeerDesc = fromSQLite + talk + rest + peer + descSQLite
 
-	fromPostgres = `SELECT x.seq, x.stamp, x.kind, x.gone, x.wire FROM archive_span s CROSS JOIN LATERAL (
-	SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL AS gone, COALESCE(e.tombstone, b.wire, '') AS wire
-	FROM archive_entry e LEFT JOIN archive_body b ON b.segment = s.segment AND b.seq = e.seq
-	WHERE e.segment = s.segment`
-	ascPostgres          = ` ORDER BY e.seq LIMIT ?) x` + within + ` ORDER BY s.segment, x.seq LIMIT ?`
-	descPostgres         = ` ORDER BY e.seq DESC LIMIT ?) x` + within + ` ORDER BY s.segment DESC, x.seq DESC LIMIT ?`
-	pageAscPostgres      = fromPostgres + own + rest + ascPostgres
-	pageDescPostgres     = fromPostgres + own + rest + descPostgres
-	pagePeerAscPostgres  = fromPostgres + own + rest + peer + ascPostgres
-	pagePeerDescPostgres = fromPostgres + own + rest + peer + descPostgres
+	// PostgreSQL plans best for one segment, which a constant names: it reads that partition alone. What the first segment in
+	// the direction of the page does not have, one more statement takes from all others; it looks up the bodies last.
+	onePostgres = fields + ` FROM archive_entry e JOIN archive_span s ON s.owner = e.owner AND s.segment = e.segment
+	LEFT JOIN archive_body b ON b.segment = ? AND b.seq = e.seq WHERE e.segment = ?` + own + rest
+	talkPostgres     = onePostgres + peer
+	oneAscPostgres   = onePostgres + ` ORDER BY e.seq LIMIT ?`
+	oneDescPostgres  = onePostgres + ` ORDER BY e.seq DESC LIMIT ?`
+	talkAscPostgres  = talkPostgres + ` ORDER BY e.seq LIMIT ?`
+	talkDescPostgres = talkPostgres + ` ORDER BY e.seq DESC LIMIT ?`
+
+	fromPostgres = `SELECT y.seq, y.stamp, y.kind, y.tombstone IS NOT NULL,
+	COALESCE(y.tombstone, (SELECT b.wire FROM archive_body b WHERE b.segment = y.segment AND b.seq = y.seq), '')
+	FROM (SELECT x.segment, x.seq, x.stamp, x.kind, x.tombstone FROM archive_span s CROSS JOIN LATERAL (
+	SELECT e.segment, e.seq, e.stamp, e.kind, e.tombstone FROM archive_entry e WHERE e.segment = s.segment`
+	ascPostgres          = ` ORDER BY e.seq LIMIT ?) x` + within + ` ORDER BY x.seq LIMIT ?`
+	descPostgres         = ` ORDER BY e.seq DESC LIMIT ?) x` + within + ` ORDER BY x.seq DESC LIMIT ?`
+	pageAscPostgres      = fromPostgres + own + rest + ascPostgres + `) y ORDER BY y.seq`
+	pageDescPostgres     = fromPostgres + own + rest + descPostgres + `) y ORDER BY y.seq DESC`
+	pagePeerAscPostgres  = fromPostgres + own + rest + peer + ascPostgres + `) y ORDER BY y.seq`
+	pagePeerDescPostgres = fromPostgres + own + rest + peer + descPostgres + `) y ORDER BY y.seq DESC`
 
 	// The index of words is the outer loop, in its own order.
 	textSQLite = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
@@ -246,16 +256,58 @@ func (l *Log) narrow(ctx context.Context, a Archive, id string, f func(seq int64
 // walk reads up to n matching items in the direction of the query.
 func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) (items []Item, err error) {
 	first, last := max(b.lo+1, 0)>>segmentBits, max(b.hi-1, 0)>>segmentBits
-	query := l.statement(b)
-	var args []any
 	switch sqlite := l.db.Dialect() == mod.SQLite; {
 	case sqlite && b.match != "":
-		args = append(b.args(nil, a.num), n)
+		return l.read(ctx, a, l.statement(b), append(b.args(nil, a.num), n))
 	case sqlite:
-		args = append(b.args([]any{a.num, first, last}, a.num), n)
-	default:
-		args = append(b.args(nil, a.num), n, a.num, first, last, n)
+		return l.read(ctx, a, l.statement(b), append(b.args([]any{a.num, first, last}, a.num), n))
 	}
+	if b.match == "" {
+		near, err := l.nearest(ctx, a, b.backward, first, last)
+		if err != nil || near < 0 {
+			return nil, err
+		}
+		if items, err = l.read(ctx, a, statementOne(b), append(b.args([]any{near, near}, a.num), n)); err != nil || len(items) == n {
+			return items, err
+		}
+		if n -= len(items); b.backward {
+			last = near - 1
+		} else {
+			first = near + 1
+		}
+		if first > last {
+			return items, nil
+		}
+	}
+	more, err := l.read(ctx, a, l.statement(b), append(b.args(nil, a.num), n, a.num, first, last, n))
+	return append(items, more...), err
+}
+
+// nearest returns the first segment, or the last one, of those in which an archive has something, or -1.
+func (l *Log) nearest(ctx context.Context, a Archive, backward bool, first, last int64) (segment int64, err error) {
+	query := `SELECT coalesce(min(segment), -1) FROM archive_span WHERE owner = ? AND segment >= ? AND segment <= ? AND count > 0`
+	if backward {
+		query = `SELECT coalesce(max(segment), -1) FROM archive_span WHERE owner = ? AND segment >= ? AND segment <= ? AND count > 0`
+	}
+	err = l.db.QueryRow(ctx, query, a.num, first, last).Scan(&segment)
+	return segment, err
+}
+
+// statementOne returns the one that answers a query for one segment on PostgreSQL.
+func statementOne(b bounds) string {
+	switch {
+	case b.peer != 0 && b.backward:
+		return talkDescPostgres
+	case b.peer != 0:
+		return talkAscPostgres
+	case b.backward:
+		return oneDescPostgres
+	}
+	return oneAscPostgres
+}
+
+// read runs a statement of a page.
+func (l *Log) read(ctx context.Context, a Archive, query string, args []any) (items []Item, err error) {
 	rows, err := l.db.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err

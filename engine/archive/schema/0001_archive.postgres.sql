@@ -46,7 +46,7 @@ CREATE TABLE archive_body (
     words   TSVECTOR,
     PRIMARY KEY (segment, seq)
 ) PARTITION BY LIST (segment);
-CREATE INDEX archive_body_words ON archive_body USING gin (words);
+CREATE INDEX archive_body_words ON archive_body USING gin (words) WITH (gin_pending_list_limit = 512);
 CREATE TABLE archive_share (
     segment BIGINT NOT NULL,
     seq     BIGINT NOT NULL,
