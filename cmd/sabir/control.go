@@ -95,7 +95,11 @@ func newSession() *cobra.Command {
 				return printJSON(c.OutOrStdout(), list)
 			}
 			for _, s := range list {
-				fmt.Fprintf(c.OutOrStdout(), "%s  %s  priority %d\n", s.LastActive.UTC().Format(time.RFC3339), s.JID, s.Priority)
+				waits := ""
+				if s.Waiting {
+					waits = "  waits for its client"
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s  %s  priority %d%s\n", s.LastActive.UTC().Format(time.RFC3339), s.JID, s.Priority, waits)
 			}
 			return nil
 		},

@@ -105,6 +105,7 @@ func (s *session) Presence() *stanza.Stanza     { return nil }
 func (s *session) Priority() int8               { return 5 }
 func (s *session) LastActive() time.Time        { return time.Unix(1e9, 0) }
 func (s *session) Client() mod.Client           { return mod.Client{Software: "Test"} }
+func (s *session) Connected() bool              { return true }
 func (s *session) Close(condition, text string) { s.closed = condition + " " + text }
 
 func newFake(t *testing.T) *fake {

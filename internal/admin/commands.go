@@ -61,6 +61,8 @@ type (
 		Software   string    `json:"software,omitempty"` // what the client says of itself
 		Device     string    `json:"device,omitempty"`
 		Mechanism  string    `json:"mechanism,omitempty"`
+		// Waiting says that the session has lost its connection and waits for its client to resume it.
+		Waiting bool `json:"waiting,omitempty"`
 	}
 	// TraceArgs name a message.
 	TraceArgs struct {
@@ -266,7 +268,7 @@ func listSessions(_ context.Context, b Backend, args SessionArgs) (any, error) {
 		c := s.Client()
 		list = append(list, Session{
 			JID: s.JID(), Available: s.Presence() != nil, Priority: s.Priority(), LastActive: s.LastActive(),
-			Software: c.Software, Device: c.Device, Mechanism: c.Mechanism,
+			Software: c.Software, Device: c.Device, Mechanism: c.Mechanism, Waiting: !s.Connected(),
 		})
 	}
 	return list, nil
