@@ -195,7 +195,10 @@ func roomRound(t *testing.T, l *interop.Local, o interop.Options, accounts []int
 	for _, k := range all {
 		wg.Go(func() { k.talk("round" + strconv.Itoa(n)) })
 	}
-	time.Sleep(time.Duration(300+below(1500)) * time.Millisecond)
+	for deadline := time.Now().Add(time.Minute); copies(all) < 10*roomClients && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond) // a busy machine
+	}
+	time.Sleep(time.Duration(below(1500)) * time.Millisecond)
 	if err := l.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -237,6 +240,16 @@ func roomRound(t *testing.T, l *interop.Local, o interop.Options, accounts []int
 		t.Errorf("round %d: that tests little", n)
 	}
 	return l
+}
+
+// copies counts what all have heard.
+func copies(all []*talker) (n int) {
+	for _, k := range all {
+		k.mu.Lock()
+		n += len(k.heard)
+		k.mu.Unlock()
+	}
+	return n
 }
 
 // compare checks that what an occupant has heard is a part of the archive as it stands, without a gap.
