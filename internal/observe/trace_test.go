@@ -112,3 +112,19 @@ func BenchmarkTrace(b *testing.B) {
 		tr.Note(tr.Mark(), mod.TraceQueued, "juliet@capulet.example/balcony", "")
 	}
 }
+
+// BenchmarkTraceFind is a search in a full ring.
+func BenchmarkTraceFind(b *testing.B) {
+	tr := observe.NewTrace(8 << 20)
+	n := 0
+	for ; n < 200_000; n++ {
+		m := tr.Mark()
+		tr.Note(m, mod.TraceID, "romeo@capulet.example/orchard", fmt.Sprint("m", n))
+		tr.Note(m, mod.TraceQueued, "juliet@capulet.example/balcony", "")
+	}
+	for b.Loop() {
+		if s, _ := tr.Find(fmt.Sprint("m", n-1)); len(s) != 1 {
+			b.Fatal("not found")
+		}
+	}
+}

@@ -356,7 +356,7 @@ func (p *push) settle(ctx context.Context, rs []result) {
 	}
 	for _, r := range keep {
 		if r.permanent != "" {
-			p.cache.Delete(r.key.account)
+			p.changed(r.key.account)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"sabir/engine/lru"
@@ -62,10 +63,13 @@ type push struct {
 	h     mod.Host
 	c     *Config
 	store store
-	// cache holds the services of accounts, the empty list too.
-	cache *lru.Cache[jid.JID, []*service]
-	jobs  jobs
-	keys  keys
+	// cache holds the services of accounts, the empty list too. changes counts what was forgotten of it, so that what was read
+	// before is not put there after; both under mu.
+	cache   *lru.Cache[jid.JID, []*service]
+	mu      sync.Mutex
+	changes int
+	jobs    jobs
+	keys    keys
 }
 
 func newPush(h mod.Host, c *Config) *push {
@@ -84,7 +88,7 @@ func (p *push) hooks() *mod.Hooks {
 		Parked:  p.parked,
 		Unbound: p.unbound,
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
-			p.cache.Delete(account)
+			p.changed(account)
 			return p.store.removeAccount(ctx, tx, account)
 		},
 		Start: func(context.Context) error { p.h.Go("notify", p.run); return nil },
@@ -96,6 +100,9 @@ func (p *push) services(ctx context.Context, account jid.JID) ([]*service, error
 	if list, ok := p.cache.Get(account); ok {
 		return list, nil
 	}
+	p.mu.Lock()
+	before := p.changes
+	p.mu.Unlock()
 	all, err := p.store.services(ctx, account)
 	if err != nil {
 		return nil, err
@@ -106,8 +113,20 @@ func (p *push) services(ctx context.Context, account jid.JID) ([]*service, error
 			list = append(list, s)
 		}
 	}
-	p.cache.Put(account, list)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.changes == before {
+		p.cache.Put(account, list)
+	}
 	return list, nil
+}
+
+// changed forgets the services of an account, which were changed.
+func (p *push) changed(account jid.JID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changes++
+	p.cache.Delete(account)
 }
 
 // asleep returns the services of an account whose clients are not there.
@@ -191,7 +210,7 @@ func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
 	case counts(ps):
 		p.tell(ctx, ps.Account, p.about(s))
 	case p.farewell(ctx, ps) != nil:
-		p.cache.Delete(ps.Account)
+		p.changed(ps.Account)
 	}
 }
 

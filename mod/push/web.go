@@ -105,7 +105,7 @@ func (p *push) unsubscribe(ctx context.Context, r *mod.Request) (*xmlstream.Elem
 		return nil, err
 	}
 	err = p.h.DB().Write(ctx, func(tx mod.Tx) error { return p.store.remove(ctx, tx, key{r.Account, kindWeb, to, ""}) })
-	p.cache.Delete(r.Account)
+	p.changed(r.Account)
 	return nil, err
 }
 

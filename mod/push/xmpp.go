@@ -82,7 +82,7 @@ func (p *push) put(ctx context.Context, r *mod.Request, s *service) error {
 		return err
 	})
 	p.jobs.forget(s.key, now)
-	p.cache.Delete(r.Account)
+	p.changed(r.Account)
 	return err
 }
 
@@ -146,7 +146,7 @@ func (p *push) disable(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 		}
 		return p.store.removeAll(ctx, tx, r.Account, to.String())
 	})
-	p.cache.Delete(r.Account)
+	p.changed(r.Account)
 	return nil, err
 }
 
