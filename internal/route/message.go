@@ -221,6 +221,9 @@ func (b *Batch) record(ctx context.Context, h *host.Host, p *mod.Pass, j *journe
 // Flush commits what the waiting messages must record, in one transaction, and delivers them in order. A message whose
 // write fails is answered with an error and reaches nobody.
 func (b *Batch) Flush(ctx context.Context) {
+	if b.s != nil {
+		defer b.s.Settle()
+	}
 	if len(b.j) == 0 {
 		b.start()
 		return

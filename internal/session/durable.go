@@ -47,9 +47,12 @@ func (s *Session) Durable() bool { return s.durable.Load() != nil }
 // Progress returns how far the session has got.
 func (s *Session) Progress() Progress { return Progress{s.Handled(), s.version.Load()} }
 
-// Advance begins to write how far the session has got. It returns nil where there is no journal or nothing new, and with
-// try also where another is writing. Otherwise write is called within a transaction, any number of times, and then done
-// with the outcome.
+// Advance begins to write how far the session has got. It returns nil where there is no journal or nothing new. Otherwise
+// write is called within a transaction, any number of times, and then done with the outcome.
+//
+// Without try it belongs to the reader of the stream, which writes in the same transaction what the stanzas handled so far
+// owe, or has written it. With try it may be called by anybody, and returns nil also where another is writing: it goes as
+// far only as nothing waits in a batch, because its transaction may be kept and that of the batch not.
 func (s *Session) Advance(try bool) *Advance {
 	d := s.durable.Load()
 	if d == nil {
@@ -61,6 +64,11 @@ func (s *Session) Advance(try bool) *Advance {
 		return nil
 	}
 	p := s.Progress()
+	if try {
+		if p.Handled = s.settled.Load(); int32(p.Handled-d.written.Handled) < 0 { // XEP-0198#acking: it wraps
+			p.Handled = d.written.Handled
+		}
+	}
 	if p == d.written {
 		d.mu.Unlock()
 		return nil

@@ -48,7 +48,7 @@ func TestMessages(t *testing.T) {
 				}
 			}
 		}()
-		p, err := ledger.New(s, ledger.Options{Chatters: 28, Sleepers: 12, Pause: 120 * time.Millisecond, Most: 8000, SM: *sm, Ping: true})
+		p, err := ledger.New(s, ledger.Options{Chatters: 28, Sleepers: 12, Pause: 120 * time.Millisecond, Most: 8000, Visits: true, SM: *sm, Ping: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,17 +63,23 @@ func TestMessages(t *testing.T) {
 		start := time.Now()
 		for n := range *kills {
 			point := points[n%len(points)]
-			r, err := p.Round(ctx, func(ctx context.Context) error { return kill(ctx, s, p, point) })
+			log := ""
+			r, err := p.Round(ctx, func(ctx context.Context) error {
+				err := kill(ctx, s, p, point)
+				log = s.Log()
+				return err
+			})
 			if err != nil {
 				t.Fatalf("round %d (%s): %v\nthe server's log:\n%s", n, point, err, s.Log())
 			}
 			all.Add(r)
 			for why, n := range p.Book.Refused() {
 				refused[why] += n
+				t.Logf("round %d (%s): %d messages came back: %s; the log up to the kill:\n%s", n, point, n, why, log)
 			}
 			byPoint[point]++
 			if r.Bad() {
-				t.Errorf("round %d (%s): %v\n%s", n, point, &r, ledger.Lines(r.Faults, 20))
+				t.Errorf("round %d (%s): %v\n%s\nthe log up to the kill:\n%s", n, point, &r, ledger.Lines(r.Faults, 20), log)
 			}
 			if r.Accepted < 20 {
 				t.Errorf("round %d (%s): only %d messages were accepted: that tests little", n, point, r.Accepted)

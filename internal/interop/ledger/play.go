@@ -49,6 +49,8 @@ type Options struct {
 	Pause time.Duration
 	// Most bounds the messages of a round.
 	Most int
+	// Visits has those who are offline log in for a moment now and then, one at a time, where the server archives.
+	Visits bool
 	// SM and Ping say which devices there are: those that use stream management, and those that do not. At least one.
 	SM, Ping bool
 	// Tries is how often a page of an archive is asked for where the server answers with an error; 0 means once.
@@ -220,8 +222,33 @@ func (p *Play) Load(ctx context.Context) error {
 			}
 		})
 	}
+	if p.o.Visits && p.Archive && len(p.sleepers) > 0 {
+		wg.Go(func() {
+			if err := p.visits(ctx); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
 	wg.Wait()
 	return errors.Join(errs[:min(len(errs), 5)]...)
+}
+
+// visits has those who are offline look in for a moment and go without a word, in turn, until ctx or the server ends.
+func (p *Play) visits(ctx context.Context) error {
+	for n := 0; ctx.Err() == nil; n++ {
+		d := p.sleepers[n%len(p.sleepers)].Devices[0]
+		if err := p.connect(ctx, d); err != nil {
+			return nil // the server has ended
+		}
+		rest(ctx, time.Duration(below(200))*time.Millisecond)
+		if err := d.Abort(); err != nil {
+			return err
+		}
+		rest(ctx, time.Duration(below(50))*time.Millisecond)
+	}
+	return nil
 }
 
 // pick chooses who gets the messages of a burst: anybody but the one who writes.
