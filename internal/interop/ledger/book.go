@@ -43,6 +43,7 @@ type Receipt struct {
 	Session  int // which of the device's sessions; a resumed one is the same
 	Via      string
 	StanzaID string // that of the account's own server, or ""
+	Delayed  bool   // it comes from a store, with a notation of delay (XEP-0203)
 	At       time.Time
 }
 

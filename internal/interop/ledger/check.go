@@ -236,7 +236,8 @@ func (c *checker) archiveOrder(account string) {
 	}
 }
 
-// liveOrder asks that each session got what one device sent in order, not counting what the device had already.
+// liveOrder asks that each session got what one device sent in order, not counting what the device had already, nor what
+// comes from a store: new messages may overtake that while it is handed over, and it says when it was sent.
 func (c *checker) liveOrder() {
 	type way struct {
 		device, from string
@@ -246,7 +247,7 @@ func (c *checker) liveOrder() {
 	had := make(map[string]bool)
 	for _, r := range c.b.receipts {
 		m := c.b.messages[r.ID]
-		if m == nil || had[r.Device+"\x00"+r.ID] {
+		if m == nil || had[r.Device+"\x00"+r.ID] || r.Delayed {
 			continue
 		}
 		had[r.Device+"\x00"+r.ID] = true

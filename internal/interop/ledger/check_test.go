@@ -91,6 +91,10 @@ func TestCheck(t *testing.T) {
 			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "12"})
 			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11"})
 		}, Report{Reordered: 1}},
+		{"from a store, behind a later one", func(p play) {
+			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "12"})
+			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11", Delayed: true})
+		}, Report{}},
 		{"an earlier one again, behind a later one", func(p play) {
 			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/a", Session: 1, Via: Direct, StanzaID: "11"})
 		}, Report{Repeats: 1}},

@@ -311,6 +311,7 @@ func (d *Device) message(s *stanza.Stanza) {
 	}
 	if got.Via == Direct {
 		got.ID = s.Body()
+		got.Delayed = s.Has("urn:xmpp:delay", "delay")
 		for c := range s.Children() {
 			if c.Is(nsSID, "stanza-id") && c.Attr("by") == own.String() {
 				got.StanzaID = c.Attr("id")
