@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -148,7 +149,9 @@ func (e expander) node(w io.Writer, n node) error {
 			b = binary.LittleEndian.AppendUint16(b, u)
 		}
 	case "fast_ir": // in base64: right, "expired", "wrong", or "user=NAME" for that of another user
-		if b, err = e.fast(arg); err == nil {
+		if e.fast == nil {
+			err = errors.New("there is nobody to give a token to")
+		} else if b, err = e.fast(arg); err == nil {
 			b = base64.StdEncoding.AppendEncode(nil, b)
 		}
 	case "guess": // an id such as somebody makes up who cannot see those of the server

@@ -44,15 +44,15 @@ func (a *actor) handled() int {
 // smValue returns what a case calls an SM-ID or the number that goes with it. That of self is of a session that lives, on
 // another connection.
 func (x *exec) smValue(name string) (string, bool) {
-	switch name {
-	case "own_smid":
-		return x.actors["earlier"].smID, true
-	case "victim_smid":
-		return x.actors["victim"].smID, true
-	case "h":
-		return strconv.Itoa(x.actors["earlier"].handled()), true
+	who := map[string]string{"own_smid": "earlier", "h": "earlier", "victim_smid": "victim"}[name]
+	a := x.actors[who]
+	switch {
+	case a == nil: // such as in the corpus of FuzzServer
+		return "", false
+	case name == "h":
+		return strconv.Itoa(a.handled()), true
 	}
-	return "", false
+	return a.smID, true
 }
 
 // prepareSM connects or prepares whom the case wants with stream management.
