@@ -14,6 +14,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
 )
 
 // item is a stanza on its way to another domain.
@@ -78,6 +79,10 @@ type link struct {
 	// The peer may resume its stream (suspended), or does so (resuming).
 	suspended, resuming bool
 	broken              bool // our last stream
+
+	// With a peer that does not count, a ping behind each batch does instead: its answer says that all before was handled.
+	barrier string // the id of the ping that is out; "" for none
+	plain   bool   // the peer does not answer: what was written has left
 
 	acked  uint32    // how many the peer has acknowledged (XEP-0198#acking)
 	asked  bool      // <r/> waits for its answer
@@ -277,7 +282,7 @@ func (l *link) resume(before carrier, h uint32) (again []byte, ok bool, err erro
 // beginLocked makes c the stream of the link. What a stream before it has left unacknowledged is sent again.
 func (l *link) beginLocked(c carrier) {
 	l.c, l.counted, l.acked, l.asked, l.opened = c, c, c.base(), false, l.srv.o.Clock.Now()
-	l.resuming = false
+	l.resuming, l.barrier, l.plain = false, "", false
 	l.waiting = append(l.sent, l.waiting...)
 	l.sent = nil
 	l.failure = nil
@@ -489,12 +494,18 @@ func (l *link) serve(c carrier) {
 	defer l.lost(c)
 	idle := time.NewTimer(time.Duration(l.srv.settings().IdleTimeout))
 	defer idle.Stop()
+	late := time.NewTimer(time.Hour)
+	late.Stop()
+	defer late.Stop()
 	var buf []byte
 	for {
-		batch, b, ask := l.next(buf[:0], c)
+		batch, b, ask, kept := l.next(buf[:0], c)
 		buf = b
+		if kept && !c.managed() {
+			late.Reset(barrierTime)
+		}
 		if len(batch) > 0 || ask {
-			if err := l.write(c, batch, buf); err != nil {
+			if err := l.write(c, batch, buf, kept); err != nil {
 				l.abandon(c)
 				return
 			}
@@ -503,6 +514,8 @@ func (l *link) serve(c carrier) {
 		}
 		select {
 		case <-l.wake:
+		case <-late.C:
+			l.unanswered()
 		case <-c.ended():
 			c.end(nil)
 			return
@@ -548,11 +561,12 @@ func (l *link) quiet() bool {
 
 // next takes what goes into the next write and encodes it. Where ask is true a request for an acknowledgement stands at its
 // end.
-func (l *link) next(buf []byte, c carrier) (batch []*item, b []byte, ask bool) {
+// kept says that the batch is in l.sent until it is acknowledged.
+func (l *link) next(buf []byte, c carrier) (batch []*item, b []byte, ask, kept bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.c != c { // the peer has resumed it already
-		return nil, buf, false
+	if l.c != c || l.barrier != "" { // the peer has resumed it already, or has not handled the batch before
+		return nil, buf, false, false
 	}
 	n := 0
 	for n < len(l.waiting) && len(buf) < oneWrite {
@@ -561,20 +575,66 @@ func (l *link) next(buf []byte, c carrier) (batch []*item, b []byte, ask bool) {
 	}
 	batch = slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
-	if c.managed() {
+	switch {
+	case c.managed():
+		kept = true
 		l.sent = append(l.sent, batch...)
 		if ask = !l.asked && len(l.sent) > 0; ask {
 			buf = append(buf, "<r xmlns='"+nsSM+"'/>"...)
 			l.asked = true
 		}
+	case !l.plain && slices.ContainsFunc(batch, func(i *item) bool { return !i.volatile }):
+		kept = true
+		l.sent = append(l.sent, batch...)
+		ping := stanza.NewIQ(stanza.TypeGet, l.local, l.remote, xmlstream.El("urn:xmpp:ping", "ping"))
+		l.barrier = ping.ID
+		buf = ping.AppendServer(buf)
 	}
-	return batch, buf, ask
+	return batch, buf, ask, kept
 }
 
-// write writes a batch. Without stream management it has left then, as far as we can know.
-func (l *link) write(c carrier, batch []*item, b []byte) error {
+// barrierTime is how long a peer that does not count may take to answer the ping behind a batch. Where it does not, nothing
+// is known of what becomes of what was sent to it.
+const barrierTime = 10 * time.Second
+
+// passed tells whether an answer is that to the ping behind a batch, which was handled then.
+func (l *link) passed(id string) bool {
+	l.mu.Lock()
+	if l.barrier == "" || id != l.barrier {
+		l.mu.Unlock()
+		return false
+	}
+	l.releaseLocked()
+	return true
+}
+
+// unanswered takes the batch as handled, and sends no more pings on this stream.
+func (l *link) unanswered() {
+	l.mu.Lock()
+	if l.barrier == "" {
+		l.mu.Unlock()
+		return
+	}
+	l.plain = true
+	l.releaseLocked()
+}
+
+// releaseLocked forgets what was sent. It unlocks.
+func (l *link) releaseLocked() {
+	done := l.sent
+	l.sent, l.barrier = nil, ""
+	for _, i := range done {
+		l.bytes -= i.size
+	}
+	l.mu.Unlock()
+	l.srv.reaper.done(done)
+	l.poke()
+}
+
+// write writes a batch. Where it is not kept it has left then, as far as we can know.
+func (l *link) write(c carrier, batch []*item, b []byte, kept bool) error {
 	err := c.write(b)
-	if c.managed() {
+	if kept {
 		return err
 	}
 	l.mu.Lock()

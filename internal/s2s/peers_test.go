@@ -17,6 +17,7 @@ import (
 	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
+	"sabir/xmpp/stanza"
 )
 
 // EnvPeers asks for the tests against other servers, which need root, Debian's prosody and ejabberd, and the address
@@ -185,7 +186,7 @@ func (f *foreign) prosody(ca string) string {
 		secure = "false"
 	}
 	cfg := f.write("prosody.cfg.lua", fmt.Sprintf(`data_path = %q
-modules_enabled = { "disco"; "roster"; "saslauth"; "tls"; "dialback"; "smacks"; "ping"; "vcard_legacy"; "offline"; "s2s_bidi"; "limits"; }
+modules_enabled = { "disco"; "roster"; "saslauth"; "tls"; "dialback"; "smacks"; "ping"; "vcard_legacy"; "offline"; "s2s_bidi"; }
 authentication = "internal_plain"
 c2s_require_encryption = true
 s2s_require_encryption = true
@@ -213,7 +214,7 @@ func (f *foreign) ejabberd(ca string) string {
 	} else {
 		starttls = "required"
 	}
-	cfg := f.write("ejabberd.yml", fmt.Sprintf(`loglevel: debug
+	cfg := f.write("ejabberd.yml", fmt.Sprintf(`loglevel: info
 hosts: [%q]
 certfiles: [%q]
 ca_file: %q
@@ -235,11 +236,14 @@ listen:
     module: ejabberd_s2s_in
     tls: true
 auth_password_format: plain
+shaper_rules:
+  many: infinity
 modules:
   mod_disco: {}
   mod_ping: {}
   mod_roster: {}
-  mod_offline: {}
+  mod_offline:
+    access_max_user_messages: many
   mod_stream_mgmt: {}
   mod_vcard: {}%s
 `, f.domain, both, ca, ca, starttls, f.port(config.C2S), f.port(config.S2S), f.port(config.S2STLS), dialback))
@@ -334,4 +338,84 @@ func talk2(romeo, juliet *user) {
 	juliet.message("fence-1")
 	juliet.say(romeo.jid.String(), "fence-2")
 	romeo.message("fence-2")
+}
+
+// TestPeersRestart restarts one side in the middle of many messages to a user of the other server. What is sent must be delivered or come back. A server that stops does not say what it has handled: some of
+// what it has not acknowledged comes twice. How many that are is logged.
+func TestPeersRestart(t *testing.T) {
+	if os.Getenv(envPeers) == "" {
+		t.Skip("scripts/s2s-peers.sh runs it")
+	}
+	const n = 10000
+	for _, name := range []string{"prosody", "ejabberd"} {
+		for _, who := range []string{"ours", "theirs"} {
+			t.Run(name+" "+who, func(t *testing.T) {
+				w := newWorldAt(t, "127.0.53.53:53")
+				ours, theirs := w.start("", "ours.example"), w.foreign(name, "theirs.example", false)
+				w.point(t, "theirs.example", theirs.ports[config.S2S], "")
+				romeos := []*user{ours.login("romeo@ours.example/x")}
+				juliets := []*user{theirs.connect("juliet@theirs.example/y")}
+				juliets[0].arrive()
+				talk2(romeos[0], juliets[0]) // ejabberd answers nothing for minutes where its first attempt to connect to us fails
+				for i := range n {
+					romeo := romeos[len(romeos)-1]
+					romeo.say("juliet@theirs.example", "m"+itoa(i))
+					if i != n/2 {
+						continue
+					}
+					if err := romeo.Ping(t.Context(), jid.MustParse("ours.example")); err != nil { // all before was accepted
+						t.Fatal(err)
+					}
+					if who == "ours" {
+						ours.stop()
+						ours.up()
+						romeos = append(romeos, ours.login("romeo@ours.example/x"))
+					} else {
+						theirs.down(syscall.SIGTERM)
+						theirs.up()
+						juliets = append(juliets, theirs.connect("juliet@theirs.example/z"))
+						juliets[1].arrive()
+					}
+				}
+				count := func(users []*user, failed bool) map[string]int {
+					seen := make(map[string]int)
+					for _, u := range users {
+						for _, s := range u.all() {
+							if s.Kind == stanza.Message && (s.Type == stanza.TypeError) == failed && strings.HasPrefix(s.ID, "m") {
+								seen[s.ID]++
+							}
+						}
+					}
+					return seen
+				}
+				// Until nothing comes any more for some seconds.
+				last, since := -1, time.Now()
+				for time.Since(since) < 15*time.Second {
+					k := len(count(juliets, false)) + len(count(romeos, true))
+					if k == n {
+						break
+					}
+					if k != last {
+						last, since = k, time.Now()
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				delivered, bounced := count(juliets, false), count(romeos, true)
+				twice, both := 0, 0
+				for id, k := range delivered {
+					if k > 1 {
+						twice++
+					}
+					if bounced[id] > 0 {
+						both++
+					}
+				}
+				lost := n + both - len(delivered) - len(bounced)
+				t.Logf("%d sent: %d delivered, %d bounced, %d twice, %d both, %d lost", n, len(delivered), len(bounced), twice, both, lost)
+				if lost > 0 || both > 0 {
+					t.Error("messages are lost, or delivered and bounced")
+				}
+			})
+		}
+	}
 }

@@ -69,6 +69,9 @@ func (r *receiver) stanza(f *xmlstream.Frame) error {
 		return err
 	}
 	r.got++
+	if s.Kind == stanza.IQ && !s.Request() && s.To.IsDomain() && s.From.IsDomain() && r.srv.answered(s) {
+		return nil
+	}
 	if bad != nil {
 		r.flush()
 		r.answer(s, bad)
@@ -76,6 +79,14 @@ func (r *receiver) stanza(f *xmlstream.Frame) error {
 	}
 	r.batch.Do(r.ctx, s)
 	return nil
+}
+
+// answered tells whether an answer is that to a ping of a link.
+func (s *Server) answered(a *stanza.Stanza) bool {
+	s.mu.Lock()
+	l := s.links[pair{a.To, a.From}]
+	s.mu.Unlock()
+	return l != nil && l.passed(a.ID)
 }
 
 // oversize answers a stanza of which only the start was kept: its sender gets an error, the others their stream (RFC 6120

@@ -85,7 +85,8 @@ type Server struct {
 	streams map[*inStream]struct{}
 	resume  map[string]*resumable
 	rates   map[jid.JID]*rate
-	closing bool
+	closing bool           // nothing is taken in for other servers any more
+	ending  bool           // and nothing is begun any more
 	wg      sync.WaitGroup // streams, links and keys that are being checked
 }
 
@@ -217,7 +218,7 @@ func (s *Server) inStreams() []*inStream {
 func (s *Server) add(c *inStream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.ending {
 		return false
 	}
 	s.streams[c] = struct{}{}
@@ -236,7 +237,7 @@ func (s *Server) remove(c *inStream) {
 func (s *Server) goes(f func()) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.ending {
 		return false
 	}
 	s.wg.Go(f)
@@ -255,14 +256,17 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	for _, c := range s.inStreams() {
-		c.end(stream.Err(stream.SystemShutdown, ""))
-	}
 	flush, cancel := context.WithTimeout(ctx, flushTimeout)
 	for _, l := range s.allLinks() {
 		l.drain(flush)
 	}
 	cancel()
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	for _, c := range s.inStreams() {
+		c.end(stream.Err(stream.SystemShutdown, ""))
+	}
 	s.cancel()
 	for _, l := range s.allLinks() {
 		l.stop()
