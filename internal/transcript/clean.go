@@ -18,13 +18,14 @@ const (
 	nsBlocking = "urn:xmpp:blocking"                       // XEP-0191
 	nsPrivate  = "jabber:iq:private"                       // XEP-0049
 	nsVCard    = "vcard-temp"                              // XEP-0054
+	nsMAM      = "urn:xmpp:mam:2"                          // XEP-0441#config
 	nsItems    = "http://jabber.org/protocol/disco#items"  // XEP-0030
 	nsOwner    = "http://jabber.org/protocol/pubsub#owner" // XEP-0060#owner-delete
 )
 
 // Clean makes accounts that were used before as good as new: blocked addresses, roster items and requests, messages that
-// wait, vCards, the PEP nodes, and the private data that the script touches are removed. What the server does not have is
-// passed over.
+// wait, vCards, the PEP nodes, and the private data that the script touches are removed, and archives keep everything. What
+// the server does not have is passed over. What an archive holds already stays: no client can empty it.
 func Clean(ctx context.Context, s *Script, t *Target, accounts []Account) error {
 	var cs []*cleaner
 	defer func() {
@@ -147,6 +148,7 @@ func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
 	steps := []*xmlstream.Element{
 		xmlstream.El(nsBlocking, "unblock"),
 		xmlstream.El(nsVCard, "vCard"),
+		xmlstream.El(nsMAM, "prefs", xmlstream.A("default", "always"), xmlstream.El(nsMAM, "always"), xmlstream.El(nsMAM, "never")),
 	}
 	for _, n := range private {
 		steps = append(steps, xmlstream.El(nsPrivate, "query", xmlstream.El(n.Space, n.Local)))
