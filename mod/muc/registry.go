@@ -172,6 +172,18 @@ func (c *chat) handle(tasks []task) {
 	c.used.Store(c.m.h.Clock().Now().UnixNano())
 	c.idle = false
 	t := &turn{c: c, ctx: c.ctx}
+	defer func() { // whatever happens, the room goes on and nobody waits for ever
+		var err error
+		if v := recover(); v != nil {
+			c.panicked(v)
+			err = stanza.Err(stanza.InternalServerError, "")
+		}
+		for i := range tasks {
+			if k := &tasks[i]; k.done != nil && len(k.done) == 0 {
+				k.done <- err
+			}
+		}
+	}()
 	for i := range tasks {
 		k := &tasks[i]
 		if !k.say {
@@ -187,11 +199,6 @@ func (c *chat) handle(tasks []task) {
 	}
 	t.commit()
 	t.flush()
-	for i := range tasks {
-		if k := &tasks[i]; k.done != nil && len(k.done) == 0 {
-			k.done <- nil
-		}
-	}
 	c.leaveMemory()
 }
 
