@@ -154,7 +154,35 @@ func TestSlixmpp(t *testing.T) {
 	})
 	t.Run("blocking", func(t *testing.T) { blocking(t, a, b) })
 	t.Run("offline", func(t *testing.T) { offline(t, w, a, b, jonas) })
+	t.Run("archive", func(t *testing.T) { archive(t, a, b) })
 	t.Run("part", func(t *testing.T) { part(t, a, b) })
+}
+
+// archive sends some messages and pages through the archives of both sides (XEP-0313), where each is once and in order.
+func archive(t *testing.T, a, b *slix) {
+	want := []string{"archived 1", "archived 2", "archived 3", "archived 4", "archived 5"}
+	for _, text := range want {
+		a.Send(t, b.jid, text)
+		b.Receive(t, a.jid, text)
+	}
+	for s, with := range map[*slix]string{a: b.jid, b: a.jid} {
+		list, ok := s.do(t, "archive", args{"with": with}).([]any)
+		if !ok {
+			t.Fatalf("%s has no archive", s.jid)
+		}
+		var got []string
+		for _, m := range list {
+			if body := field[string](t, m, "body"); strings.HasPrefix(body, "archived ") {
+				if from := field[string](t, m, "from"); from != a.jid {
+					t.Errorf("%q is from %s", body, from)
+				}
+				got = append(got, body)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the archive of %s has %q, want %q", s.jid, got, want)
+		}
+	}
 }
 
 // server asks the server and the account what they are.

@@ -14,7 +14,7 @@ from pathlib import Path
 import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout
 
-PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203']
+PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203', 'xep_0313']
 
 
 class Agent(slixmpp.ClientXMPP):
@@ -167,6 +167,16 @@ class Commands:
 
     async def messages(self, a):
         return self.x.messages
+
+    async def archive(self, a):
+        """Pages through the archive, two messages at a time; a may have "with"."""
+        found = []
+        async for page in self.x.plugin['xep_0313'].retrieve(with_jid=a.get('with'), iterator=True, rsm={'max': 2}):
+            for m in page['mam']['results']:
+                r = m['mam_result']
+                f = r['forwarded']
+                found.append({'id': r['id'], 'from': f['stanza']['from'].bare, 'body': f['stanza']['body'], 'stamp': f['delay']['stamp'].isoformat()})
+        return found
 
     async def receive_error(self, a):
         def test():
