@@ -95,6 +95,7 @@ func (d *doctor) examine(ctx context.Context, path string) {
 		return
 	}
 	d.server(ctx)
+	d.federation(ctx)
 	d.ports(ctx)
 	d.certificates()
 	d.database(ctx)
@@ -129,6 +130,27 @@ func (d *doctor) config(path string) bool {
 		d.say("config", warning, "chmod go-w "+path, "others than its owner may change %s", path)
 	}
 	return true
+}
+
+// federation asks the running server which others it cannot reach.
+func (d *doctor) federation(ctx context.Context) {
+	if d.door == nil || !d.cfg.S2S.Enabled {
+		return
+	}
+	var f admin.Federation
+	if err := d.door.Run(ctx, "s2s list", admin.NoArgs{}, &f); err != nil {
+		d.say("federation", warning, "look at the log of the server", "asking for the streams with other servers: %v", err)
+		return
+	}
+	open := 0
+	for _, s := range f.Streams {
+		if s.Problem != "" || s.Direction == "none" && s.Waiting > 0 {
+			d.say("federation", warning, "sabir s2s check "+s.Remote+" --from "+s.Local, "%s cannot be reached from %s: %d messages wait. %s", s.Remote, s.Local, s.Waiting, s.Problem)
+		} else if s.Proved {
+			open++
+		}
+	}
+	d.say("federation", good, "", "%d streams with other servers are open", open)
 }
 
 func (d *doctor) server(ctx context.Context) {

@@ -19,7 +19,7 @@ type Federation struct {
 	Deny    []string `toml:"deny" doc:"Domains not to talk to, written likewise. A change takes effect on open streams."`
 
 	Revoked  []string `toml:"revoked" doc:"SHA-256 fingerprints, in hex, of certificates that are refused wherever they stand in a chain."`
-	Resolver string   `toml:"resolver" doc:"Address and port of the DNS server to ask; the system's if there is none."`
+	Resolver string   `toml:"resolver" reload:"restart" doc:"Address and port of the DNS server to ask; the system's if there is none."`
 
 	Limits           StreamLimits `toml:"limits" doc:"Of a stream whose domain has proved who it is; before, limits.before_auth holds."`
 	Skip             int          `toml:"skip" min:"0" max:"67108864" doc:"Bytes of a stanza beyond limits.bytes that are read and thrown away, so that its sender gets an error and the stream goes on for the others."`

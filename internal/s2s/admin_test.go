@@ -19,7 +19,6 @@ func TestCheck(t *testing.T) {
 	w.point(t, "name.example", b.ports[config.S2S], b.ports[config.S2STLS])
 	w.point(t, "down.example", "127.0.0.1:1", "")
 	w.add(t, "_xmpp-server._tcp.none.example. 60 IN SRV 0 0 0 .")
-	_ = b
 	for _, c := range []struct{ domain, check, status, text string }{
 		{"b.example", "certificate", "ok", "proves that it is the server of b.example"},
 		{"b.example", "stream", "ok", "offers EXTERNAL"},
@@ -28,6 +27,7 @@ func TestCheck(t *testing.T) {
 		{"wrong.example", "stream", "error", "does not serve wrong.example"},
 		{"down.example", "connection", "error", "connection refused"},
 		{"none.example", "dns", "error", "declares that it has no XMPP server"},
+		{"nowhere.example", "dns", "error", "no address for nowhere.example"},
 		{"a.example", "policy", "ok", "is served here"},
 	} {
 		findings := a.Federation().Check(t.Context(), jid.MustParse("a.example"), jid.MustParse(c.domain))

@@ -153,6 +153,8 @@ func (c *checker) failed(t dial.Target, err error) {
 		c.say("stream", "error", "its text and the log of that server tell more", "%s ends the stream: %v", t, se)
 	case f.final && f.err == nil:
 		c.say("tls", "error", "its owner has to switch TLS on", "%s: %s", t, f.text)
+	case all(err, nameless):
+		c.say("dns", "error", "check how the domain is spelled; its owner has to publish an address for that name", "DNS has no address for %s", t.Host)
 	default:
 		c.say("connection", "error", "look at the firewalls on both sides; its owner sees whether the server runs", "%s cannot be reached: %v", t, err)
 	}
