@@ -292,9 +292,9 @@ func (h *Host) Delete(ctx context.Context, local string, also func(ctx context.C
 	})
 }
 
-// change runs a write that has an effect on one row, and fails where there is no such row.
+// change runs a write that has an effect on one row, and fails where there is no such row. Logins that are under way learn of it by Stale.
 func (h *Host) change(ctx context.Context, local string, f func(tx mod.Tx) (mod.Result, error)) error {
-	return h.a.db.Write(ctx, func(tx mod.Tx) error {
+	err := h.a.db.Write(ctx, func(tx mod.Tx) error {
 		r, err := f(tx)
 		if err != nil {
 			return err
@@ -305,6 +305,10 @@ func (h *Host) change(ctx context.Context, local string, f func(tx mod.Tx) (mod.
 		}
 		return err
 	})
+	if err == nil {
+		h.changes.note(local)
+	}
+	return err
 }
 
 // List returns at most n accounts in the order of their localparts, those behind the localpart after, "" for the first ones.

@@ -12,6 +12,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type Principal struct {
 	client    string // "" where it has not said which it is
 	password  bool   // the password was shown
 	token     *held  // by which it logged in
+	began     uint64 // the last change of an account when the login began
 }
 
 // JID returns the bare JID of the account.
@@ -54,7 +56,7 @@ func (p *Principal) Anonymous() bool { return p.anonymous }
 func (p *Principal) Client() string { return p.client }
 
 // Trust makes a Principal without any proof. It is for tests and for what runs in the server's own process.
-func Trust(bare jid.JID) *Principal { return &Principal{bare: bare.Bare()} }
+func Trust(bare jid.JID) *Principal { return &Principal{bare: bare.Bare(), began: math.MaxUint64} }
 
 // Options are those of all hosts of a server.
 type Options struct {
@@ -187,6 +189,7 @@ type Host struct {
 	domain    string
 	anonymous atomic.Bool
 	known     *existence
+	changes   changes
 }
 
 // Domain returns the domain of the host.

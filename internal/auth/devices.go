@@ -33,7 +33,7 @@ func (h *Host) Devices(ctx context.Context, local string) (all []mod.Device, err
 // mod.ErrNoRows where there is no such client, and mod.ErrPasswordKnown, having done nothing, where the client has shown the password and force is not
 // set.
 func (h *Host) Revoke(ctx context.Context, local, client string, force bool) error {
-	return h.a.db.Write(ctx, func(tx mod.Tx) error {
+	err := h.a.db.Write(ctx, func(tx mod.Tx) error {
 		var password bool
 		err := tx.QueryRow(ctx, `SELECT password FROM auth_device WHERE host = ? AND local = ? AND id = ?`, h.domain, local, client).Scan(&password)
 		if err != nil {
@@ -47,6 +47,10 @@ func (h *Host) Revoke(ctx context.Context, local, client string, force bool) err
 		}
 		return h.dropOrphans(ctx, tx, local)
 	})
+	if err == nil {
+		h.changes.note(local)
+	}
+	return err
 }
 
 // PasswordPolicy says which other clients lose their access with a new password: config.Devices.PasswordChange.

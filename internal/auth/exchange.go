@@ -70,6 +70,7 @@ type Exchange struct {
 	local  string // the localpart that the client has named, once it is known
 	look   look   // what its account was like when its verifier was read
 	req    Request
+	began  uint64 // the last change of an account
 	held   []held // the tokens that fit, with SASL2 by a token
 }
 
@@ -154,7 +155,7 @@ func (x *Exchange) Next(ctx context.Context, response []byte) (challenge []byte,
 
 func (x *Exchange) principal(bare jid.JID) *Principal {
 	m := x.server.Mechanism()
-	p := &Principal{bare: bare, mechanism: m, anonymous: m == sasl.Anonymous, client: x.newClient(bare.Local())}
+	p := &Principal{bare: bare, mechanism: m, anonymous: m == sasl.Anonymous, client: x.newClient(bare.Local()), began: x.began}
 	if x.req.FAST != nil {
 		p.token = &x.held[0]
 	}
@@ -172,7 +173,7 @@ func asFailure(err error) *sasl.Failure {
 }
 
 func (h *Host) newExchange(c Conn) *Exchange {
-	return &Exchange{h: h, s: h.a.settings.Load(), conn: c}
+	return &Exchange{h: h, s: h.a.settings.Load(), conn: c, began: h.changes.now()}
 }
 
 func (x *Exchange) failure() failureKey { return failureOf(x.local+"@"+x.h.domain, x.conn.Remote) }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -468,6 +469,41 @@ func TestUpgrade(t *testing.T) {
 		must(t, u.Finish(t.Context(), late))
 		if _, err := login(t, h, plainConn("192.0.2.1"), sasl.ScramSHA512, sasl.ClientConfig{Username: "juliet", Password: "late"}); err == nil {
 			t.Error("an upgrade has changed a password")
+		}
+	})
+}
+
+// TestStale: a login does not outlast what took the account's access away while it was under way; other accounts do not mind.
+func TestStale(t *testing.T) {
+	world(t, func(t *testing.T, _ *Auth, h *Host, _ *fakeClock) {
+		phone, romeo := device{t, h, phoneID, "juliet"}, device{t, h, phoneID, "romeo"}
+		for name, change := range map[string]func() error{
+			"a new password": func() error { return h.SetPassword(t.Context(), "juliet", "balcony", nil) },
+			"a revocation":   func() error { return h.Revoke(t.Context(), "juliet", phone.principal().Client(), true) },
+			"an end":         func() error { return h.SetDisabled(t.Context(), "juliet", true) },
+		} {
+			must(t, h.SetDisabled(t.Context(), "juliet", false))
+			phone.password("")
+			p, other := phone.principal(), romeo.principal()
+			if h.Stale(p) {
+				t.Errorf("before %s", name)
+			}
+			must(t, change())
+			if !h.Stale(p) || h.Stale(other) {
+				t.Errorf("after %s: stale %v, and the other account %v", name, h.Stale(p), h.Stale(other))
+			}
+		}
+		for range maxChanges {
+			h.changes.note(strconv.FormatUint(h.changes.now(), 10))
+		}
+		if p := romeo.principal(); h.Stale(p) {
+			t.Error("a login after all changes")
+		}
+		if len(h.changes.by) > maxChanges {
+			t.Errorf("%d accounts are remembered", len(h.changes.by))
+		}
+		if h.Stale(Trust(jid.MustParse("juliet@example.org"))) {
+			t.Error("one that is trusted")
 		}
 	})
 }

@@ -83,6 +83,10 @@ func (c *clientStream) opened(me, replaced *session.Session) error {
 		me.Queue.Finish(c.lastBytes(stream.Err(stream.SystemShutdown, ""))...)
 		return errEnd
 	}
+	if c.authn.Stale(c.principal) {
+		c.end(stream.Err(stream.Reset, "the account has changed during the login"))
+		return errEnd
+	}
 	c.hostNow().Bound(c.ctx, me)
 	c.srv.o.Log.Info("session opened", "jid", me.JID().String(), "client", me.Agent.ID, "software", me.Agent.Software, "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
 	return nil

@@ -20,8 +20,8 @@ func (c *clientStream) bind2Feature() *xmlstream.Element {
 	return xmlstream.El(stream.NSBind2, "bind", in)
 }
 
-// bind2 binds a resource within a login (XEP-0386#bind-request), and sends its result. It returns false, having done nothing, where the account has too many resources: there is no answer for that but a success that tells of no
-// resource.
+// bind2 binds a resource within a login (XEP-0386#bind-request), and sends its result. It returns false, having done
+// nothing, where the account has too many resources: there is no answer for that but a success that tells of no resource.
 func (c *clientStream) bind2(bind *xmlstream.Element, r result2) (done bool, err error) {
 	me := c.newSession(c.stableJID(bind.ChildText(stream.NSBind2, "tag")))
 	me.Queue.Hold() // whoever finds the session may send to it, and <success/> comes first

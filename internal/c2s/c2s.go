@@ -43,6 +43,7 @@ type Authenticator interface {
 	Mechanisms(c auth.Conn) []string
 	Bindings(c auth.Conn) []string
 	Start(mechanism string, c auth.Conn) (*auth.Exchange, error)
+	Stale(p *auth.Principal) bool
 
 	// What follows is for SASL2.
 	TokenMechanisms(c auth.Conn) []string
