@@ -13,7 +13,14 @@ import (
 const expireEvery = 10 * time.Minute
 
 // Start begins to delete expired items (pubsub#item_expire). It belongs into the hook of this name.
-func (s *Service) Start(context.Context) error {
+func (s *Service) Start(ctx context.Context) error {
+	some, err := s.store.purging(ctx)
+	if err != nil {
+		return err
+	}
+	if some {
+		s.purging.Store(true)
+	}
 	s.h.Go("expire", func(ctx context.Context) {
 		t := time.NewTicker(expireEvery)
 		defer t.Stop()
@@ -60,6 +67,9 @@ func (s *Service) Expire(ctx context.Context) error {
 // Offline deletes the items that go with their publisher's presence (pubsub#purge_offline). It is called after the last
 // resource of an account has gone.
 func (s *Service) Offline(ctx context.Context, account jid.JID) error {
+	if !s.purging.Load() {
+		return nil
+	}
 	list, err := s.store.offline(ctx, account)
 	if err != nil {
 		return err
@@ -73,6 +83,13 @@ func (s *Service) Offline(ctx context.Context, account jid.JID) error {
 		}
 	}
 	return nil
+}
+
+// note remembers that a node is about to be stored whose items go with their publishers.
+func (s *Service) note(c Config) {
+	if c.PurgeOffline {
+		s.purging.Store(true)
+	}
 }
 
 // serves tells whether an address is one of this service.

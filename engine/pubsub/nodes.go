@@ -69,6 +69,7 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 			}
 		}
 	}
+	s.note(n.config)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
 		made, err := s.store.create(ctx, tx, n)
 		if err == nil && !made {
@@ -129,6 +130,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 		return nil, err
 	}
 	n.config = c
+	s.note(c)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
 		if err := s.store.configure(ctx, tx, n, c); err != nil {
 			return err

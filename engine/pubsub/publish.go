@@ -188,6 +188,7 @@ func (s *Service) keep(ctx context.Context, n *node, fresh bool, i *item) (gone 
 	if !fresh && !n.config.Persist {
 		return nil, nil
 	}
+	s.note(n.config)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
 		gone = nil
 		if fresh {

@@ -43,7 +43,10 @@ type Service struct {
 	names *lru.Cache[jid.JID, []*node] // what accounts have, for those who come online
 	// writes counts the changes, so that names holds nothing that was read before one.
 	writes atomic.Int64
-	remote remote
+	// purging says that there are nodes whose items go with their publishers, so that a logout has to look. It is never taken
+	// back: such nodes are rare.
+	purging atomic.Bool
+	remote  remote
 
 	seed  maphash.Seed
 	turns [64]sync.Mutex

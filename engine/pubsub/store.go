@@ -127,6 +127,16 @@ func (s store) nodes(ctx context.Context, at jid.JID) (list []*node, err error) 
 	return collect(rows, scanNode)
 }
 
+// purging tells whether any node has items that go with their publishers.
+func (s store) purging(ctx context.Context) (bool, error) {
+	var one int
+	err := s.db.QueryRow(ctx, `SELECT 1 FROM pubsub_node WHERE purge LIMIT 1`).Scan(&one)
+	if errors.Is(err, mod.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // expiring returns the nodes of all services whose items expire.
 func (s store) expiring(ctx context.Context) ([]*node, error) {
 	rows, err := s.db.Query(ctx, `SELECT `+nodeFields+` FROM pubsub_node WHERE expire > 0`)
