@@ -243,3 +243,53 @@ func (r *racer) read(end string) {
 		}
 	}
 }
+
+// TestRunResumes loses connections under client.Run: it comes back to its session, and where that is over it says what may
+// be lost.
+func TestRunResumes(t *testing.T) {
+	s := xmpptest.NewServer(t, xmpptest.Options{})
+	romeo, juliet := s.MustAccount(t, "romeo"), s.MustAccount(t, "juliet")
+	j := managed(t, s, juliet, "balcony")
+	cfg := managedConfig(t, s, romeo, "orchard")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := errors.New("the test is over")
+	n := 0
+	err := client.Run(ctx, cfg, client.Backoff{Min: time.Millisecond, Max: time.Millisecond}, func(_ context.Context, c *client.Client) error {
+		n++
+		if resumed := n == 2; c.Resumed() != resumed {
+			t.Errorf("session %d is resumed: %v", n, c.Resumed())
+		}
+		switch n {
+		case 1: // what is sent into a dead connection is sent again
+			abort(t, c)
+			<-c.Done()
+			if err := c.Send(body(j.JID(), "1")); err == nil {
+				t.Error("a dead connection took a message")
+			}
+		case 2:
+			if got := bodies(t, j, 1); got[0] != "1" {
+				t.Errorf("got %v", got)
+			}
+			flush(t, c)
+			for _, x := range s.Sessions() {
+				if x.JID() == c.JID() {
+					x.Close("reset", "for a test")
+				}
+			}
+			<-c.Done()
+			if err := c.Send(body(j.JID(), "2")); err == nil {
+				t.Error("a session that is over took a message")
+			}
+		case 3:
+			if lost := c.Lost(); len(lost) != 1 || lost[0].ID != "2" {
+				t.Errorf("lost are %v", lost)
+			}
+			return ended
+		}
+		return nil
+	})
+	cancel()
+	if !errors.Is(err, ended) || n != 3 {
+		t.Errorf("after %d sessions: %v", n, err)
+	}
+}

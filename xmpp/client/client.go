@@ -29,6 +29,8 @@ type Client struct {
 	cfg     *Config
 	s       *Stream
 	m       *Managed // nil without stream management
+	resumed bool
+	lost    []*stanza.Stanza
 	stanzas chan *stanza.Stanza
 	done    chan struct{}
 	quit    chan struct{} // closed when nobody wants stanzas any more
@@ -60,7 +62,7 @@ func Dial(ctx context.Context, cfg *Config) (*Client, error) {
 	if err != nil {
 		return nil, errors.Join(err, quietClose(s.Conn))
 	}
-	return newClient(cfg, s, m), nil
+	return newClient(cfg, s, m, false), nil
 }
 
 // session logs in and binds, or resumes, by what the server has. It returns the state of stream management, or nil.
@@ -97,8 +99,8 @@ func quietClose(c io.Closer) error {
 	return nil
 }
 
-func newClient(cfg *Config, s *Stream, m *Managed) *Client {
-	c := &Client{cfg: cfg, s: s, m: m, done: make(chan struct{}), quit: make(chan struct{}), pending: make(map[string]*request)}
+func newClient(cfg *Config, s *Stream, m *Managed, resumed bool) *Client {
+	c := &Client{cfg: cfg, s: s, m: m, resumed: resumed, done: make(chan struct{}), quit: make(chan struct{}), pending: make(map[string]*request)}
 	if cfg.Handle == nil {
 		n := cfg.Buffer
 		if n == 0 {

@@ -269,8 +269,15 @@ func Resume(ctx context.Context, cfg *Config, m *Managed) (*Client, error) {
 		return nil, errors.Join(err, quietClose(s.Conn))
 	}
 	m.cfg = cfg
-	return newClient(cfg, s, m), nil
+	return newClient(cfg, s, m, true), nil
 }
+
+// Resumed tells whether the session is one of before, which goes on.
+func (c *Client) Resumed() bool { return c.resumed }
+
+// Lost returns what Run has sent in the session before, where that could not be resumed, and the server has not
+// acknowledged: to be sent again, or to be shown as failed (XEP-0198#acking).
+func (c *Client) Lost() []*stanza.Stanza { return c.lost }
 
 // Managed returns the state of stream management, for Resume; nil where Config.Manage is false or the server has none.
 func (c *Client) Managed() *Managed { return c.m }

@@ -67,12 +67,17 @@ func Permanent(err error) bool {
 
 // Run keeps a session: it connects, calls up with each new Client, waits for its end and connects again after a pause. It
 // returns when ctx ends, after closing the session, or with an error that is Permanent. An error of up ends it as well.
+//
+// With Config.Manage it resumes the session of before where that can be: Client.Resumed then tells so, and what was not
+// acknowledged has been sent again. Otherwise Client.Lost has what the server may not have got.
 func Run(ctx context.Context, cfg *Config, b Backoff, up func(ctx context.Context, c *Client) error) error {
 	_, _, stable := b.bounds()
+	var before *Managed
 	for n := 0; ; n++ {
 		start := time.Now()
-		c, err := Dial(ctx, cfg)
+		c, err := comeBack(ctx, cfg, before)
 		if err == nil {
+			before = c.m
 			if err := up(ctx, c); err != nil {
 				return errors.Join(err, closeSoon(ctx, c))
 			}
@@ -99,6 +104,25 @@ func Run(ctx context.Context, cfg *Config, b Backoff, up func(ctx context.Contex
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
+}
+
+// comeBack resumes a session, or makes a new one where there is none or the server does not know it any more.
+func comeBack(ctx context.Context, cfg *Config, before *Managed) (*Client, error) {
+	if before == nil {
+		return Dial(ctx, cfg)
+	}
+	if before.ID() != "" {
+		c, err := Resume(ctx, cfg, before)
+		var refused *SMError
+		if !errors.As(err, &refused) {
+			return c, err
+		}
+	}
+	c, err := Dial(ctx, cfg)
+	if err == nil {
+		c.lost = before.Unacked()
+	}
+	return c, err
 }
 
 // closeSoon closes a session in good order, though ctx may have ended.
