@@ -158,7 +158,7 @@ func (s *Server) enter(me *session.Session) (replaced *session.Session, ok bool)
 		return replaced, true
 	}
 	if m := s.oldestParked(me.JID().Bare()); m != nil {
-		m.close(nil)
+		m.giveUp()
 	}
 	return s.o.Router.Directory().Add(me, max)
 }

@@ -152,7 +152,28 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 		first = c.text(answer)
 	}
 	m.s.Queue.Track(first, l.ResumeBytes, m.max > 0)
+	if c.ended.Load() {
+		m.late(c)
+	}
 	return answer
+}
+
+// late forgets a session whose stream ended while stream management was being enabled, and did not know of it.
+func (m *managed) late(c *clientStream) {
+	m.mu.Lock()
+	mine := m.stream == c && !m.over
+	m.over = m.over || mine
+	m.mu.Unlock()
+	if !mine {
+		return
+	}
+	m.srv.forget(m)
+	if m.rec == nil {
+		return
+	}
+	if err := m.rec.Close(c.ctx); err != nil {
+		m.srv.o.Log.Error("a session that is over is not deleted", "jid", m.s.JID().String(), "error", err)
+	}
 }
 
 // newID returns an SM-ID that nobody can guess.

@@ -85,22 +85,23 @@ func (m *managed) take(c *clientStream, h uint32) (failed stanza.Condition, err 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	switch err := m.s.Queue.Rewind(h); {
-	case m.over:
+	switch {
+	case m.over: // by another, who sees to it
+		m.claimed = false
+		return stanza.ItemNotFound, nil
 	case m.orphan || m.s.Queue.Ended(): // ended meanwhile, and left to us
-		m.over = true
+		m.over, m.claimed = true, false
 		go m.finish()
-	case err != nil:
+		return stanza.ItemNotFound, nil
+	}
+	if err := m.s.Queue.Rewind(h); err != nil {
 		m.claimed = false
 		m.park()
 		return stanza.ItemNotFound, err
-	default:
-		m.stream = c
-		m.s.SetCarrier(c.carrier(m.closeWith))
-		return "", nil
 	}
-	m.claimed = false
-	return stanza.ItemNotFound, nil
+	m.stream = c
+	m.s.SetCarrier(c.carrier(m.closeWith))
+	return "", nil
 }
 
 // attach lets the session be written to the stream that took it, first of all what the stream has to say. It returns errEnd
@@ -183,7 +184,7 @@ func (s *Server) parked(c *clientStream, m *managed) {
 	account := m.s.JID().Bare()
 	for range s.parkedOf(account) - s.limitsOf(account.DomainJID()).ResumeSessions {
 		if oldest := s.oldestParked(account); oldest != nil {
-			oldest.close(nil)
+			oldest.giveUp()
 		}
 	}
 	s.tellParked(m)
@@ -207,7 +208,7 @@ func (m *managed) close(e *stream.Error) {
 	if m.claimed && !m.over {
 		m.orphan, c = true, nil // take sees to it
 	}
-	m.over = m.over || parked || m.orphan
+	m.over = m.over || parked
 	m.mu.Unlock()
 	switch {
 	case parked:
@@ -215,6 +216,19 @@ func (m *managed) close(e *stream.Error) {
 	case c != nil:
 		c.end(e)
 	}
+}
+
+// giveUp ends a session that still has no stream. It returns false where its client came back.
+func (m *managed) giveUp() bool {
+	m.mu.Lock()
+	if m.stream != nil || m.claimed || m.over {
+		m.mu.Unlock()
+		return false
+	}
+	m.over = true
+	m.mu.Unlock()
+	m.finish()
+	return true
 }
 
 // finish ends a session that has no stream: what its client has not acknowledged finds other places.
@@ -299,12 +313,12 @@ func (s *Server) remember(m *stanza.Stanza, by jid.JID) {
 func (s *Server) expire(now time.Time) {
 	for _, m := range s.allManaged() {
 		if at, ok := m.waits(); ok && now.Sub(at) > m.max {
-			s.mu.Lock()
-			if len(s.gone) < maxGhosts {
-				s.gone[m.id] = ghost{m.s.JID().Bare(), m.s.Handled(), now.Add(keepGhosts)}
+			s.haunt(m, now) // before anybody can ask
+			if !m.giveUp() {
+				s.mu.Lock()
+				delete(s.gone, m.id)
+				s.mu.Unlock()
 			}
-			s.mu.Unlock()
-			m.close(nil)
 		}
 	}
 	s.mu.Lock()
@@ -313,6 +327,15 @@ func (s *Server) expire(now time.Time) {
 		if now.After(g.until) {
 			delete(s.gone, id)
 		}
+	}
+}
+
+// haunt remembers how far a session has got.
+func (s *Server) haunt(m *managed, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.gone) < maxGhosts {
+		s.gone[m.id] = ghost{m.s.JID().Bare(), m.s.Handled(), now.Add(keepGhosts)}
 	}
 }
 
