@@ -175,7 +175,7 @@ func TestSlowConsumer(t *testing.T) {
 	if most.Load() > 3<<20 {
 		t.Errorf("%d bytes waited for one client", most.Load())
 	}
-	if after > before+96<<10 {
+	if after > before+192<<10 { // what the flood of 20,000 leaves to the garbage collector included
 		t.Errorf("memory grew from %d to %d KiB", before, after)
 	}
 	r := ledger.Report{}
