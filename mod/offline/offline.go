@@ -121,6 +121,9 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		if archived != nil && archived.ID != "" { // its sender was told long ago that it is kept, and so it is
 			return nil, nil
 		}
+		if archived != nil && archived.ID != "" {
+			return nil, nil // it was archived before, and comes back from a session that has ended: it is not lost
+		}
 		// The archive of the account, which has no such bound, does not get it either: the sender is told, and nothing is lost
 		// in silence to a client that does not read archives.
 		return nil, stanza.Err(stanza.ServiceUnavailable, "the recipient is offline and has no room for more messages") // XEP-0160#flow

@@ -409,6 +409,20 @@ func TestFullButArchived(t *testing.T) {
 	modtest.ExpectAll(t, h.Online("juliet@localhost/balcony", 0).Take(), stored("1"))
 }
 
+// Without room a new message is refused; one that has been archived before, and whose session has ended since, is not.
+func TestNoRoomButArchived(t *testing.T) {
+	h := newHost(t, dbtest.SQLite(t), modtest.WithConfig(func(c *Config) { c.Messages = 1 }))
+	send(t, h, msg("1"))
+	for id, want := range map[string]stanza.Condition{"": stanza.ServiceUnavailable, "a": ""} {
+		p := h.Pass(mod.In, modtest.Stanza(t, msg("2")))
+		p.Archived, p.Stored = &mod.Archived{By: p.Account, ID: id}, true
+		if got := modtest.Condition(t, h.Record(p)); got != want {
+			t.Errorf("with the id %q: %q, want %q", id, got, want)
+		}
+	}
+	modtest.ExpectAll(t, h.Online("juliet@localhost/balcony", 0).Take(), stored("1"))
+}
+
 func TestBrokenRow(t *testing.T) {
 	h := newHost(t, dbtest.SQLite(t))
 	send(t, h, msg("1"))
