@@ -138,6 +138,7 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 		answer = sm.Enabled(id, uint32(m.max/time.Second))
 	}
 	m.s.SetHandled(0)
+	m.s.Settle() // what came before counts no more
 	if err := m.record(c.ctx); err != nil {
 		c.srv.o.Log.Error("a session cannot be kept", "error", err)
 		return sm.Failed(stanza.InternalServerError)

@@ -287,6 +287,7 @@ func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
 		s.o.Log.Error("the presence of a session is lost", "jid", v.JID.String(), "error", err)
 	}
 	me.SetHandled(v.Handled)
+	me.Settle()
 	m := &managed{srv: s, s: me, id: v.ID, max: v.Max, stale: !v.Exact}
 	m.rec = s.o.Resume.Adopt(v, me)
 	m.park()

@@ -71,6 +71,7 @@ func TestStore(t *testing.T) {
 		}
 		send(t, d, s, chat("2"))
 		s.SetHandled(1<<32 - 1)
+		s.Settle()
 		s.SetFlag("carbons.enabled", "1")
 		s.SetPresence(stanza.New(stanza.Presence, stanza.TypeAvailable), -3)
 		s.Direct(jid.MustParse("nurse@y.example"), true)
