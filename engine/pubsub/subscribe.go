@@ -121,16 +121,8 @@ func subscriptionElement(ns, node string, x subscription) *xmlstream.Element {
 
 // unsubscribe ends a subscription (XEP-0060#subscriber-unsubscribe).
 func (s *Service) unsubscribe(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
-	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
-	if err != nil {
-		return nil, err
-	}
 	defer s.turn(r.at, x.Attr("node")).Unlock()
-	n, err := s.find(ctx, r, x)
-	if err != nil {
-		return nil, err
-	}
-	sub, err := s.existing(ctx, n, who)
+	n, sub, err := s.own(ctx, r, x)
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +134,21 @@ func (s *Service) unsubscribe(ctx context.Context, r *request, x *xmlstream.Elem
 	return result(NS, subscriptionElement(NS, n.name, sub)), nil
 }
 
-// existing returns the subscription of an address, or the error that there is none.
-func (s *Service) existing(ctx context.Context, n *node, who jid.JID) (subscription, error) {
+// own returns the subscription of who asks that a request is about, with its node, or the error that is owed.
+func (s *Service) own(ctx context.Context, r *request, x *xmlstream.Element) (*node, subscription, error) {
+	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
+	if err != nil {
+		return nil, subscription{}, err
+	}
+	n, err := s.find(ctx, r, x)
+	if err != nil {
+		return nil, subscription{}, err
+	}
 	sub, err := s.store.subscription(ctx, n, who, s.now())
 	if err == nil && sub.state == NotSub {
 		err = fault(stanza.UnexpectedRequest, "not-subscribed")
 	}
-	return sub, err
+	return n, sub, err
 }
 
 // optionsForm returns the options of a subscription (XEP-0060#registrar-formtypes-subscribe).
@@ -194,34 +194,18 @@ func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscri
 
 // getOptions returns the options of a subscription (XEP-0060#subscriber-configure).
 func (s *Service) getOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
-	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
-	if err != nil {
-		return nil, err
-	}
-	n, err := s.find(ctx, r, x)
-	if err != nil {
-		return nil, err
-	}
-	sub, err := s.existing(ctx, n, who)
+	n, sub, err := s.own(ctx, r, x)
 	if err != nil {
 		return nil, err
 	}
 	form := optionsForm(dataform.TypeForm, sub).Element()
-	return result(NS, xmlstream.El(NS, "options", xmlstream.A("node", n.name), xmlstream.A("jid", who.String()), form)), nil
+	return result(NS, xmlstream.El(NS, "options", xmlstream.A("node", n.name), xmlstream.A("jid", sub.jid.String()), form)), nil
 }
 
 // setOptions changes the options of a subscription (XEP-0060#subscriber-configure-submit).
 func (s *Service) setOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
-	who, err := subscriber(r, x, stanza.Err(stanza.Forbidden, ""))
-	if err != nil {
-		return nil, err
-	}
 	defer s.turn(r.at, x.Attr("node")).Unlock()
-	n, err := s.find(ctx, r, x)
-	if err != nil {
-		return nil, err
-	}
-	sub, err := s.existing(ctx, n, who)
+	n, sub, err := s.own(ctx, r, x)
 	if err != nil {
 		return nil, err
 	}

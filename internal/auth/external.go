@@ -3,17 +3,11 @@ package auth
 import (
 	"context"
 	"crypto/x509"
-	"encoding/asn1"
 	"slices"
 
+	"sabir/xmpp/certname"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
-)
-
-// The names of a subject alternative name and of the kind that holds an XMPP address (RFC 5280 §4.2.1.6, RFC 6120 §13.7.1.4).
-var (
-	oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidXMPPAddr       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 5}
 )
 
 // certified returns the localparts of this host that the client's certificate is for; none where it has shown none, or where no
@@ -37,7 +31,7 @@ func (x *Exchange) certified() []string {
 		return nil // the reason is not ours: the user may still log in with a password
 	}
 	var locals []string
-	for _, s := range xmppAddrs(cert) {
+	for _, s := range certname.XMPPAddrs(cert) {
 		if j, err := jid.Parse(s); err == nil && !j.IsFull() && j.Local() != "" && j.Domain() == x.h.domain {
 			locals = append(locals, j.Local())
 		}
@@ -59,47 +53,4 @@ func (x *Exchange) external(ctx context.Context, authzid string, certified []str
 		return "", &sasl.Failure{Condition: sasl.InvalidAuthzid, Text: "the certificate has several addresses: name one"}
 	}
 	return local, x.authorize(ctx, local, "")
-}
-
-// xmppAddrs returns the XMPP addresses in the subject alternative names of a certificate: otherName values of type id-on-xmppAddr,
-// each a UTF8String.
-func xmppAddrs(cert *x509.Certificate) []string {
-	var addrs []string
-	for _, e := range cert.Extensions {
-		if !e.Id.Equal(oidSubjectAltName) {
-			continue
-		}
-		var names asn1.RawValue
-		if rest, err := asn1.Unmarshal(e.Value, &names); err != nil || len(rest) > 0 || names.Tag != asn1.TagSequence {
-			continue
-		}
-		for rest := names.Bytes; len(rest) > 0; {
-			var name asn1.RawValue
-			var err error
-			if rest, err = asn1.Unmarshal(rest, &name); err != nil {
-				break
-			}
-			if s, ok := xmppAddr(name); ok {
-				addrs = append(addrs, s)
-			}
-		}
-	}
-	return addrs
-}
-
-// xmppAddr reads one GeneralName: [0] { type OBJECT IDENTIFIER, value [0] EXPLICIT UTF8String }.
-func xmppAddr(name asn1.RawValue) (string, bool) {
-	if name.Class != asn1.ClassContextSpecific || name.Tag != 0 {
-		return "", false
-	}
-	var id asn1.ObjectIdentifier
-	rest, err := asn1.Unmarshal(name.Bytes, &id)
-	if err != nil || !id.Equal(oidXMPPAddr) {
-		return "", false
-	}
-	var s string
-	if rest, err = asn1.UnmarshalWithParams(rest, &s, "explicit,tag:0,utf8"); err != nil || len(rest) > 0 {
-		return "", false
-	}
-	return s, true
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"sabir/internal/disk"
+	"sabir/xmpp/certname"
 )
 
 // The lives of the certificates of an OwnCA. A leaf is renewed when a third of its life is left.
@@ -109,8 +110,8 @@ func (ca *OwnCA) template(subject pkix.Name, public *ecdsa.PublicKey, life time.
 // Leaf makes sure that there is a certificate of this authority for a domain, the names below it and this machine itself (localhost,
 // 127.0.0.1, ::1), and returns its files. One that is near its end, is not for all of these or is of another authority is replaced.
 func (ca *OwnCA) Leaf(domain string) (Pair, error) {
-	p := Pair{Domain: domain, Certificate: ca.path(ascii(domain) + ".crt"), Key: ca.path(ascii(domain) + ".key")}
-	names := []string{ascii(domain), "*." + ascii(domain)}
+	p := Pair{Domain: domain, Certificate: ca.path(certname.ASCII(domain) + ".crt"), Key: ca.path(certname.ASCII(domain) + ".key")}
+	names := []string{certname.ASCII(domain), "*." + certname.ASCII(domain)}
 	if domain != "localhost" {
 		names = append(names, "localhost")
 	}

@@ -13,10 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/idna"
-
 	"sabir/internal/config"
 	"sabir/internal/disk"
+	"sabir/xmpp/certname"
 )
 
 // Pair names the files of the certificate of a domain.
@@ -108,7 +107,7 @@ func (s *Certificates) Set(pairs []Pair) error {
 			errs = append(errs, err)
 			continue
 		}
-		by[ascii(p.Domain)] = e
+		by[certname.ASCII(p.Domain)] = e
 		if first == nil {
 			first = e
 		}
@@ -143,18 +142,10 @@ func LoadPair(files disk.FS, p Pair, now time.Time) (*tls.Certificate, error) {
 	if now.Before(c.Leaf.NotBefore) {
 		return nil, fmt.Errorf("certificate %s is not valid before %s: check the clock", p.Certificate, c.Leaf.NotBefore.Format(time.RFC3339))
 	}
-	if err := c.Leaf.VerifyHostname(ascii(p.Domain)); err != nil {
+	if err := c.Leaf.VerifyHostname(certname.ASCII(p.Domain)); err != nil {
 		return nil, fmt.Errorf("certificate %s is not for %s: %w", p.Certificate, p.Domain, err)
 	}
 	return &c, nil
-}
-
-// ascii returns a domain in A-labels, as it stands in certificates and ClientHellos.
-func ascii(domain string) string {
-	if a, err := idna.Lookup.ToASCII(domain); err == nil {
-		return strings.ToLower(a)
-	}
-	return strings.ToLower(domain)
 }
 
 func stampAll(files disk.FS, pairs []Pair) map[string]stamp {
@@ -236,7 +227,7 @@ func (s *Certificates) find(name string) *entry {
 // For implements TLSSource.
 func (s *Certificates) For(p config.Purpose, to string) (*tls.Config, func() *x509.Certificate) {
 	if to != "" {
-		e := s.find(ascii(to))
+		e := s.find(certname.ASCII(to))
 		return e.configs[p], func() *x509.Certificate { return e.cert.Leaf }
 	}
 	e := s.find("")
@@ -262,10 +253,14 @@ func (s *Certificates) Config(p config.Purpose) *tls.Config {
 }
 
 // Client returns the certificate with which a domain shows itself as a client, to other servers.
-func (s *Certificates) Client(domain string) *tls.Certificate { return s.find(ascii(domain)).cert }
+func (s *Certificates) Client(domain string) *tls.Certificate {
+	return s.find(certname.ASCII(domain)).cert
+}
 
 // Leaf returns the certificate that is shown to those who ask for this domain.
-func (s *Certificates) Leaf(domain string) *x509.Certificate { return s.find(ascii(domain)).cert.Leaf }
+func (s *Certificates) Leaf(domain string) *x509.Certificate {
+	return s.find(certname.ASCII(domain)).cert.Leaf
+}
 
 // Reload reads the files again if one of them has changed. The error tells why the certificates before stay in use.
 func (s *Certificates) Reload() error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stream"
@@ -90,8 +91,8 @@ func (c *checker) dns(ctx context.Context) []dial.Target {
 	switch {
 	case len(c.s.policy.Load().rule(d).address) > 0:
 		c.say("dns", "ok", "", "not asked: the configuration names %s", strings.Join(names, ", "))
-	case len(targets) == 1 && targets[0].Host == ascii(d) && targets[0].Port == dial.Server().Port:
-		c.say("dns", "warning", fmt.Sprintf("its owner should publish: _xmpp-server._tcp.%s. SRV 0 5 5269 host.", ascii(d)), "there are no SRV records, so the domain itself is tried: %s", names[0])
+	case len(targets) == 1 && targets[0].Host == certname.ASCII(d) && targets[0].Port == dial.Server().Port:
+		c.say("dns", "warning", fmt.Sprintf("its owner should publish: _xmpp-server._tcp.%s. SRV 0 5 5269 host.", certname.ASCII(d)), "there are no SRV records, so the domain itself is tried: %s", names[0])
 	default:
 		c.say("dns", "ok", "", "SRV records lead to %s", strings.Join(names, ", "))
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/asn1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,120 +11,14 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/idna"
-
-	"sabir/xmpp/jid"
+	"sabir/xmpp/certname"
 )
-
-// Names in a certificate that Go does not read (RFC 5280 §4.2.1.6).
-var (
-	oidSubjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}
-	oidXMPPAddr       = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 5} // RFC 6120 §13.7.1.4
-	oidSRVName        = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 7} // RFC 4985 §2
-)
-
-// ascii returns a domain in A-labels, as it stands in DNS and in certificates.
-func ascii(domain string) string {
-	if a, err := idna.Lookup.ToASCII(domain); err == nil {
-		return strings.ToLower(a)
-	}
-	return strings.ToLower(domain)
-}
-
-// certifies tells whether a certificate is for an XMPP domain as a server (RFC 6120 §13.7.1.2, RFC 9525 §6). The domain
-// is the only reference identifier: never the name that SRV records gave, never the common name.
-func certifies(cert *x509.Certificate, domain string) bool {
-	want := ascii(domain)
-	if slices.ContainsFunc(cert.DNSNames, func(name string) bool { return matchesDNS(name, want) }) {
-		return true
-	}
-	for _, n := range otherNames(cert) {
-		switch {
-		case n.id.Equal(oidSRVName):
-			if rest, ok := strings.CutPrefix(n.value, "_xmpp-server."); ok && strings.EqualFold(rest, want) {
-				return true
-			}
-		case n.id.Equal(oidXMPPAddr):
-			if j, err := jid.Parse(n.value); err == nil && j.IsDomain() && j.Domain() == domain {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// matchesDNS compares a dNSName with a domain, both in A-labels. A wildcard is the whole first label, and stands for one
-// label (RFC 9525 §6.3).
-func matchesDNS(name, want string) bool {
-	name = strings.TrimSuffix(name, ".")
-	if below, ok := strings.CutPrefix(name, "*."); ok {
-		_, parent, ok := strings.Cut(want, ".")
-		return ok && strings.Contains(below, ".") && strings.EqualFold(parent, below)
-	}
-	return strings.EqualFold(name, want)
-}
-
-// otherName is a name of a type of its own in a certificate.
-type otherName struct {
-	id    asn1.ObjectIdentifier
-	value string
-}
-
-// otherNames returns the names of the types that hold a string.
-func otherNames(cert *x509.Certificate) []otherName {
-	var found []otherName
-	for _, e := range cert.Extensions {
-		var names asn1.RawValue
-		if !e.Id.Equal(oidSubjectAltName) {
-			continue
-		}
-		if rest, err := asn1.Unmarshal(e.Value, &names); err != nil || len(rest) > 0 || names.Tag != asn1.TagSequence {
-			continue
-		}
-		for rest := names.Bytes; len(rest) > 0; {
-			var name asn1.RawValue
-			var err error
-			if rest, err = asn1.Unmarshal(rest, &name); err != nil {
-				break
-			}
-			if n, ok := readOtherName(name); ok {
-				found = append(found, n)
-			}
-		}
-	}
-	return found
-}
-
-// readOtherName reads [0] { type OBJECT IDENTIFIER, value [0] EXPLICIT string }.
-func readOtherName(name asn1.RawValue) (otherName, bool) {
-	var n otherName
-	if name.Class != asn1.ClassContextSpecific || name.Tag != 0 {
-		return n, false
-	}
-	rest, err := asn1.Unmarshal(name.Bytes, &n.id)
-	if err != nil {
-		return n, false
-	}
-	var outer, value asn1.RawValue
-	if rest, err = asn1.Unmarshal(rest, &outer); err != nil || len(rest) > 0 || outer.Class != asn1.ClassContextSpecific || outer.Tag != 0 {
-		return n, false
-	}
-	if rest, err = asn1.Unmarshal(outer.Bytes, &value); err != nil || len(rest) > 0 || value.Class != asn1.ClassUniversal {
-		return n, false
-	}
-	switch value.Tag {
-	case asn1.TagUTF8String, asn1.TagIA5String, asn1.TagPrintableString:
-		n.value = string(value.Bytes)
-		return n, true
-	}
-	return n, false
-}
 
 // namesOf lists for whom a certificate is, for people.
 func namesOf(cert *x509.Certificate) string {
 	names := slices.Clone(cert.DNSNames)
-	for _, n := range otherNames(cert) {
-		names = append(names, n.value)
+	for _, n := range certname.OtherNames(cert) {
+		names = append(names, n.Value)
 	}
 	if len(names) == 0 {
 		return "nobody: it has no subject alternative name of use here"
@@ -169,7 +62,7 @@ func (p *policy) verify(state *tls.ConnectionState, domain string, now time.Time
 	if err != nil {
 		return explain(err, chain, now)
 	}
-	if !certifies(leaf, domain) {
+	if !certname.Certifies(leaf, domain) {
 		return fmt.Errorf("the certificate is not for %s, but for %s", domain, namesOf(leaf))
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"sabir/internal/config"
+
+	"sabir/xmpp/certname"
 )
 
 // authority makes certificates for the matrix.
@@ -82,7 +84,7 @@ func otherNameSAN(t *testing.T, id asn1.ObjectIdentifier, params, value string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pkix.Extension{Id: oidSubjectAltName, Value: b}
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: b}
 }
 
 // TestCertificates is the matrix: which certificates prove a domain, and what is said of the others.
@@ -134,11 +136,11 @@ func TestCertificates(t *testing.T) {
 		{"other authority", "b.example", dns("b.example"), other, []*x509.Certificate{other.cert}, "unknown authority"},
 		{"common name only", "b.example", &x509.Certificate{Subject: pkix.Name{CommonName: "b.example"}}, ca, nil, "for nobody"},
 		{"name in another field", "b.example", injected, ca, nil, "not for b.example"},
-		{"SRV name", "b.example", with(otherNameSAN(t, oidSRVName, "ia5", "_xmpp-server.b.example")), ca, nil, ""},
-		{"SRV name of clients", "b.example", with(otherNameSAN(t, oidSRVName, "ia5", "_xmpp-client.b.example")), ca, nil, "not for b.example"},
-		{"SRV name of the target", "b.example", with(otherNameSAN(t, oidSRVName, "ia5", "_xmpp-server.host.b.example")), ca, nil, "not for b.example"},
-		{"XMPP address", "b.example", with(otherNameSAN(t, oidXMPPAddr, "utf8", "b.example")), ca, nil, ""},
-		{"XMPP address of a user", "b.example", with(otherNameSAN(t, oidXMPPAddr, "utf8", "user@b.example")), ca, nil, "not for b.example"},
+		{"SRV name", "b.example", with(otherNameSAN(t, certname.SRVName, "ia5", "_xmpp-server.b.example")), ca, nil, ""},
+		{"SRV name of clients", "b.example", with(otherNameSAN(t, certname.SRVName, "ia5", "_xmpp-client.b.example")), ca, nil, "not for b.example"},
+		{"SRV name of the target", "b.example", with(otherNameSAN(t, certname.SRVName, "ia5", "_xmpp-server.host.b.example")), ca, nil, "not for b.example"},
+		{"XMPP address", "b.example", with(otherNameSAN(t, certname.XMPPAddr, "utf8", "b.example")), ca, nil, ""},
+		{"XMPP address of a user", "b.example", with(otherNameSAN(t, certname.XMPPAddr, "utf8", "user@b.example")), ca, nil, "not for b.example"},
 		{"chain", "b.example", dns("b.example"), under, []*x509.Certificate{middle}, ""},
 		{"chain missing", "b.example", dns("b.example"), under, nil, "or the chain to it was not sent"},
 		{"client-only usage", "b.example", client, ca, nil, "extended key usage"},

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -176,7 +177,7 @@ func (s *Server) targets(ctx context.Context, remote jid.JID) ([]dial.Target, er
 			// A name of one label means something else in each network: it leads into ours, not to a domain of the world.
 			return nil, final("a domain of one label is not looked for", nil)
 		}
-		return s.o.Dialer.Lookup(ctx, dial.Server(), ascii(remote.Domain()))
+		return s.o.Dialer.Lookup(ctx, dial.Server(), certname.ASCII(remote.Domain()))
 	}
 	var list []dial.Target
 	for _, a := range given {
@@ -192,11 +193,11 @@ func (s *Server) targets(ctx context.Context, remote jid.JID) ([]dial.Target, er
 // clientTLS returns the settings of TLS as a client. What the server shows is judged by policy.verify, which knows more
 // names than crypto/tls and which domains may go without a good certificate.
 func (s *Server) clientTLS(p pair, alpn string) *tls.Config {
-	base := &tls.Config{InsecureSkipVerify: true, ServerName: ascii(p.remote.Domain())}
+	base := &tls.Config{InsecureSkipVerify: true, ServerName: certname.ASCII(p.remote.Domain())}
 	if cert := s.o.TLS.Client(p.local.Domain()); cert != nil {
 		base.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
 	}
-	return dial.TLSConfig(base, ascii(p.remote.Domain()), alpn)
+	return dial.TLSConfig(base, certname.ASCII(p.remote.Domain()), alpn)
 }
 
 // encrypt opens the stream, starts TLS where it is not there yet, looks at the certificate and opens the stream anew.

@@ -23,9 +23,8 @@ import (
 )
 
 var (
-	flood            = flag.Int("flood", 20_000, "how many messages are sent to the client that does not read")
-	streamManagement = flag.Bool("sm", true, "the server has stream management")
-	herd             = flag.Int("herd", 1_000, "how many clients come back at once")
+	flood = flag.Int("flood", 20_000, "how many messages are sent to the client that does not read")
+	herd  = flag.Int("herd", 1_000, "how many clients come back at once")
 )
 
 // metric reads a metric of the server, summed over its labels; 0 where it has none yet.
@@ -283,9 +282,6 @@ func TestHalfOpen(t *testing.T) {
 	h := newHole(t, s.Addresses["c2s"])
 	for _, sm := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream management %v", sm), func(t *testing.T) {
-			if sm && !*streamManagement {
-				t.Skip("the server has no stream management yet")
-			}
 			h.silent.Store(false)
 			p := players(t, through{s, h}, ledger.Options{Chatters: 4, Ping: !sm, SM: sm})
 			lost := p.Chatters()[0]
