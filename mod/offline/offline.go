@@ -118,9 +118,6 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
 	}
 	if !o.promised.add(p.Account, s.Wire().Size()+overhead, now, o.c.Messages-messages, o.c.Bytes-bytes) {
-		if archived != nil && archived.ID != "" { // its sender was told long ago that it is kept, and so it is
-			return nil, nil
-		}
 		if archived != nil && archived.ID != "" {
 			return nil, nil // it was archived before, and comes back from a session that has ended: it is not lost
 		}
