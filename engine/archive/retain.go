@@ -161,13 +161,20 @@ func (l *Log) Retain(ctx context.Context, keep func(archive string) time.Time) e
 // segment returns the first from this one on in which somebody has something, or whose drop was cut short.
 func (l *Log) segment(ctx context.Context, from int64) (int64, error) {
 	first, found := int64(0), false
-	for _, row := range []mod.Row{
-		l.db.QueryRow(ctx, `SELECT segment FROM archive_span WHERE segment >= ? ORDER BY segment LIMIT 1`, from),
-		l.db.QueryRow(ctx, `SELECT segment FROM archive_entry WHERE segment >= ? ORDER BY segment LIMIT 1`, from),
-		l.db.QueryRow(ctx, `SELECT seq >> 49 FROM archive_body WHERE seq >= ? ORDER BY seq LIMIT 1`, from<<segmentBits),
+	// One after the other: a row that is not scanned keeps its connection.
+	for _, ask := range []func() mod.Row{
+		func() mod.Row {
+			return l.db.QueryRow(ctx, `SELECT segment FROM archive_span WHERE segment >= ? ORDER BY segment LIMIT 1`, from)
+		},
+		func() mod.Row {
+			return l.db.QueryRow(ctx, `SELECT segment FROM archive_entry WHERE segment >= ? ORDER BY segment LIMIT 1`, from)
+		},
+		func() mod.Row {
+			return l.db.QueryRow(ctx, `SELECT seq >> 49 FROM archive_body WHERE seq >= ? ORDER BY seq LIMIT 1`, from<<segmentBits)
+		},
 	} {
 		var s int64
-		err := row.Scan(&s)
+		err := ask().Scan(&s)
 		if errors.Is(err, mod.ErrNoRows) {
 			continue
 		}
