@@ -33,7 +33,8 @@ type tcp struct {
 	leaf   func() *x509.Certificate
 	rate   bucket
 	stream *clientStream
-	// start is when the connection came, login when a resource must be bound at the latest.
+	// start is when the connection came, later by what it has waited for a handshake; login is when a resource must be bound
+	// at the latest.
 	start, login time.Time
 	// batches counts those since a resource was bound, as far as serve needs to know.
 	batches int
@@ -75,7 +76,8 @@ func (t *tcp) handshake(ctx context.Context, domain string) bool {
 	cfg, t.leaf = t.srv.o.TLS.For(t.from.Purpose, domain)
 	turn := &turns{gate: t.srv.gate}
 	err := t.conn.HandshakeBy(ctx, cfg, time.Duration(t.srv.limits().HandshakeTimeout), turn)
-	t.login = t.login.Add(turn.waited) // the time at the gate is not the client's
+	// The time at the gate is not the client's. start moves too: named counts from it when another header comes.
+	t.start, t.login = t.start.Add(turn.waited), t.login.Add(turn.waited)
 	t.srv.o.Metrics.HandshakeWait(turn.waited)
 	if errors.Is(err, errBusy) {
 		t.srv.o.Metrics.Refused("busy")
