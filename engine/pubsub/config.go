@@ -108,52 +108,50 @@ type field struct {
 	set     func(c *Config, values []string) error
 }
 
-// fields returns those of the node configuration form, in the order in which people are asked.
-func fields() []field {
-	return []field{
-		text("title", "A short name for the node", func(c *Config) *string { return &c.Title }),
-		text("description", "What the node is about", func(c *Config) *string { return &c.Description }),
-		text("type", "The kind of payload, most often its namespace", func(c *Config) *string { return &c.Type }),
-		text("language", "The language of the payloads", func(c *Config) *string { return &c.Language }),
-		{
-			name: "contact", typ: dataform.JIDMulti, label: "Addresses of those to ask with questions",
-			get: func(c *Config) []string { return c.Contacts },
-			set: func(c *Config, v []string) error { c.Contacts = v; return nil },
+// fields are those of the node configuration form, in the order in which people are asked.
+var fields = []field{
+	text("title", "A short name for the node", func(c *Config) *string { return &c.Title }),
+	text("description", "What the node is about", func(c *Config) *string { return &c.Description }),
+	text("type", "The kind of payload, most often its namespace", func(c *Config) *string { return &c.Type }),
+	text("language", "The language of the payloads", func(c *Config) *string { return &c.Language }),
+	{
+		name: "contact", typ: dataform.JIDMulti, label: "Addresses of those to ask with questions",
+		get: func(c *Config) []string { return c.Contacts },
+		set: func(c *Config, v []string) error { c.Contacts = v; return nil },
+	},
+	choice("access_model", "Who may subscribe and read",
+		[]AccessModel{AccessOpen, AccessPresence, AccessRoster, AccessAuthorize, AccessWhitelist}, func(c *Config) *AccessModel { return &c.Access }),
+	{
+		name: "roster_groups_allowed", typ: dataform.TextMulti, label: "Groups of the roster that may, with the access model roster",
+		get: func(c *Config) []string { return c.RosterGroups },
+		set: func(c *Config, v []string) error {
+			c.RosterGroups = slices.DeleteFunc(slices.Clone(v), func(g string) bool { return g == "" })
+			return nil
 		},
-		choice("access_model", "Who may subscribe and read",
-			[]AccessModel{AccessOpen, AccessPresence, AccessRoster, AccessAuthorize, AccessWhitelist}, func(c *Config) *AccessModel { return &c.Access }),
-		{
-			name: "roster_groups_allowed", typ: dataform.TextMulti, label: "Groups of the roster that may, with the access model roster",
-			get: func(c *Config) []string { return c.RosterGroups },
-			set: func(c *Config, v []string) error {
-				c.RosterGroups = slices.DeleteFunc(slices.Clone(v), func(g string) bool { return g == "" })
-				return nil
-			},
-		},
-		choice("publish_model", "Who may publish",
-			[]PublishModel{PublishPublishers, PublishSubscribers, PublishOpen}, func(c *Config) *PublishModel { return &c.Publish }),
-		flag("subscribe", "Subscriptions are possible", func(c *Config) *bool { return &c.Subscribe }),
-		flag("persist_items", "Items are kept", func(c *Config) *bool { return &c.Persist }),
-		number("max_items", "How many items are kept; \"max\" for as many as the service allows", unlimited, func(c *Config) *int { return &c.MaxItems }),
-		number("item_expire", "Seconds after which an item is deleted; \"max\" or 0 for never", unlimited, func(c *Config) *int { return &c.ItemExpire }),
-		number("max_payload_size", "Bytes of a payload; 0 for as many as the service allows", "0", func(c *Config) *int { return &c.MaxPayload }),
-		choice("publish_node_full", "What happens when there is an item too many",
-			[]string{FullRetract, FullDiscard, FullReject}, func(c *Config) *string { return &c.NodeFull }),
-		flag("deliver_notifications", "Subscribers are told of new items", func(c *Config) *bool { return &c.Notify }),
-		flag("deliver_payloads", "They get the payloads with it", func(c *Config) *bool { return &c.Payloads }),
-		flag("presence_based_delivery", "Only those who are available are told", func(c *Config) *bool { return &c.PresenceBased }),
-		choice("notification_type", "The type of the messages",
-			[]string{stanza.TypeHeadline, stanza.TypeNormal}, func(c *Config) *string { return &c.NotificationType }),
-		flag("notify_config", "Subscribers are told when the configuration changes", func(c *Config) *bool { return &c.NotifyConfig }),
-		flag("notify_delete", "Subscribers are told when the node is deleted", func(c *Config) *bool { return &c.NotifyDelete }),
-		flag("notify_retract", "Subscribers are told when items are deleted", func(c *Config) *bool { return &c.NotifyRetract }),
-		flag("notify_sub", "Owners are told of subscribers that come and go", func(c *Config) *bool { return &c.NotifySub }),
-		choice("send_last_published_item", "When the last item is sent",
-			[]string{SendNever, SendOnSub, SendOnSubPresence}, func(c *Config) *string { return &c.SendLast }),
-		flag("purge_offline", "Items are deleted when their publisher goes offline", func(c *Config) *bool { return &c.PurgeOffline }),
-		choice("itemreply", "To whom replies to an item go",
-			[]string{"", "owner", "publisher"}, func(c *Config) *string { return &c.ItemReply }),
-	}
+	},
+	choice("publish_model", "Who may publish",
+		[]PublishModel{PublishPublishers, PublishSubscribers, PublishOpen}, func(c *Config) *PublishModel { return &c.Publish }),
+	flag("subscribe", "Subscriptions are possible", func(c *Config) *bool { return &c.Subscribe }),
+	flag("persist_items", "Items are kept", func(c *Config) *bool { return &c.Persist }),
+	number("max_items", "How many items are kept; \"max\" for as many as the service allows", unlimited, func(c *Config) *int { return &c.MaxItems }),
+	number("item_expire", "Seconds after which an item is deleted; \"max\" or 0 for never", unlimited, func(c *Config) *int { return &c.ItemExpire }),
+	number("max_payload_size", "Bytes of a payload; 0 for as many as the service allows", "0", func(c *Config) *int { return &c.MaxPayload }),
+	choice("publish_node_full", "What happens when there is an item too many",
+		[]string{FullRetract, FullDiscard, FullReject}, func(c *Config) *string { return &c.NodeFull }),
+	flag("deliver_notifications", "Subscribers are told of new items", func(c *Config) *bool { return &c.Notify }),
+	flag("deliver_payloads", "They get the payloads with it", func(c *Config) *bool { return &c.Payloads }),
+	flag("presence_based_delivery", "Only those who are available are told", func(c *Config) *bool { return &c.PresenceBased }),
+	choice("notification_type", "The type of the messages",
+		[]string{stanza.TypeHeadline, stanza.TypeNormal}, func(c *Config) *string { return &c.NotificationType }),
+	flag("notify_config", "Subscribers are told when the configuration changes", func(c *Config) *bool { return &c.NotifyConfig }),
+	flag("notify_delete", "Subscribers are told when the node is deleted", func(c *Config) *bool { return &c.NotifyDelete }),
+	flag("notify_retract", "Subscribers are told when items are deleted", func(c *Config) *bool { return &c.NotifyRetract }),
+	flag("notify_sub", "Owners are told of subscribers that come and go", func(c *Config) *bool { return &c.NotifySub }),
+	choice("send_last_published_item", "When the last item is sent",
+		[]string{SendNever, SendOnSub, SendOnSubPresence}, func(c *Config) *string { return &c.SendLast }),
+	flag("purge_offline", "Items are deleted when their publisher goes offline", func(c *Config) *bool { return &c.PurgeOffline }),
+	choice("itemreply", "To whom replies to an item go",
+		[]string{"", "owner", "publisher"}, func(c *Config) *string { return &c.ItemReply }),
 }
 
 func text(name, label string, at func(*Config) *string) field {
@@ -254,7 +252,7 @@ const nodeType = "leaf"
 // form returns the configuration as a form: of type form to be filled in, or of type result.
 func (c *Config) form(t dataform.Type, formType string) *dataform.Form {
 	f := dataform.New(t, formType)
-	for _, x := range fields() {
+	for _, x := range fields {
 		d := dataform.Field{Var: prefix + x.name, Type: x.typ, Values: x.get(c)}
 		if t == dataform.TypeForm {
 			d.Label = x.label
@@ -295,7 +293,7 @@ func (c *Config) submit(f *dataform.Form) (Config, error) {
 }
 
 func setField(c *Config, name string, values []string) error {
-	for _, x := range fields() {
+	for _, x := range fields {
 		if x.name == name {
 			return x.set(c, values)
 		}
@@ -308,14 +306,13 @@ func setField(c *Config, name string, values []string) error {
 // is not met.
 func (c *Config) precondition(f *dataform.Form) (out Config, met bool, err error) {
 	out = *c
-	all := fields()
 	for i := range f.Fields {
 		d := &f.Fields[i]
 		if d.Var == dataform.FormType {
 			continue
 		}
 		name, ours := strings.CutPrefix(d.Var, prefix)
-		at := slices.IndexFunc(all, func(x field) bool { return x.name == name })
+		at := slices.IndexFunc(fields, func(x field) bool { return x.name == name })
 		switch {
 		case ours && name == "node_type" && d.Value() == nodeType:
 			continue
@@ -323,16 +320,16 @@ func (c *Config) precondition(f *dataform.Form) (out Config, met bool, err error
 			return out, false, fault(stanza.Conflict, "precondition-not-met")
 		}
 		values := d.Values
-		if all[at].typ == dataform.JIDMulti {
+		if fields[at].typ == dataform.JIDMulti {
 			if values, err = addresses(values); err != nil {
 				return out, false, err
 			}
 		}
-		if err := all[at].set(&out, values); err != nil {
+		if err := fields[at].set(&out, values); err != nil {
 			return out, false, err
 		}
 	}
-	for _, x := range all {
+	for _, x := range fields {
 		if !slices.Equal(x.get(c), x.get(&out)) {
 			return out, false, nil
 		}

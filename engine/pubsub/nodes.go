@@ -214,15 +214,9 @@ func (s *Service) Info(ctx context.Context, at, who jid.JID, name string) (*mod.
 		return nil, err
 	}
 	f := n.config.form(dataform.TypeResult, nsMetadata)
-	subs, err := s.store.subscriptions(ctx, n, s.now())
+	_, count, err := s.store.subscribers(ctx, n, s.now())
 	if err != nil {
 		return nil, err
-	}
-	count := 0
-	for _, x := range subs {
-		if x.state == Subscribed {
-			count++
-		}
 	}
 	list, err := s.store.affiliations(ctx, n)
 	if err != nil {

@@ -137,8 +137,7 @@ func TestRemoteContact(t *testing.T) {
 		h.Understands(juliet, "urn:mood+notify")
 		presence := stanza.New(stanza.Presence, stanza.TypeAvailable)
 		presence.From = jid.MustParse(juliet)
-		same := func(a, b *stanza.Stanza) bool { return true }
-		if !s.RemotePresence(romeo, presence, same) || s.RemotePresence(romeo, presence, same) {
+		if !s.RemotePresence(romeo, presence) || s.RemotePresence(romeo, presence) {
 			t.Error("the first presence is news, and the second is not")
 		}
 		publish := func(node string) int {
@@ -166,7 +165,7 @@ func TestRemoteContact(t *testing.T) {
 		}
 		gone := stanza.New(stanza.Presence, stanza.TypeUnavailable)
 		gone.From = presence.From
-		s.RemotePresence(romeo, gone, same)
+		s.RemotePresence(romeo, gone)
 		if n := publish("urn:mood"); n != 0 {
 			t.Errorf("%d notifications after it went", n)
 		}

@@ -21,7 +21,7 @@ type remote struct {
 
 // RemotePresence notes a presence that an account got from elsewhere. It tells whether the resource is new, or announces
 // other features than before.
-func (s *Service) RemotePresence(account jid.JID, p *stanza.Stanza, same func(a, b *stanza.Stanza) bool) (news bool) {
+func (s *Service) RemotePresence(account jid.JID, p *stanza.Stanza) (news bool) {
 	r := &s.remote
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *Service) RemotePresence(account jid.JID, p *stanza.Stanza, same func(a,
 		r.n++
 	}
 	list[p.From] = p
-	return was == nil || !same(was, p)
+	return was == nil || !s.h.Capabilities().Same(was, p)
 }
 
 // of returns the presence of the resources of somebody elsewhere, as an account has it.

@@ -83,29 +83,27 @@ type action struct {
 	do         func(s *Service, ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error)
 }
 
-func actions() []action {
-	return []action{
-		{true, false, "items", (*Service).retrieve},
-		{true, false, "subscriptions", (*Service).ownSubscriptions},
-		{true, false, "affiliations", (*Service).ownAffiliations},
-		{true, false, "options", (*Service).getOptions},
-		{true, false, "default", (*Service).defaultOptions},
-		{false, false, "publish", (*Service).publish},
-		{false, false, "retract", (*Service).retract},
-		{false, false, "subscribe", (*Service).subscribe},
-		{false, false, "unsubscribe", (*Service).unsubscribe},
-		{false, false, "options", (*Service).setOptions},
-		{false, false, "create", (*Service).create},
-		{true, true, "configure", (*Service).getConfig},
-		{true, true, "default", (*Service).defaultConfig},
-		{true, true, "affiliations", (*Service).affiliations},
-		{true, true, "subscriptions", (*Service).subscriptions},
-		{false, true, "configure", (*Service).setConfig},
-		{false, true, "affiliations", (*Service).setAffiliations},
-		{false, true, "subscriptions", (*Service).setSubscriptions},
-		{false, true, "delete", (*Service).deleteNode},
-		{false, true, "purge", (*Service).purgeNode},
-	}
+var actions = []action{
+	{true, false, "items", (*Service).retrieve},
+	{true, false, "subscriptions", (*Service).ownSubscriptions},
+	{true, false, "affiliations", (*Service).ownAffiliations},
+	{true, false, "options", (*Service).getOptions},
+	{true, false, "default", (*Service).defaultOptions},
+	{false, false, "publish", (*Service).publish},
+	{false, false, "retract", (*Service).retract},
+	{false, false, "subscribe", (*Service).subscribe},
+	{false, false, "unsubscribe", (*Service).unsubscribe},
+	{false, false, "options", (*Service).setOptions},
+	{false, false, "create", (*Service).create},
+	{true, true, "configure", (*Service).getConfig},
+	{true, true, "default", (*Service).defaultConfig},
+	{true, true, "affiliations", (*Service).affiliations},
+	{true, true, "subscriptions", (*Service).subscriptions},
+	{false, true, "configure", (*Service).setConfig},
+	{false, true, "affiliations", (*Service).setAffiliations},
+	{false, true, "subscriptions", (*Service).setSubscriptions},
+	{false, true, "delete", (*Service).deleteNode},
+	{false, true, "purge", (*Service).purgeNode},
 }
 
 // Features returns those of XEP-0060#features that a service has, and the protocols around it, as service discovery names
@@ -166,7 +164,7 @@ func (s *Service) do(ctx context.Context, r *request, get bool) (*xmlstream.Elem
 		if x.Name.Space != r.payload.Name.Space {
 			continue
 		}
-		for _, a := range actions() {
+		for _, a := range actions {
 			if a.get == get && a.owner == owner && a.local == x.Name.Local {
 				return a.do(s, ctx, r, x)
 			}

@@ -314,6 +314,13 @@ func (s store) subscriptions(ctx context.Context, n *node, now time.Time) ([]sub
 	return collect(rows, scanSubscription)
 }
 
+// subscribers returns how many subscriptions a node has: of all states, and of those that get what is new.
+func (s store) subscribers(ctx context.Context, n *node, now time.Time) (all, subscribed int, err error) {
+	err = s.db.QueryRow(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN state = 'subscribed' THEN 1 ELSE 0 END), 0) AS BIGINT)
+		FROM pubsub_subscription WHERE node = ? AND (expires = 0 OR expires > ?)`, n.num, now.UnixMicro()).Scan(&all, &subscribed)
+	return all, subscribed, err
+}
+
 // subscribedAt is a subscription with the name of its node.
 type subscribedAt struct {
 	subscription

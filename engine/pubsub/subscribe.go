@@ -98,11 +98,11 @@ func (s *Service) admit(ctx context.Context, n *node, r *request, was subscripti
 		}
 		state = Pending // XEP-0060#subscriber-subscribe-approval
 	}
-	all, err := s.store.subscriptions(ctx, n, s.now())
+	all, _, err := s.store.subscribers(ctx, n, s.now())
 	if err != nil {
 		return "", err
 	}
-	if len(all) >= s.o.Limits.Subscriptions {
+	if all >= s.o.Limits.Subscriptions {
 		return "", fault(stanza.PolicyViolation, "too-many-subscriptions")
 	}
 	return state, nil

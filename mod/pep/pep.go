@@ -74,13 +74,12 @@ func (p *pep) available(ctx context.Context, s mod.Session, initial bool) {
 	if now == nil {
 		return
 	}
-	caps := p.h.Capabilities()
 	mark := announced(now)
 	if !initial && s.Flag(told) == mark {
 		return
 	}
 	s.SetFlag(told, mark)
-	caps.Learn(ctx, s.JID().Bare(), now, func(features []string) {
+	p.h.Capabilities().Learn(ctx, s.JID().Bare(), now, func(features []string) {
 		p.later("last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
 	})
 }
@@ -126,12 +125,11 @@ func (p *pep) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
 	default:
 		return
 	}
-	caps := p.h.Capabilities()
-	if !p.s.RemotePresence(pass.Account, st, caps.Same) {
+	if !p.s.RemotePresence(pass.Account, st) {
 		return
 	}
 	account := pass.Account
-	caps.Learn(ctx, account, st, func(features []string) {
+	p.h.Capabilities().Learn(ctx, account, st, func(features []string) {
 		p.later("last items", st.From, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, st.From, features) })
 	})
 }
