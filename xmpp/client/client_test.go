@@ -118,9 +118,6 @@ func TestWebSocket(t *testing.T) {
 
 // TestRefusals goes through what may go wrong before a session stands.
 func TestRefusals(t *testing.T) {
-	var auth *AuthError
-	var bad *stream.Error
-	var refused *stanza.Error
 	for _, c := range []struct {
 		name   string
 		part   func(p *peer)
@@ -140,14 +137,16 @@ func TestRefusals(t *testing.T) {
 			p.next()
 		}, nil, func(err error) bool { return errors.Is(err, stream.ErrTrailing) }},
 		{"another's certificate", func(p *peer) { p.startTLS() }, func(c *Config) { c.TLS = &tls.Config{} }, func(err error) bool {
-			var cert *tls.CertificateVerificationError
-			return errors.As(err, &cert)
+			_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+			return ok
 		}},
 		{"a wrong password", func(p *peer) { p.startTLS(); p.login() }, func(c *Config) { c.Password = "wrong" }, func(err error) bool {
-			return errors.As(err, &auth) && auth.Condition == sasl.NotAuthorized && auth.Text == "no" && Permanent(err)
+			auth, ok := errors.AsType[*AuthError](err)
+			return ok && auth.Condition == sasl.NotAuthorized && auth.Text == "no" && Permanent(err)
 		}},
 		{"an unknown user", func(p *peer) { p.startTLS(); p.login() }, func(c *Config) { c.JID = jid.MustParse("nobody@" + domain) }, func(err error) bool {
-			return errors.As(err, &auth) && auth.Condition == sasl.NotAuthorized
+			auth, ok := errors.AsType[*AuthError](err)
+			return ok && auth.Condition == sasl.NotAuthorized
 		}},
 		{"no mechanism", func(p *peer) { p.startTLS(); p.open(offerSASL("PLAIN", "X-NEW")); p.next() }, nil, func(err error) bool {
 			return errors.Is(err, sasl.ErrNoMechanism) && strings.Contains(err.Error(), "X-NEW")
@@ -166,19 +165,29 @@ func TestRefusals(t *testing.T) {
 			p.next()
 		}, nil,
 			func(err error) bool {
-				return errors.As(err, &bad) && bad.Condition == stream.HostGone && Permanent(err)
+				bad, ok := errors.AsType[*stream.Error](err)
+				return ok && bad.Condition == stream.HostGone && Permanent(err)
 			}},
 		{"see-other-host", func(p *peer) {
 			p.open("")
 			p.send(string((&stream.Error{Condition: stream.SeeOtherHost, Host: "other.test:99"}).AppendTCP(nil)))
 			p.next()
-		}, nil, func(err error) bool { return errors.As(err, &bad) && bad.Host == "other.test:99" }},
+		}, nil, func(err error) bool {
+			bad, ok := errors.AsType[*stream.Error](err)
+			return ok && bad.Host == "other.test:99"
+		}},
 		{"another namespace", func(p *peer) {
 			p.event()
 			p.send("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>")
 			p.next()
-		}, nil, func(err error) bool { return errors.As(err, &bad) && bad.Condition == stream.InvalidNamespace }},
-		{"not XML", func(p *peer) { p.send("HTTP/1.1 400 Bad Request\r\n\r\n"); p.next() }, nil, func(err error) bool { return errors.As(err, &bad) }},
+		}, nil, func(err error) bool {
+			bad, ok := errors.AsType[*stream.Error](err)
+			return ok && bad.Condition == stream.InvalidNamespace
+		}},
+		{"not XML", func(p *peer) { p.send("HTTP/1.1 400 Bad Request\r\n\r\n"); p.next() }, nil, func(err error) bool {
+			_, ok := errors.AsType[*stream.Error](err)
+			return ok
+		}},
 		{"the end", func(p *peer) { p.event() }, nil, func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) && !Permanent(err) }},
 		{"nothing", func(p *peer) { p.event(); p.event() }, func(c *Config) { c.Timeout = 50 * time.Millisecond }, func(err error) bool {
 			return errors.Is(err, context.DeadlineExceeded)
@@ -196,7 +205,10 @@ func TestRefusals(t *testing.T) {
 			x := p.next().Element()
 			p.send("<iq type='error' id='" + x.Attr("id") + "'><error type='modify'><bad-request xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
 			p.next()
-		}, nil, func(err error) bool { return errors.As(err, &refused) && refused.Condition == stanza.BadRequest }},
+		}, nil, func(err error) bool {
+			refused, ok := errors.AsType[*stanza.Error](err)
+			return ok && refused.Condition == stanza.BadRequest
+		}},
 		{"somebody else's address", func(p *peer) {
 			p.startTLS()
 			p.login()
