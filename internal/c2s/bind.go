@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"sabir/internal/incoming"
 	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -19,7 +20,7 @@ const endTimeout = 30 * time.Second
 func (c *clientStream) beforeBind(f *xmlstream.Frame) error {
 	s, bad := stanza.FromFrame(f)
 	if s == nil {
-		return unknown(f)
+		return incoming.Unknown(f, stanza.NSClient)
 	}
 	n := s.PayloadName()
 	if s.Kind != stanza.IQ || n.Space != stream.NSBind || n.Local != "bind" || !s.To.IsZero() && s.To != c.principal.JID().DomainJID() && s.To != c.principal.JID() {
@@ -124,7 +125,7 @@ func (c *clientStream) outlet() session.Outlet {
 		o.NS = stanza.NSClient
 	}
 	if t, ok := c.t.(*tcp); ok {
-		o.Try = t.conn.TryWrite
+		o.Try = t.Conn.TryWrite
 	}
 	return o
 }
@@ -224,7 +225,7 @@ func (c *clientStream) written() {
 func (c *clientStream) beforeAuth(f *xmlstream.Frame) error {
 	s, bad := stanza.FromFrame(f)
 	if s == nil {
-		return unknown(f)
+		return incoming.Unknown(f, stanza.NSClient)
 	}
 	if s.Kind == stanza.IQ && (c.t.secure() || c.srv.o.Insecure) {
 		if bad != nil {

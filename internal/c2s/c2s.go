@@ -147,10 +147,6 @@ func (c *clientStream) limits() *config.HostLimits {
 	return &c.srv.set.Load().Limits.HostLimits
 }
 
-func xmlLimits(l config.StreamLimits) xmlstream.Limits {
-	return xmlstream.Limits{Bytes: l.Bytes, Depth: l.Depth, Attrs: l.Attributes, Children: l.Elements, Name: l.Name}
-}
-
 // QueuedBytes returns how many bytes wait for clients to read them.
 func (s *Server) QueuedBytes() int64 { return s.queued.Load() }
 

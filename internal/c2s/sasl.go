@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"sabir/internal/auth"
+	"sabir/internal/incoming"
 	"sabir/xmpp/sasl"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -116,7 +117,7 @@ func (c *clientStream) saslStep(response []byte) error {
 		return err
 	}
 	c.state = wantHeader // RFC 6120 §6.4.6
-	c.t.restart(xmlLimits(c.limits().AfterAuth))
+	c.t.restart(incoming.Limits(c.limits().AfterAuth, 0))
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"sabir/internal/auth"
+	"sabir/internal/incoming"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/datetime"
 	"sabir/xmpp/sasl"
@@ -307,7 +308,7 @@ func (c *clientStream) succeed2() error {
 	}
 	c.login, c.conn, c.principal, c.failures = nil, nil, l.principal, 0
 	c.agent = l.request.Agent
-	c.t.limit(xmlLimits(c.limits().AfterAuth))
+	c.t.limit(incoming.Limits(c.limits().AfterAuth, 0))
 	c.state = wantBind
 	r := result2{success: xmlstream.El(stream.NSSASL2, "success", l.additional())}
 	if token != nil { // XEP-0484#token-response

@@ -3,14 +3,13 @@ package c2s
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sabir/internal/auth"
 	"sabir/internal/host"
+	"sabir/internal/incoming"
 	"sabir/internal/route"
 	"sabir/internal/session"
 	"sabir/xmpp/jid"
@@ -31,7 +30,7 @@ const (
 )
 
 // errEnd is returned by the handlers when the client has closed the stream or the server has.
-var errEnd = errors.New("the stream has ended")
+var errEnd = incoming.ErrEnd
 
 // clientStream is one client's stream over whatever carries it. The fields without a lock belong to the reader.
 type clientStream struct {
@@ -102,14 +101,6 @@ func (c *clientStream) finish(err error) {
 		c.lose(nil)
 	}
 	c.srv.remove(c)
-}
-
-// recovered contains a panic outside of the handling of a stanza to its stream. It is deferred.
-func (c *clientStream) recovered(err *error) {
-	if v := recover(); v != nil {
-		c.srv.o.Log.Error("panic while handling a stream", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		*err = stream.Err(stream.InternalServerError, "")
-	}
 }
 
 // hostNow returns the host of the stream, as the newest configuration has it: a reload may have built another.
@@ -283,19 +274,7 @@ func (c *clientStream) element(f *xmlstream.Frame) error {
 	case stanza.NSClient:
 		return c.beforeAuth(f)
 	}
-	return unknown(f)
-}
-
-// unknown refuses a top-level element that is neither a stanza nor known (RFC 6120 §4.9.3.7, §4.9.3.24).
-func unknown(f *xmlstream.Frame) *stream.Error {
-	n := f.Name()
-	if n.Space == stream.NS && n.Local == "stream" {
-		return stream.Err(stream.BadFormat, "a stream has one header")
-	}
-	if n.Space == "" || n.Space == stanza.NSServer {
-		return stream.Err(stream.InvalidNamespace, "")
-	}
-	return stream.Err(stream.UnsupportedStanzaType, "")
+	return incoming.Unknown(f, stanza.NSClient)
 }
 
 // stanza hands a stanza of a bound client to the batch, stamped with its sender (RFC 6120 §8.1.2.1).
@@ -307,7 +286,7 @@ func (c *clientStream) stanza(f *xmlstream.Frame) error {
 		if c.hostNow().Nonza(c.ctx, me, f) {
 			return nil
 		}
-		return unknown(f)
+		return incoming.Unknown(f, stanza.NSClient)
 	}
 	if s.From != me.JID() && s.From != me.JID().Bare() && (!s.From.IsZero() || f.Attr("from") != "") {
 		return stream.Err(stream.InvalidFrom, "")

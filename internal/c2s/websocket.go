@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"sabir/internal/config"
+	"sabir/internal/incoming"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
 )
@@ -29,7 +30,7 @@ type webSocket struct {
 	leaf   *x509.Certificate
 	remote netip.Addr
 	limits atomic.Pointer[xmlstream.Limits]
-	rate   bucket
+	rate   incoming.Bucket
 	stream *clientStream
 	// start is when the connection came, login when a resource must be bound at the latest.
 	start, login time.Time
@@ -49,7 +50,7 @@ type WebSocketOptions struct {
 func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t := &webSocket{srv: s, state: r.TLS}
-		l := xmlLimits(s.limits().BeforeAuth)
+		l := incoming.Limits(s.limits().BeforeAuth, 0)
 		t.limits.Store(&l)
 		ws, err := websocket.Accept(hijacker{w, func() int { return t.limits.Load().Bytes }}, r, &websocket.AcceptOptions{
 			Subprotocols:    []string{"xmpp"}, // RFC 7395 §3.1
@@ -65,7 +66,7 @@ func (s *Server) WebSocket(o WebSocketOptions) http.Handler {
 			return
 		}
 		t.ws = ws
-		t.rate = newBucket(s.limits().ByteRate, s.limits().ByteBurst)
+		t.rate = incoming.NewBucket(s.limits().ByteRate, s.limits().ByteBurst)
 		if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 			t.remote = ap.Addr().Unmap()
 		}
@@ -103,7 +104,7 @@ func (t *webSocket) serve() error {
 			return err
 		}
 		t.stream.flush()
-		if wait := t.rate.take(len(b), now); wait > 0 {
+		if wait := t.rate.Take(len(b), now); wait > 0 {
 			t.stream.pause(wait)
 		}
 		t.stream.yield()
@@ -132,7 +133,7 @@ func (t *webSocket) read() ([]byte, error) {
 }
 
 func (t *webSocket) handle(b []byte) (err error) {
-	defer t.stream.recovered(&err)
+	defer incoming.Recover(t.srv.o.Log, &err)
 	if t.stream.ended.Load() {
 		return errEnd
 	}
@@ -175,7 +176,7 @@ func blank(b []byte) bool {
 
 // linger waits for the peer to close, and closes.
 func (t *webSocket) linger() {
-	ctx, cancel := context.WithTimeout(t.ctx, lingerTimeout)
+	ctx, cancel := context.WithTimeout(t.ctx, incoming.LingerTimeout)
 	defer cancel()
 	for {
 		if _, _, err := t.ws.Read(ctx); err != nil {
@@ -206,8 +207,8 @@ func (t *webSocket) addr() netip.Addr { return t.remote }
 func (t *webSocket) startTLS() bool { return false }
 
 func (t *webSocket) named(l *config.HostLimits) {
-	t.setLimits(xmlLimits(l.BeforeAuth))
-	t.rate.set(l.ByteRate, l.ByteBurst)
+	t.setLimits(incoming.Limits(l.BeforeAuth, 0))
+	t.rate.Set(l.ByteRate, l.ByteBurst)
 	t.login = t.start.Add(time.Duration(l.AuthTimeout))
 }
 

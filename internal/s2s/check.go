@@ -12,6 +12,7 @@ import (
 	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stream"
 )
 
@@ -190,7 +191,7 @@ func (c *checker) offers(t dial.Target, o *peerStream) {
 	offers := slices.Clone(o.features.Mechanisms)
 	external := len(offers) > 0
 	for _, f := range []struct{ ns, name, shown string }{
-		{nsDialbackFeature, "dialback", "dialback"}, {nsBidiFeature, "bidi", "streams both ways"}, {nsSM, "sm", "acknowledgements"},
+		{nsDialbackFeature, "dialback", "dialback"}, {nsBidiFeature, "bidi", "streams both ways"}, {sm.NS, "sm", "acknowledgements"},
 	} {
 		if o.features.Element.Child(f.ns, f.name) != nil {
 			offers = append(offers, f.shown)

@@ -1,6 +1,7 @@
 package s2s
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -8,8 +9,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sabir/internal/incoming"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -19,6 +22,7 @@ import (
 type inStream struct {
 	srv *Server
 	t   *tcp
+	ctx context.Context
 	in  *receiver
 
 	opened   bool // a header was read on this connection
@@ -52,7 +56,7 @@ type ending struct{ err *stream.Error }
 var _ carrier = (*inStream)(nil)
 
 // errEnd is returned by the handlers when the peer has closed the stream or the server has.
-var errEnd = errors.New("the stream has ended")
+var errEnd = incoming.ErrEnd
 
 // header handles a stream header, the first, that after STARTTLS or that after SASL (RFC 6120 §4.3, §4.7).
 func (c *inStream) header(h stream.Header, bad *stream.Error) error {
@@ -73,7 +77,7 @@ func (c *inStream) header(h stream.Header, bad *stream.Error) error {
 		return c.features()
 	}
 	c.local, c.opened = to, true
-	if c.t.secure() {
+	if c.t.Encrypted() {
 		c.certErr = c.identify()
 	}
 	return c.features()
@@ -92,7 +96,7 @@ func (c *inStream) checkHeader(h stream.Header, to jid.JID, known bool) *stream.
 		return stream.Err(stream.PolicyViolation, "this server does not talk to other servers")
 	}
 	if h.From == "" {
-		if c.t.secure() && !c.restart { // RFC 6120 §4.7.1
+		if c.t.Encrypted() && !c.restart { // RFC 6120 §4.7.1
 			return stream.Err(stream.ImproperAddressing, "a stream header names the domain that it is from in `from`")
 		}
 		return nil
@@ -109,7 +113,7 @@ func (c *inStream) checkHeader(h stream.Header, to jid.JID, known bool) *stream.
 		return stream.Err(stream.PolicyViolation, "this server does not talk to that domain")
 	}
 	c.remote.Store(&from)
-	if c.t.secure() && !c.restart && !c.srv.mayOpen(c, from) {
+	if c.t.Encrypted() && !c.restart && !c.srv.mayOpen(c, from) {
 		return stream.Err(stream.ResourceConstraint, "that domain has too many streams open")
 	}
 	return nil
@@ -120,7 +124,7 @@ func (c *inStream) checkHeader(h stream.Header, to jid.JID, known bool) *stream.
 func (s *Server) mayOpen(c *inStream, from jid.JID) bool {
 	n := 0
 	for _, o := range s.inStreams() {
-		if r := o.remote.Load(); o != c && r != nil && *r == from && (o.trusted.Load() || o.t.addr() == c.t.addr()) {
+		if r := o.remote.Load(); o != c && r != nil && *r == from && (o.trusted.Load() || o.t.Addr() == c.t.Addr()) {
 			n++
 		}
 	}
@@ -149,7 +153,7 @@ func (c *inStream) identify() error {
 	if r == nil {
 		return errNoCertificate
 	}
-	state, _ := c.t.tls()
+	state, _ := c.t.TLS()
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return errNoCertificate
 	}
@@ -159,7 +163,7 @@ func (c *inStream) identify() error {
 // mayDialBack tells whether a domain may prove itself by a key: always with a good certificate, else where the rule for it
 // says so, and never without TLS (XEP-0220#security).
 func (c *inStream) mayDialBack(remote jid.JID) bool {
-	if !c.t.secure() {
+	if !c.t.Encrypted() {
 		return false
 	}
 	if c.srv.policy.Load().rule(remote.Domain()).auth == authDialback {
@@ -172,7 +176,7 @@ func (c *inStream) mayDialBack(remote jid.JID) bool {
 func (c *inStream) features() error {
 	f := xmlstream.El(stream.NS, "features")
 	switch {
-	case !c.t.secure():
+	case !c.t.Encrypted():
 		f.Add(xmlstream.El(stream.NSTLS, "starttls", xmlstream.El(stream.NSTLS, "required"))) // RFC 7590 §3.4
 	case c.trusted.Load():
 		f.Add(c.srv.management())
@@ -185,7 +189,7 @@ func (c *inStream) features() error {
 			f.Add(xmlstream.El(nsDialbackFeature, "dialback", xmlstream.El(nsDialbackFeature, "errors"))) // XEP-0220#advertisement-errors
 		}
 		if remote != nil && c.certErr != nil && !c.mayDialBack(*remote) {
-			c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.addr().String(), "error", c.certErr)
+			c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.Addr().String(), "error", c.certErr)
 		}
 		f.Add(xmlstream.El(nsBidiFeature, "bidi")) // XEP-0288#feature
 		f.Add(c.srv.management())
@@ -197,7 +201,7 @@ func (c *inStream) features() error {
 func (s *Server) management() []*xmlstream.Element {
 	set := s.settings()
 	return []*xmlstream.Element{
-		xmlstream.El(nsSM, "sm"),
+		sm.Feature(),
 		xmlstream.El(nsLimits, "limits",
 			xmlstream.El(nsLimits, "max-bytes", count(uint32(set.Limits.Bytes))),
 			xmlstream.El(nsLimits, "idle-seconds", count(uint32(time.Duration(set.IdleTimeout)/time.Second)))),
@@ -223,7 +227,7 @@ func (c *inStream) element(f *xmlstream.Frame) error {
 		return c.sasl(f.Element())
 	case nsDialback:
 		return c.dialback(f.Element())
-	case nsSM:
+	case sm.NS:
 		return c.management(f)
 	case nsBidi:
 		if n.Local == "bidi" && !c.trusted.Load() {
@@ -231,20 +235,20 @@ func (c *inStream) element(f *xmlstream.Frame) error {
 			return nil
 		}
 	}
-	return unknown(f)
+	return incoming.Unknown(f, stanza.NSServer)
 }
 
 func (c *inStream) startTLS(local string) error {
 	switch {
 	case local != "starttls":
 		return stream.Err(stream.UnsupportedStanzaType, "")
-	case c.t.secure():
+	case c.t.Encrypted():
 		if err := c.t.write([]byte("<failure xmlns='" + stream.NSTLS + "'/>")); err != nil { // RFC 6120 §5.4.2.2
 			return err
 		}
 		return errEnd
 	}
-	c.t.want = true
+	c.t.Proceed()
 	return c.t.write([]byte("<proceed xmlns='" + stream.NSTLS + "'/>"))
 }
 
@@ -255,7 +259,7 @@ func (c *inStream) sasl(x *xmlstream.Element) error {
 		return c.saslFailure(sasl.MalformedRequest, "there is no exchange")
 	}
 	switch {
-	case !c.t.secure():
+	case !c.t.Encrypted():
 		return c.saslFailure(sasl.EncryptionRequired, "start TLS first")
 	case c.trusted.Load():
 		return stream.Err(stream.PolicyViolation, "this stream is authenticated")
@@ -264,7 +268,7 @@ func (c *inStream) sasl(x *xmlstream.Element) error {
 	case remote == nil:
 		return c.saslFailure(sasl.NotAuthorized, "the stream header names no domain")
 	case c.certErr != nil:
-		c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.addr().String(), "error", c.certErr)
+		c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.Addr().String(), "error", c.certErr)
 		return c.saslFailure(sasl.NotAuthorized, c.certErr.Error())
 	}
 	text := x.Text()
@@ -284,7 +288,7 @@ func (c *inStream) sasl(x *xmlstream.Element) error {
 		return err
 	}
 	c.restart = true
-	c.t.dec.Restart()
+	c.t.Dec.Restart()
 	c.answered = false
 	c.prove(pair{c.local, *remote}, "EXTERNAL")
 	return c.raise()
@@ -314,7 +318,7 @@ func (c *inStream) prove(p pair, how string) {
 	if first {
 		c.srv.o.Metrics.RemoteStream("in", 1)
 	}
-	c.srv.o.Log.Info("a server has proved its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "how", how, "address", c.t.addr().String())
+	c.srv.o.Log.Info("a server has proved its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "how", how, "address", c.t.Addr().String())
 	if c.bidi && first {
 		c.srv.mu.Lock()
 		l := c.srv.linkOf(p)
@@ -343,28 +347,31 @@ func (c *inStream) raise() error {
 	}
 	c.raised = true
 	set := c.srv.settings()
-	c.t.dec.SetLimits(xmlLimits(set.Limits, set.Skip))
-	return c.t.conn.SetReadDeadline(time.Time{})
+	c.t.Dec.SetLimits(incoming.Limits(set.Limits, set.Skip))
+	return c.t.Conn.SetReadDeadline(time.Time{})
 }
 
 // management handles stream management (XEP-0198).
 func (c *inStream) management(f *xmlstream.Frame) error {
 	switch f.Name().Local {
 	case "enable":
-		return c.enable(f.Attr("resume"))
+		return c.enable(f.Element())
 	case "resume":
-		return c.resume(f)
+		return c.resume(f.Element())
 	case "r":
+		if !c.sm.Load() {
+			return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
+		}
 		c.in.flush() // what is acknowledged is on disk and on its way
-		return c.t.write([]byte("<a xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "'/>"))
+		return c.t.write(sm.AppendAck(nil, c.in.handled()))
 	case "a":
-		h, ok := parseCount(f.Attr("h"))
+		h, ok := sm.ParseH(f.Attr("h"))
 		if !ok {
-			return stream.Err(stream.BadFormat, "an acknowledgement has a number")
+			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
 		}
 		for _, l := range c.links() {
 			if err := l.ack(h); err != nil {
-				return tooHigh(h)
+				return err
 			}
 			l.answered()
 		}
@@ -373,24 +380,31 @@ func (c *inStream) management(f *xmlstream.Frame) error {
 	return stream.Err(stream.UnsupportedStanzaType, "")
 }
 
-const smFailed = "<failed xmlns='" + nsSM + "'><unexpected-request xmlns='" + stanza.NSStanzas + "'/></failed>"
+// writeElement writes an element that is no stanza.
+func (c *inStream) writeElement(x *xmlstream.Element) error {
+	return c.t.write(x.Append(nil, stanza.NSServer))
+}
 
-func (c *inStream) enable(resume string) error {
+func (c *inStream) enable(x *xmlstream.Element) error {
+	resume, _, bad := sm.ParseEnable(x)
+	if bad != nil {
+		return c.writeElement(sm.Failed(bad.Condition))
+	}
 	pairs := c.in.proved()
 	if len(pairs) == 0 || c.sm.Load() || c.attached {
-		return c.t.write([]byte(smFailed))
+		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
 	}
 	c.in.flush()
 	c.in.got = 0
 	c.in.h.Store(0)
-	reply := "<enabled xmlns='" + nsSM + "'/>"
+	reply := sm.Enabled("", 0)
 	// A stream of several pairs is not resumed: whose count would it be?
-	if (resume == "true" || resume == "1") && len(pairs) == 1 {
+	if resume && len(pairs) == 1 {
 		c.smID = stream.NewStreamID()
 		c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
-		reply = "<enabled xmlns='" + nsSM + "' id='" + c.smID + "' resume='true' max='" + count(uint32(resumeTime/time.Second)) + "'/>"
+		reply = sm.Enabled(c.smID, uint32(resumeTime/time.Second))
 	}
-	if err := c.t.write([]byte(reply)); err != nil {
+	if err := c.writeElement(reply); err != nil {
 		return err
 	}
 	c.sm.Store(true)
@@ -398,35 +412,36 @@ func (c *inStream) enable(resume string) error {
 	return nil
 }
 
-func (c *inStream) resume(f *xmlstream.Frame) error {
+func (c *inStream) resume(x *xmlstream.Element) error {
+	previd, h, bad := sm.ParseResumption(x)
+	if bad != nil {
+		return c.writeElement(sm.Failed(bad.Condition))
+	}
 	pairs := c.in.proved()
 	if len(pairs) != 1 || c.sm.Load() {
-		return c.t.write([]byte(smFailed))
+		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
 	}
-	r := c.srv.takeResumable(f.Attr("previd"), pairs[0])
+	r := c.srv.takeResumable(previd, pairs[0])
 	if r == nil {
-		return c.t.write([]byte("<failed xmlns='" + nsSM + "'><item-not-found xmlns='" + stanza.NSStanzas + "'/></failed>"))
+		return c.writeElement(sm.Failed(stanza.ItemNotFound))
 	}
 	c.in.continueFrom(r.in)
 	var again []byte
 	if links := c.links(); len(links) == 1 && len(r.stream.links()) == 1 {
-		h, ok := parseCount(f.Attr("h"))
-		if !ok {
-			return stream.Err(stream.BadFormat, "a request to resume has a number")
-		}
+		var ok bool
 		var err error
 		if again, ok, err = links[0].resume(r.stream, h); err != nil {
-			return tooHigh(h)
+			return err
 		}
 		if !ok {
-			return c.t.write([]byte("<failed xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "'><item-not-found xmlns='" + stanza.NSStanzas + "'/></failed>"))
+			return c.writeElement(sm.FailedAt(stanza.ItemNotFound, c.in.handled()))
 		}
 		c.acked = h
 	}
-	c.smID = f.Attr("previd")
+	c.smID = previd
 	c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
 	c.sm.Store(true)
-	reply := []byte("<resumed xmlns='" + nsSM + "' h='" + count(c.in.handled()) + "' previd='" + string(xmlstream.AppendAttr(nil, c.smID)) + "'/>")
+	reply := sm.Resumed(previd, c.in.handled()).Append(nil, stanza.NSServer)
 	if err := c.t.write(append(reply, again...)); err != nil {
 		return err
 	}
@@ -448,7 +463,7 @@ func (c *inStream) finish(err error) {
 		err, se = errEnd, r.err
 	}
 	if !errors.As(err, &se) && !errors.Is(err, errEnd) {
-		c.t.close() // the connection is broken: nothing can be said any more
+		c.t.Close() // the connection is broken: nothing can be said any more
 	} else {
 		c.say(se)
 	}
@@ -475,18 +490,18 @@ func (c *inStream) say(e *stream.Error) {
 		b = stream.Header{From: c.srv.o.Default.String(), ID: stream.NewStreamID(), Version: "1.0", Lang: "en", ContentNS: stanza.NSServer}.AppendTCP(b)
 	}
 	if c.sm.Load() { // XEP-0198#acking: so the peer knows what it may send elsewhere
-		b = append(b, "<a xmlns='"+nsSM+"' h='"+count(c.in.handled())+"'/>"...)
+		b = sm.AppendAck(b, c.in.handled())
 	}
 	if e != nil {
 		c.srv.o.Metrics.StreamError(string(e.Condition))
-		c.srv.o.Log.Debug("stream of a server ended", "address", c.t.addr().String(), "condition", string(e.Condition), "text", e.Text)
+		c.srv.o.Log.Debug("stream of a server ended", "address", c.t.Addr().String(), "condition", string(e.Condition), "text", e.Text)
 		b = e.AppendTCP(b)
 	}
 	if err := c.t.write(append(b, stream.CloseTCP...)); err != nil {
-		c.t.close()
+		c.t.Close()
 		return
 	}
-	c.t.finish()
+	c.t.Finish()
 }
 
 // end asks the reader to end the stream, with an error or without. It does not wait for it.
@@ -498,7 +513,7 @@ func (c *inStream) end(e *stream.Error) {
 
 func (c *inStream) write(b []byte) error { return c.t.write(b) }
 
-func (c *inStream) cut() { c.t.close() }
+func (c *inStream) cut() { c.t.Close() }
 
 func (c *inStream) ended() <-chan struct{} { return c.done }
 

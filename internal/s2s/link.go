@@ -10,8 +10,10 @@ import (
 	"sync"
 	"time"
 
+	"sabir/internal/incoming"
 	"sabir/internal/route"
 	"sabir/mod"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -542,7 +544,7 @@ func (l *link) lost(c carrier) {
 
 // abandon gives a broken stream up, once what has come before the end was read: it may say what was handled.
 func (l *link) abandon(c carrier) {
-	t := time.NewTimer(lingerTimeout)
+	t := time.NewTimer(incoming.LingerTimeout)
 	defer t.Stop()
 	select {
 	case <-c.ended():
@@ -580,7 +582,7 @@ func (l *link) next(buf []byte, c carrier) (batch []*item, b []byte, ask, kept b
 		kept = true
 		l.sent = append(l.sent, batch...)
 		if ask = !l.asked && len(l.sent) > 0; ask {
-			buf = append(buf, "<r xmlns='"+nsSM+"'/>"...)
+			buf = append(buf, sm.Request...)
 			l.asked = true
 		}
 	case !l.plain && slices.ContainsFunc(batch, func(i *item) bool { return !i.volatile }):
@@ -652,16 +654,15 @@ func (l *link) write(c carrier, batch []*item, b []byte, kept bool) error {
 	return err
 }
 
-// errTooHigh says that more was acknowledged than was sent (XEP-0198#acking).
-var errTooHigh = errors.New("more was acknowledged than was sent")
-
-// ack notes that the peer has handled h stanzas of the stream.
+// ack notes that the peer has handled h stanzas of the stream. The error is that of the stream where it was not sent as many
+// (XEP-0198#acking).
 func (l *link) ack(h uint32) error {
 	l.mu.Lock()
 	n := int(h - l.acked) // modulo 2^32
 	if n < 0 || n > len(l.sent) {
+		high := &sm.TooHigh{H: h, Sent: l.acked + uint32(len(l.sent))}
 		l.mu.Unlock()
-		return errTooHigh
+		return high.Stream()
 	}
 	done := slices.Clone(l.sent[:n])
 	l.sent = slices.Delete(l.sent, 0, n)

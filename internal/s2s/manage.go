@@ -3,14 +3,10 @@ package s2s
 import (
 	"strconv"
 	"time"
-
-	"sabir/xmpp/stream"
-	"sabir/xmpp/xmlstream"
 )
 
-// Namespaces of stream management (XEP-0198), bidirectional streams (XEP-0288) and stream limits (XEP-0478).
+// Namespaces of bidirectional streams (XEP-0288) and stream limits (XEP-0478).
 const (
-	nsSM          = "urn:xmpp:sm:3"
 	nsBidi        = "urn:xmpp:bidi"
 	nsBidiFeature = "urn:xmpp:features:bidi"
 	nsLimits      = "urn:xmpp:stream-limits:0"
@@ -20,18 +16,6 @@ const (
 const resumeTime = 5 * time.Minute
 
 func count(h uint32) string { return strconv.FormatUint(uint64(h), 10) }
-
-func parseCount(s string) (uint32, bool) {
-	n, err := strconv.ParseUint(s, 10, 32)
-	return uint32(n), err == nil
-}
-
-// tooHigh is the error for an acknowledgement of more than was sent (XEP-0198#acking).
-func tooHigh(h uint32) *stream.Error {
-	e := stream.Err(stream.UndefinedCondition, errTooHigh.Error())
-	e.App = xmlstream.El(nsSM, "handled-count-too-high", xmlstream.A("h", count(h)))
-	return e
-}
 
 // begin makes o the stream of the link, with a new count.
 func (l *link) begin(c carrier) {
@@ -64,7 +48,7 @@ func (l *link) resumable() (id string, h uint32) {
 // got yet.
 func (l *link) resumed(c *outStream, h uint32) ([]byte, error) {
 	if err := l.ack(h); err != nil {
-		return nil, tooHigh(h)
+		return nil, err
 	}
 	l.mu.Lock()
 	l.c, l.counted, l.asked, l.failure, l.opened = c, c, false, nil, l.srv.o.Clock.Now()
@@ -108,7 +92,7 @@ func (s *Server) takeResumable(id string, p pair) *resumable {
 	}
 	delete(s.resume, id)
 	s.mu.Unlock()
-	r.stream.t.close() // the peer has given it up
+	r.stream.t.Close() // the peer has given it up
 	<-r.stream.done
 	return r
 }

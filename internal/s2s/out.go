@@ -13,9 +13,11 @@ import (
 	"sync"
 	"time"
 
+	"sabir/internal/incoming"
 	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -156,7 +158,7 @@ func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*pe
 	if err != nil {
 		return nil, err
 	}
-	o := &peerStream{conn: c, tcp: stream.NewTCP(c.Conn, stanza.NSServer, xmlLimits(s.set.Load().Limits.BeforeAuth, 0))}
+	o := &peerStream{conn: c, tcp: stream.NewTCP(c.Conn, stanza.NSServer, incoming.Limits(s.set.Load().Limits.BeforeAuth, 0))}
 	stop := context.AfterFunc(ctx, func() { o.tcp.Close() })
 	err = s.encrypt(ctx, o, p)
 	if !stop() && err == nil {
@@ -307,7 +309,7 @@ func (o *outStream) negotiate(p *peerStream) error {
 		o.in = newReceiver(o.srv, o)
 		o.in.allow(o.l.pair)
 	}
-	o.tcp.SetLimits(xmlLimits(o.srv.settings().Limits, o.srv.settings().Skip))
+	o.tcp.SetLimits(incoming.Limits(o.srv.settings().Limits, o.srv.settings().Skip))
 	return o.manage(p)
 }
 
@@ -392,18 +394,18 @@ func rescoped(x *xmlstream.Element) *xmlstream.Element {
 
 // manage resumes the stream before or agrees on a new count (XEP-0198), and takes the stream into use.
 func (o *outStream) manage(p *peerStream) error {
-	if p.features.Element.Child(nsSM, "sm") == nil {
+	if p.features.Element.Child(sm.NS, "sm") == nil {
 		o.l.begin(o)
 		return nil
 	}
 	id, h := o.l.resumable()
 	if id != "" {
-		x, err := o.ask("<resume xmlns='" + nsSM + "' h='" + count(h) + "' previd='" + string(xmlstream.AppendAttr(nil, id)) + "'/>")
+		x, err := o.ask(sm.Resume(id, h))
 		if err != nil {
 			return err
 		}
-		handled, known := parseCount(x.Attr("h"))
-		if x.Is(nsSM, "resumed") && known {
+		handled, known := sm.ParseH(x.Attr("h"))
+		if x.Is(sm.NS, "resumed") && known {
 			o.sm = true
 			b, err := o.l.resumed(o, handled)
 			if err != nil || len(b) == 0 {
@@ -418,17 +420,12 @@ func (o *outStream) manage(p *peerStream) error {
 		}
 		o.l.forget()
 	}
-	x, err := o.ask("<enable xmlns='" + nsSM + "' resume='true'/>")
+	x, err := o.ask(sm.Enable(true, 0))
 	if err != nil {
 		return err
 	}
-	if o.sm = x.Is(nsSM, "enabled"); o.sm {
-		resume := x.Attr("resume")
-		if resume == "true" || resume == "1" {
-			id = x.Attr("id")
-		} else {
-			id = ""
-		}
+	if o.sm = x.Is(sm.NS, "enabled"); o.sm {
+		id, _ = sm.ParseEnabled(x)
 	}
 	o.l.begin(o)
 	if o.sm {
@@ -438,8 +435,8 @@ func (o *outStream) manage(p *peerStream) error {
 }
 
 // ask sends a request of stream management and waits for its answer. What else comes until then waits no longer.
-func (o *outStream) ask(request string) (*xmlstream.Element, error) {
-	if err := o.tcp.Write([]byte(request)); err != nil {
+func (o *outStream) ask(request *xmlstream.Element) (*xmlstream.Element, error) {
+	if err := o.tcp.Write(request.Append(nil, stanza.NSServer)); err != nil {
 		return nil, err
 	}
 	for {
@@ -447,7 +444,7 @@ func (o *outStream) ask(request string) (*xmlstream.Element, error) {
 		if err != nil {
 			return nil, err
 		}
-		if f.Name().Space == nsSM {
+		if f.Name().Space == sm.NS {
 			return f.Element(), nil
 		}
 		if err := o.frame(f); err != nil {
@@ -480,7 +477,7 @@ func (o *outStream) read() {
 var errTheirs = errors.New("from the peer")
 
 func (o *outStream) loop() (err error) {
-	defer o.srv.recovered(&err)
+	defer incoming.Recover(o.srv.o.Log, &err)
 	for {
 		f, err := o.tcp.Next()
 		if err == nil {
@@ -501,7 +498,7 @@ func (o *outStream) frame(f *xmlstream.Frame) error {
 		if n.Local == "error" {
 			return errors.Join(errTheirs, stream.ParseError(f.Element()))
 		}
-	case nsSM:
+	case sm.NS:
 		return o.management(f)
 	case nsDialback:
 		return nil // an answer that nobody waits for (XEP-0220#security-unsolicited)
@@ -511,40 +508,37 @@ func (o *outStream) frame(f *xmlstream.Frame) error {
 		}
 		return stream.Err(stream.NotAuthorized, "this stream goes one way") // RFC 6120 §4.5
 	}
-	return unknown(f)
+	return incoming.Unknown(f, stanza.NSServer)
 }
 
 func (o *outStream) management(f *xmlstream.Frame) error {
 	switch f.Name().Local {
 	case "a":
-		h, ok := parseCount(f.Attr("h"))
+		h, ok := sm.ParseH(f.Attr("h"))
 		if !ok {
-			return stream.Err(stream.BadFormat, "an acknowledgement has a number")
+			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
 		}
 		if err := o.l.ack(h); err != nil {
-			return tooHigh(h)
+			return err
 		}
 		o.l.answered()
 	case "r":
 		if o.in != nil {
 			o.in.flush()
-			return o.write([]byte("<a xmlns='" + nsSM + "' h='" + count(o.in.handled()) + "'/>"))
+			return o.write(sm.AppendAck(nil, o.in.handled()))
 		}
-		return o.write([]byte("<a xmlns='" + nsSM + "' h='0'/>"))
+		return o.write(sm.AppendAck(nil, 0))
 	}
 	return nil
 }
 
 func (o *outStream) write(b []byte) error { return o.tcp.Write(b) }
 
-// lingerTimeout is how long a peer may take to close after it was told that the stream has ended (RFC 6120 §4.4).
-const lingerTimeout = 3 * time.Second
-
 func (o *outStream) end(e *stream.Error) {
 	o.once.Do(func() {
 		var b []byte
 		if o.sm && o.in != nil {
-			b = append(b, "<a xmlns='"+nsSM+"' h='"+count(o.in.handled())+"'/>"...)
+			b = sm.AppendAck(b, o.in.handled())
 		}
 		if e != nil {
 			o.srv.o.Metrics.StreamError(string(e.Condition))
@@ -556,7 +550,7 @@ func (o *outStream) end(e *stream.Error) {
 				o.cut()
 				return
 			}
-			t := time.NewTimer(lingerTimeout)
+			t := time.NewTimer(incoming.LingerTimeout)
 			defer t.Stop()
 			select {
 			case <-o.done:

@@ -4,18 +4,15 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"sabir/internal/incoming"
 )
 
-// rate bounds the bytes per second that are read from one domain, over all of its streams. A domain above it is read more
-// slowly, which TCP passes on to it.
+// rate bounds the bytes per second that are read from one domain, over all of its streams.
 type rate struct {
-	mu    sync.Mutex
-	level float64 // bytes used up of the burst
-	last  time.Time
+	mu     sync.Mutex
+	bucket incoming.Bucket
 }
-
-// maxPause bounds how long a stream is not read at a time, so that the end of streams is seen.
-const maxPause = 2 * time.Second
 
 // take accounts for n bytes of a stream and returns how long not to read it. Streams without a domain are bounded by their
 // time and the size of what they may send.
@@ -29,22 +26,14 @@ func (s *Server) take(c *inStream, n int) time.Duration {
 	s.mu.Lock()
 	r := s.rates[domain]
 	if r == nil {
-		r = &rate{last: now}
+		r = new(rate)
 		s.rates[domain] = r
 	}
 	s.mu.Unlock()
-	return r.take(n, now, float64(set.ByteRate), float64(set.ByteBurst))
-}
-
-func (r *rate) take(n int, now time.Time, perSecond, burst float64) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.level = max(0, r.level-perSecond*now.Sub(r.last).Seconds()) + float64(n)
-	r.last = now
-	if r.level <= burst {
-		return 0
-	}
-	return min(maxPause, time.Duration((r.level-burst)/perSecond*float64(time.Second)))
+	r.bucket.Set(set.ByteRate, set.ByteBurst)
+	return r.bucket.Take(n, now)
 }
 
 // sweepEvery is how often Sweep looks.
@@ -72,7 +61,7 @@ func (s *Server) sweep(now time.Time) {
 	defer s.mu.Unlock()
 	for d, r := range s.rates {
 		r.mu.Lock()
-		if now.Sub(r.last) > keepLink {
+		if now.Sub(r.bucket.Used()) > keepLink {
 			delete(s.rates, d)
 		}
 		r.mu.Unlock()

@@ -2,11 +2,10 @@ package s2s
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
+	"sabir/internal/incoming"
 	"sabir/internal/route"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
@@ -60,7 +59,7 @@ func (r *receiver) continueFrom(before *receiver) {
 func (r *receiver) stanza(f *xmlstream.Frame) error {
 	s, bad := stanza.FromServerFrame(f)
 	if s == nil {
-		return unknown(f)
+		return incoming.Unknown(f, stanza.NSServer)
 	}
 	if f.Prefixed() {
 		return stream.Err(stream.BadNamespacePrefix, "stanzas have no prefix") // RFC 6120 §4.8.5
@@ -94,7 +93,7 @@ func (s *Server) answered(a *stanza.Stanza) bool {
 func (r *receiver) oversize(f *xmlstream.Frame) error {
 	s, _ := stanza.FromServerFrame(f)
 	if s == nil {
-		return unknown(f)
+		return incoming.Unknown(f, stanza.NSServer)
 	}
 	if err := r.check(f, s); err != nil {
 		return err
@@ -161,24 +160,4 @@ func (r *receiver) answer(s *stanza.Stanza, e *stanza.Error) {
 func (r *receiver) flush() {
 	r.batch.Flush(r.ctx)
 	r.h.Store(r.got)
-}
-
-// unknown refuses a top-level element that is neither a stanza nor known (RFC 6120 §4.9.3.7, §4.9.3.24).
-func unknown(f *xmlstream.Frame) *stream.Error {
-	n := f.Name()
-	if n.Space == stream.NS && n.Local == "stream" {
-		return stream.Err(stream.BadFormat, "a stream has one header")
-	}
-	if n.Space == "" || n.Space == stanza.NSClient {
-		return stream.Err(stream.InvalidNamespace, "")
-	}
-	return stream.Err(stream.UnsupportedStanzaType, "")
-}
-
-// recovered contains a panic outside of the handling of a stanza to its stream. It is deferred.
-func (s *Server) recovered(err *error) {
-	if v := recover(); v != nil {
-		s.o.Log.Error("panic while handling a stream between servers", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		*err = stream.Err(stream.InternalServerError, "")
-	}
 }

@@ -25,7 +25,6 @@ import (
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
-	"sabir/xmpp/xmlstream"
 )
 
 // Metrics counts what streams do. internal/observe implements it.
@@ -137,10 +136,6 @@ func refusedByPolicy() *stanza.Error {
 }
 
 func (s *Server) settings() *config.Federation { return &s.set.Load().Federation }
-
-func xmlLimits(l config.StreamLimits, skip int) xmlstream.Limits {
-	return xmlstream.Limits{Bytes: l.Bytes, Depth: l.Depth, Attrs: l.Attributes, Children: l.Elements, Name: l.Name, Skip: skip}
-}
 
 // Accept implements route.Remote: it tells whether a message may go on its way and, where that is to survive a restart, what
 // must be committed before.
@@ -277,7 +272,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 	case <-done:
 	case <-ctx.Done():
 		for _, c := range s.inStreams() {
-			c.t.close()
+			c.t.Close()
 		}
 		for _, l := range s.allLinks() {
 			l.cut()

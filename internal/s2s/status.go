@@ -33,7 +33,7 @@ func (s *Server) List() []Status {
 		if remote == nil {
 			continue
 		}
-		st := Status{Remote: remote.Domain(), Direction: "in", Address: c.t.addr().String(), Since: c.since, Acks: c.sm.Load(), BothWays: len(c.links()) > 0}
+		st := Status{Remote: remote.Domain(), Direction: "in", Address: c.t.Addr().String(), Since: c.since, Acks: c.sm.Load(), BothWays: len(c.links()) > 0}
 		pairs := c.in.proved()
 		for _, p := range pairs {
 			st.Local, st.Remote, st.Proved = p.local.Domain(), p.remote.Domain(), true

@@ -13,7 +13,7 @@ import (
 
 // dialback handles an element of dialback on a stream that a peer has opened (XEP-0220).
 func (c *inStream) dialback(x *xmlstream.Element) error {
-	if !c.t.secure() {
+	if !c.t.Encrypted() {
 		return stream.Err(stream.PolicyViolation, "start TLS first")
 	}
 	if x.Attr("type") != "" {
@@ -65,7 +65,7 @@ func (c *inStream) receiving(x *xmlstream.Element, p pair) error {
 	case c.remote.Load() == nil:
 		return stream.Err(stream.ImproperAddressing, "the stream header names no domain")
 	case !c.mayDialBack(p.remote):
-		c.srv.o.Log.Info("a server does not prove its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "address", c.t.addr().String(), "error", c.certErr)
+		c.srv.o.Log.Info("a server does not prove its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "address", c.t.Addr().String(), "error", c.certErr)
 		why := "a certificate that is valid for the domain is required"
 		if c.certErr != nil {
 			why += ": " + c.certErr.Error()
@@ -106,11 +106,11 @@ func (c *inStream) check(p pair, id, key string) {
 		c.prove(p, "dialback")
 		answer = appendDialback(nil, "result", p.local.Domain(), p.remote.Domain(), "", "valid", "")
 	default:
-		c.srv.o.Log.Warn("the key of a server is not valid", "domain", p.remote.Domain(), "to", p.local.Domain(), "address", c.t.addr().String())
+		c.srv.o.Log.Warn("the key of a server is not valid", "domain", p.remote.Domain(), "to", p.local.Domain(), "address", c.t.Addr().String())
 		answer = appendDialback(nil, "result", p.local.Domain(), p.remote.Domain(), "", "invalid", "")
 	}
 	if err := c.t.write(answer); err != nil {
-		c.t.close()
+		c.t.Close()
 		return
 	}
 	if err == nil && !valid && !c.trusted.Load() {
