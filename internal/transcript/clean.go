@@ -20,11 +20,13 @@ const (
 	nsVCard    = "vcard-temp"                              // XEP-0054
 	nsMAM      = "urn:xmpp:mam:2"                          // XEP-0441#config
 	nsItems    = "http://jabber.org/protocol/disco#items"  // XEP-0030
+	nsPubSub   = "http://jabber.org/protocol/pubsub"       // XEP-0060#entity-affiliations
 	nsOwner    = "http://jabber.org/protocol/pubsub#owner" // XEP-0060#owner-delete
 )
 
 // Clean makes accounts that were used before as good as new: blocked addresses, roster items and requests, messages that
-// wait, vCards, the PEP nodes, and the private data that the script touches are removed, and archives keep everything. What
+// wait, vCards, the PEP nodes, what they own and are subscribed to at the pubsub services of their domain, and the private data
+// that the script touches are removed, and archives keep everything. What
 // the server does not have is passed over. What an archive holds already stays: no client can empty it.
 func Clean(ctx context.Context, s *Script, t *Target, accounts []Account) error {
 	var cs []*cleaner
@@ -134,9 +136,14 @@ func (c *cleaner) close(ctx context.Context) error {
 	return c.c.Close(ctx)
 }
 
-// request asks for something that the server may not have: its errors are passed over.
+// request asks the account's server for something that it may not have: its errors are passed over.
 func (c *cleaner) request(ctx context.Context, typ string, payload *xmlstream.Element) (*xmlstream.Element, error) {
-	x, err := c.c.Request(ctx, typ, jid.JID{}, payload)
+	return c.ask(ctx, typ, jid.JID{}, payload)
+}
+
+// ask is request of another entity.
+func (c *cleaner) ask(ctx context.Context, typ string, to jid.JID, payload *xmlstream.Element) (*xmlstream.Element, error) {
+	x, err := c.c.Request(ctx, typ, to, payload)
 	var refused *stanza.Error
 	if errors.As(err, &refused) {
 		return nil, nil
@@ -159,6 +166,9 @@ func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
 		}
 	}
 	if err := c.nodes(ctx); err != nil {
+		return err
+	}
+	if err := c.services(ctx); err != nil {
 		return err
 	}
 	roster, err := c.request(ctx, stanza.TypeGet, xmlstream.El(nsRoster, "query"))
@@ -188,11 +198,7 @@ func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
 // nodes deletes the nodes of the account's personal eventing service (XEP-0163).
 func (c *cleaner) nodes(ctx context.Context) error {
 	own := c.c.JID().Bare()
-	items, err := c.c.Request(ctx, stanza.TypeGet, own, xmlstream.El(nsItems, "query"))
-	var refused *stanza.Error
-	if errors.As(err, &refused) {
-		return nil
-	}
+	items, err := c.ask(ctx, stanza.TypeGet, own, xmlstream.El(nsItems, "query"))
 	if err != nil {
 		return err
 	}
@@ -200,10 +206,54 @@ func (c *cleaner) nodes(ctx context.Context) error {
 		if item.Attr("jid") != own.String() || item.Attr("node") == "" {
 			continue
 		}
-		x := xmlstream.El(nsOwner, "pubsub", xmlstream.El(nsOwner, "delete", xmlstream.A("node", item.Attr("node"))))
-		if _, err := c.c.Request(ctx, stanza.TypeSet, own, x); err != nil && !errors.As(err, &refused) {
+		if err := c.deleteNode(ctx, own, item.Attr("node")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// services deletes the account's nodes at the pubsub services of its domain, and ends its subscriptions to others' nodes.
+func (c *cleaner) services(ctx context.Context) error {
+	items, err := c.ask(ctx, stanza.TypeGet, c.c.JID().DomainJID(), xmlstream.El(nsItems, "query"))
+	if err != nil {
+		return err
+	}
+	for item := range items.Elements() {
+		service, err := jid.Parse(item.Attr("jid"))
+		if err != nil || service.Local() != "" {
+			continue
+		}
+		// XEP-0060#entity-affiliations, #entity-subscriptions: another kind of service answers with an error.
+		x, err := c.ask(ctx, stanza.TypeGet, service, xmlstream.El(nsPubSub, "pubsub", xmlstream.El(nsPubSub, "affiliations")))
+		if err != nil {
+			return err
+		}
+		for a := range x.Child(nsPubSub, "affiliations").Elements() {
+			if a.Attr("affiliation") == "owner" {
+				if err := c.deleteNode(ctx, service, a.Attr("node")); err != nil {
+					return err
+				}
+			}
+		}
+		x, err = c.ask(ctx, stanza.TypeGet, service, xmlstream.El(nsPubSub, "pubsub", xmlstream.El(nsPubSub, "subscriptions")))
+		if err != nil {
+			return err
+		}
+		for s := range x.Child(nsPubSub, "subscriptions").Elements() {
+			end := xmlstream.El(nsPubSub, "unsubscribe", xmlstream.A("node", s.Attr("node")), xmlstream.A("jid", s.Attr("jid")))
+			if id := s.Attr("subid"); id != "" {
+				end.SetAttr(xmlstream.Name{Local: "subid"}, id)
+			}
+			if _, err := c.ask(ctx, stanza.TypeSet, service, xmlstream.El(nsPubSub, "pubsub", end)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *cleaner) deleteNode(ctx context.Context, service jid.JID, node string) error {
+	_, err := c.ask(ctx, stanza.TypeSet, service, xmlstream.El(nsOwner, "pubsub", xmlstream.El(nsOwner, "delete", xmlstream.A("node", node))))
+	return err
 }
