@@ -41,16 +41,18 @@ type plan struct {
 	repeat  int
 	port    int
 	scratch string
+	pg      string // path of the script that runs PostgreSQL
 }
 
 func run() error {
 	var (
-		rows    = flag.String("rows", "all", "comma-separated `keys`: chat,archive,rate,room,join,login,presence,idle1000,idle5000,empty")
+		rows    = flag.String("rows", "all", "comma-separated `keys`: chat,archive,archive-pg,rate,room,join,login,presence,idle1000,idle5000,empty")
 		servers = flag.String("servers", "floor,ejabberd,prosody,sabir", "comma-separated `names`, prosody-shipped being one more")
 		repeat  = flag.Int("repeat", 3, "measure each `n` times and take medians")
 		sabir   = flag.String("sabir", "bin/sabir", "Sabir's `command`, further arguments for \"sabir local\" after it")
 		floor   = flag.String("floor", "bin/floor", "`path` of the program in bench/floor")
 		peers   = flag.String("peers", "bench/peers/peer.sh", "`path` of the script that runs the peers")
+		pg      = flag.String("postgres", "scripts/postgres-test.sh", "`path` of the script that runs PostgreSQL")
 		port    = flag.Int("port", 15222, "first `port` to use, on loopback")
 		asJSON  = flag.String("json", "", "write all measurements to `file` too")
 		o       = load.Defaults
@@ -80,6 +82,9 @@ func run() error {
 		return err
 	}
 	p := plan{options: o, repeat: *repeat, port: *port, scratch: scratch}
+	if p.pg, err = filepath.Abs(*pg); err != nil {
+		return err
+	}
 	script, err := filepath.Abs(*peers)
 	if err != nil {
 		return err
@@ -183,6 +188,12 @@ func (p plan) measureGroup(ctx context.Context, t *load.Table, s load.Server, ro
 	for _, r := range rows {
 		setup.Accounts = max(setup.Accounts, r.Accounts(p.options))
 		setup.Archive = setup.Archive || r.Archive
+	}
+	if rows[0].Postgres {
+		if setup.Database, err = load.StartDatabase(ctx, p.pg, filepath.Join(p.scratch, "pg")); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, setup.Database.Stop()) }()
 	}
 	running, err := s.Start(ctx, setup)
 	if err != nil {

@@ -84,6 +84,8 @@ type Row struct {
 	Floor bool
 	// Archive wants a server that stores every message.
 	Archive bool
+	// Postgres wants it to do so in a PostgreSQL of its own, whose work counts.
+	Postgres bool
 	// Alone wants a server that has done nothing before.
 	Alone bool
 	// Accounts is how many the row uses, from 0.
@@ -99,6 +101,8 @@ func Rows() []Row {
 		{Key: "chat", Title: "chat, saturated, no archive: CPU per delivered message", Unit: Micros, Must: 15, Aim: 10, Floor: true,
 			Accounts: pairs, Run: chat},
 		{Key: "archive", Title: "the same, every message in both archives, embedded store", Unit: Micros, Must: 60, Aim: 30, Archive: true,
+			Accounts: pairs, Run: chat},
+		{Key: "archive-pg", Title: "the same, archives in PostgreSQL, database included", Unit: Micros, Must: 150, Aim: 80, Archive: true, Postgres: true,
 			Accounts: pairs, Run: chat},
 		{Key: "rate", Title: "chat at a fixed rate: CPU per message; p50, p99", Unit: Micros, Must: 90, Aim: 65, MustP99: time.Millisecond, Floor: true,
 			Accounts: pairs, Run: fixedRate},

@@ -30,6 +30,8 @@ type Setup struct {
 	Password string
 	// Archive stores every message in both archives.
 	Archive bool
+	// Database is the PostgreSQL that the server is to use; nil for what it has by itself.
+	Database *Database
 }
 
 // Server is something that can be measured.
@@ -102,6 +104,9 @@ func startPeer(ctx context.Context, script, name string, s Setup) (*Running, err
 	if s.Archive {
 		args = append(args, "--archive")
 	}
+	if s.Database != nil {
+		args = append(args, "--postgres", s.Database.URL)
+	}
 	cmd := exec.CommandContext(ctx, script, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -116,7 +121,7 @@ func startPeer(ctx context.Context, script, name string, s Setup) (*Running, err
 		return nil, fmt.Errorf("%s printed %q: %w", script, out, err)
 	}
 	return &Running{
-		Name: name, Addr: r.C2S, Domain: r.Domain, Password: s.Password, PIDs: r.PIDs[:1], Archive: s.Archive,
+		Name: name, Addr: r.C2S, Domain: r.Domain, Password: s.Password, PIDs: s.Database.and(r.PIDs[:1]...), Archive: s.Archive,
 		prefix: r.Prefix, first: r.First,
 		stop: func() error {
 			out, err := exec.Command(script, "stop", "--dir", s.Dir).CombinedOutput()
@@ -153,6 +158,9 @@ func startSabir(ctx context.Context, command []string, s Setup) (*Running, error
 	args := append([]string{"local", "--dir", filepath.Join(s.Dir, "data"), "--accounts", strconv.Itoa(s.Accounts),
 		"--password", s.Password, "--scram-iterations", "4096", "--json",
 		"--port-offset", strconv.Itoa(s.Port - defaultC2S)}, command[1:]...)
+	if s.Database != nil {
+		args = append(args, "--database", s.Database.URL)
+	}
 	line, cmd, err := startChild(ctx, s.Dir, command[0], args...)
 	if err != nil {
 		return nil, err
@@ -177,7 +185,7 @@ func startSabir(ctx context.Context, command []string, s Setup) (*Running, error
 		return nil, errors.Join(fmt.Errorf("sabir made %d accounts of %d", len(r.Accounts), s.Accounts), stopChild(cmd))
 	}
 	return &Running{
-		Name: "sabir", Addr: addr, Domain: r.Domain, Password: s.Password, PIDs: []int{cmd.Process.Pid},
+		Name: "sabir", Addr: addr, Domain: r.Domain, Password: s.Password, PIDs: s.Database.and(cmd.Process.Pid),
 		Archive: s.Archive, NeverArchive: !s.Archive, prefix: "user", first: 1, stop: func() error { return stopChild(cmd) },
 	}, nil
 }

@@ -2,7 +2,7 @@
 # peer.sh: another XMPP server on loopback, to measure against.
 #
 #   peer.sh install                     Debian's packages, no service started
-#   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive [--sqlite]]
+#   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive [--sqlite|--postgres URL]]
 #                                       prints one JSON object and returns once it accepts
 #   peer.sh stop --dir D                ends what was started with D, by its pid
 #
@@ -12,7 +12,8 @@
 # for clients with STARTTLS required and a self-signed P-256 certificate,
 # accounts u0 ... uN-1 with SCRAM-SHA-1 keys of 4096 iterations. --archive stores
 # every message in both archives, with the server's default store; --sqlite in the
-# SQL store that the server's own documentation recommends for it, on SQLite.
+# SQL store that the server's own documentation recommends for it, on SQLite or on the
+# PostgreSQL of URL, as scripts/postgres-test.sh prints it, in the database that it names.
 #
 # All state lives in D. Started by root, each server runs as its Debian user;
 # otherwise as whoever calls.
@@ -39,7 +40,7 @@ install_peers() {
 		trap "rm -f $policy" EXIT
 	fi
 	apt-get update -q
-	apt-get install -q -y --no-install-recommends ejabberd erlang-p1-sqlite3 prosody lua-dbi-sqlite3 lua-event openssl
+	apt-get install -q -y --no-install-recommends ejabberd erlang-p1-sqlite3 erlang-p1-pgsql prosody lua-dbi-sqlite3 lua-dbi-postgresql postgresql lua-event openssl
 }
 
 # run_as USER COMMAND...: as USER when we are root.
@@ -87,6 +88,15 @@ make_cert() {
 		-subj /CN=localhost -addext subjectAltName=DNS:localhost,DNS:conference.localhost \
 		-keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
 	cat "$dir/cert.pem" "$dir/key.pem" >"$dir/both.pem"
+}
+
+# parse_postgres: the parts of postgres://USER@HOST:PORT/DATABASE?...
+parse_postgres() {
+	local rest=${postgres#*://}
+	rest=${rest%%\?*}
+	pg_user=${rest%%@*} rest=${rest#*@}
+	pg_host=${rest%%:*} rest=${rest#*:}
+	pg_port=${rest%%/*} pg_database=${rest#*/}
 }
 
 start_ejabberd() {
@@ -162,6 +172,12 @@ start_ejabberd() {
 	if [ -n "$sqlite" ]; then # what the comment on mod_mam in Debian's ejabberd.yml advises
 		printf '  mod_mam:\n    assume_mam_usage: true\n    default: always\n    db_type: sql\nsql_type: sqlite\nsql_database: "%s"\n' \
 			"$dir/spool/archive.db" >>"$dir/ejabberd.yml"
+	elif [ -n "$postgres" ]; then
+		parse_postgres
+		PGOPTIONS='-c client_min_messages=warning' psql -q -v ON_ERROR_STOP=1 -f /usr/share/ejabberd/sql/pg.sql "$postgres" >"$dir/pg.log" 2>&1 ||
+			die "ejabberd's schema: $(tail -n 3 "$dir/pg.log")"
+		printf '  mod_mam:\n    assume_mam_usage: true\n    default: always\n    db_type: sql\nsql_type: pgsql\nsql_server: "%s"\nsql_port: %s\nsql_database: "%s"\nsql_username: "%s"\nsql_password: ""\n' \
+			"$pg_host" "$pg_port" "$pg_database" "$pg_user" >>"$dir/ejabberd.yml"
 	elif [ -n "$archive" ]; then
 		printf '  mod_mam:\n    default: always\n    db_type: mnesia\n' >>"$dir/ejabberd.yml"
 	fi
@@ -193,6 +209,7 @@ start_ejabberd() {
 
 start_prosody() {
 	command -v prosody >/dev/null || die "prosody is not installed: peer.sh install"
+	[ -z "$postgres" ] || parse_postgres
 	local gc='{ mode = "generational" }'
 	[ "$name" = prosody ] || gc='nil' # as shipped
 	cat >"$dir/prosody.cfg.lua" <<-EOF
@@ -208,6 +225,7 @@ start_prosody() {
 		authentication = "internal_hashed"
 		default_archive_policy = true
 		archive_expires_after = "never"
+		$(if [ -n "$postgres" ]; then echo "storage = { archive = \"sql\" }; sql = { driver = \"PostgreSQL\"; host = \"$pg_host\"; port = $pg_port; database = \"$pg_database\"; username = \"$pg_user\"; password = \"\" }"; fi)
 		$(if [ -n "$sqlite" ]; then echo "storage = { archive = \"sql\" }; sql = { driver = \"SQLite3\"; database = \"$dir/data/archive.sqlite\" }"; fi)
 		c2s_require_encryption = true
 		interfaces = { "127.0.0.1" }
@@ -322,7 +340,7 @@ stop() {
 [ $# -ge 1 ] || usage
 command=$1
 shift
-name= dir= port= http_port= accounts=0 password=secret archive= sqlite=
+name= dir= port= http_port= accounts=0 password=secret archive= sqlite= postgres=
 if [ "$command" = start ]; then
 	[ $# -ge 1 ] || usage
 	name=$1
@@ -335,6 +353,7 @@ while [ $# -gt 0 ]; do
 	--http-port) http_port=$2 ;;
 	--accounts) accounts=$2 ;;
 	--password) password=$2 ;;
+	--postgres) postgres=$2 archive=yes ;;
 	--archive)
 		archive=yes
 		shift
