@@ -319,5 +319,14 @@ func (o *offline) expireLoop(ctx context.Context) {
 }
 
 func (o *offline) expire(ctx context.Context) error {
-	return o.h.DB().Write(ctx, func(tx mod.Tx) error { return o.store.expire(ctx, tx, o.h.Clock().Now()) })
+	for more := true; more; {
+		err := o.h.DB().Write(ctx, func(tx mod.Tx) (err error) {
+			more, err = o.store.expire(ctx, tx, o.h.Clock().Now())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"sabir/mod"
@@ -15,7 +17,8 @@ import (
 // limits are those of a stored message: what was accepted once is accepted again, with the delay that was added.
 var limits = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 100000, Name: 1 << 16}
 
-// store is the table offline_message.
+// store is the table offline_message, and offline_usage, which knows how much of it each account has: what is kept there is
+// changed in the same transaction, so that nothing is counted when a message comes.
 type store struct{ db mod.DB }
 
 // message is a row.
@@ -45,8 +48,10 @@ func (m message) parse() (*stanza.Stanza, error) {
 
 // usage returns how many messages and bytes an account has.
 func (t store) usage(ctx context.Context, account jid.JID) (messages, bytes int, err error) {
-	err = t.db.QueryRow(ctx, `SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM offline_message WHERE account = ?`,
-		account.String()).Scan(&messages, &bytes)
+	err = t.db.QueryRow(ctx, `SELECT messages, bytes FROM offline_usage WHERE account = ?`, account.String()).Scan(&messages, &bytes)
+	if errors.Is(err, mod.ErrNoRows) {
+		return 0, 0, nil
+	}
 	return messages, bytes, err
 }
 
@@ -57,6 +62,11 @@ func (t store) add(ctx context.Context, tx mod.Tx, account jid.JID, expires time
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO offline_message (account, expires, size, archived, stanza) VALUES (?, ?, ?, ?, ?)`,
 		account.String(), expires, len(wire), kept, wire)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO offline_usage (account, messages, bytes) VALUES (?, 1, ?) ON CONFLICT (account) DO UPDATE
+		SET messages = offline_usage.messages + 1, bytes = offline_usage.bytes + excluded.bytes`, account.String(), len(wire))
 	return err
 }
 
@@ -89,18 +99,69 @@ func (t store) last(ctx context.Context, account jid.JID) (id int64, err error) 
 	return id, err
 }
 
+// deleteUpTo deletes the messages of an account up to this one.
 func (t store) deleteUpTo(ctx context.Context, tx mod.Tx, account jid.JID, id int64) error {
-	_, err := tx.Exec(ctx, `DELETE FROM offline_message WHERE account = ? AND id <= ?`, account.String(), id)
+	_, err := t.drop(ctx, tx, `DELETE FROM offline_message WHERE account = ? AND id <= ? RETURNING account, size`, account.String(), id)
 	return err
 }
 
-// expire deletes the messages whose time has come, of all hosts.
-func (t store) expire(ctx context.Context, tx mod.Tx, now time.Time) error {
-	_, err := tx.Exec(ctx, `DELETE FROM offline_message WHERE expires <= ?`, now)
-	return err
+// expireAtOnce is how many messages expire in one Write, so that others do not wait for long.
+const expireAtOnce = 500
+
+// expire deletes some of the messages whose time has come, of all hosts. more tells that there may be others.
+func (t store) expire(ctx context.Context, tx mod.Tx, now time.Time) (more bool, err error) {
+	n, err := t.drop(ctx, tx, `DELETE FROM offline_message WHERE id IN
+		(SELECT id FROM offline_message WHERE expires <= ? ORDER BY expires LIMIT ?) RETURNING account, size`, now, expireAtOnce)
+	return n == expireAtOnce, err
+}
+
+// drop runs a statement that deletes messages, and takes those that it did delete off what their accounts have.
+func (t store) drop(ctx context.Context, tx mod.Tx, query string, args ...any) (n int, err error) {
+	gone, n, err := t.gone(ctx, tx, query, args)
+	if err != nil {
+		return 0, err
+	}
+	for _, account := range slices.Sorted(maps.Keys(gone)) { // in one order, so that transactions do not wait for each other in a ring
+		g := gone[account]
+		if _, err := tx.Exec(ctx, `UPDATE offline_usage SET messages = messages - ?, bytes = bytes - ? WHERE account = ?`,
+			g.messages, g.bytes, account); err != nil {
+			return 0, err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM offline_usage WHERE account = ? AND messages <= 0`, account); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// usage is how much an account has.
+type usage struct{ messages, bytes int }
+
+// gone runs a statement that deletes, and adds up by account what it returns.
+func (t store) gone(ctx context.Context, tx mod.Tx, query string, args []any) (gone map[string]usage, n int, err error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	gone = make(map[string]usage)
+	for rows.Next() {
+		var account string
+		var size int
+		if err := rows.Scan(&account, &size); err != nil {
+			return nil, 0, err
+		}
+		u := gone[account]
+		gone[account] = usage{u.messages + 1, u.bytes + size}
+		n++
+	}
+	return gone, n, rows.Err()
 }
 
 func (t store) remove(ctx context.Context, tx mod.Tx, account jid.JID) error {
-	_, err := tx.Exec(ctx, `DELETE FROM offline_message WHERE account = ?`, account.String())
+	if _, err := tx.Exec(ctx, `DELETE FROM offline_message WHERE account = ?`, account.String()); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `DELETE FROM offline_usage WHERE account = ?`, account.String())
 	return err
 }
