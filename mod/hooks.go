@@ -292,6 +292,12 @@ type Hooks struct {
 	// Offline is given by the extension that keeps messages for absent users. One does.
 	Offline Offline
 
+	// HostNodes is given by extensions that keep nodes of the host. Each is asked in turn.
+	HostNodes HostNodes
+
+	// Instance is what the commands of Info are run on: of the type that they were defined for.
+	Instance any
+
 	// Services are the domains that the extension owns beside the host's.
 	Services []*Service
 

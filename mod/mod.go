@@ -35,6 +35,8 @@ type Info struct {
 	Config func() any
 	// Schema holds the migrations of its tables, as internal/db reads them: schema/NNNN_x.sql. Nil without tables.
 	Schema fs.FS
+	// Commands are what people may have it do. They are run on Hooks.Instance.
+	Commands []Command
 	// Engines are the packages of engine/ with tables that it uses. Several extensions may name one.
 	Engines []Engine
 	// New makes the instance for one host. cfg is what Config returned, filled in. The services of h other than DB,
@@ -107,6 +109,12 @@ type Host interface {
 	Offline() Offline
 	// AccountNodes returns what the extension gives that keeps nodes of accounts, or nil.
 	AccountNodes() AccountNodes
+	// HostNodes returns what the extensions give that keep nodes of the host; never nil.
+	HostNodes() HostNodes
+	// Right tells what somebody may do with the host, whatever the resource.
+	Right(who jid.JID) Right
+	// Commands returns the commands of the host, those of its extensions and of the server, bound to what they run on.
+	Commands() []Command
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
 	// Trace notes what became of a message beside its way, for administrators who ask. mark is Stanza.Mark; what, who and
@@ -282,6 +290,14 @@ type AccountNodes interface {
 	Nodes(ctx context.Context, account, who jid.JID) ([]DiscoItem, error)
 	// NodeItems returns what belongs to a node; ok is false where there is none for who asks.
 	NodeItems(ctx context.Context, account, who jid.JID, node string) (items []DiscoItem, ok bool, err error)
+}
+
+// HostNodes answers service discovery for nodes of the host (XEP-0030#info-nodes).
+type HostNodes interface {
+	// NodeInfo tells about a node; nil where there is none. An error is what the asker is owed.
+	NodeInfo(ctx context.Context, who jid.JID, node string) (*Disco, error)
+	// NodeItems returns what belongs to a node; ok is false where there is none.
+	NodeItems(ctx context.Context, who jid.JID, node string) (items []DiscoItem, ok bool, err error)
 }
 
 // Offline is what others need of the extension that keeps messages for absent users (XEP-0160). A client that reads what it

@@ -16,6 +16,7 @@ import (
 	"sabir/internal/auth"
 	"sabir/internal/config"
 	"sabir/internal/db"
+	"sabir/mod/all"
 	"sabir/xmpp/jid"
 )
 
@@ -40,7 +41,7 @@ func giveStopped(ctx context.Context, cfg *config.Config, command string, args, 
 	if err != nil {
 		return err
 	}
-	err = admin.New().Call(ctx, b, command, args, result)
+	err = admin.New(all.Extensions).Call(ctx, b, command, args, result)
 	if cerr := b.db.Close(); !errors.Is(cerr, db.ErrClosed) {
 		err = errors.Join(err, cerr)
 	}

@@ -15,27 +15,8 @@ import (
 	"sabir/internal/server"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
 )
-
-// running is a server of this process as the commands see it.
-type running struct {
-	*server.Server
-	stop func()
-}
-
-var _ admin.Backend = (*running)(nil)
-
-func (r *running) Credentials(domain jid.JID) *auth.Host {
-	if r.Server.Accounts(domain) == nil {
-		return nil
-	}
-	return r.Auth().Accounts(domain)
-}
-
-func (r *running) Import(ctx context.Context, csv string, o auth.ImportOptions) (auth.ImportResult, error) {
-	knowHosts(r.Auth(), r.Config())
-	return r.Auth().Import(ctx, strings.NewReader(csv), o)
-}
 
 // knowHosts makes all hosts known to the accounts, so that an import can tell them from others.
 func knowHosts(a *auth.Auth, c *config.Config) {
@@ -43,30 +24,6 @@ func knowHosts(a *auth.Auth, c *config.Config) {
 		a.Accounts(c.Hosts[i].JID())
 	}
 }
-
-func (r *running) Sessions(bare jid.JID) []mod.Session {
-	var list []mod.Session
-	for _, s := range r.Server.Sessions() {
-		if bare.IsZero() || s.JID().Bare() == bare {
-			list = append(list, s)
-		}
-	}
-	return list
-}
-
-func (r *running) Reload(ctx context.Context) ([]config.Change, error) {
-	now, err := config.Load(r.Config().Path(), sections())
-	if err != nil {
-		return nil, err
-	}
-	return r.Server.Reload(ctx, now)
-}
-
-func (r *running) Stop() { r.stop() }
-
-func (r *running) Federation() *s2s.Server { return r.Server.Federation() }
-
-func (r *running) Health(ctx context.Context) observe.Report { return r.Server.Health().Report(ctx) }
 
 // stopped is a server that does not run: its accounts can be kept all the same.
 type stopped struct {
@@ -127,6 +84,14 @@ func (b *stopped) Trace(context.Context, string) (admin.Trace, error) {
 }
 
 func (b *stopped) Federation() *s2s.Server { return nil }
+
+func (b *stopped) Commands(jid.JID) (jid.JID, []mod.Command, error) {
+	return jid.JID{}, nil, admin.ErrNotRunning
+}
+
+func (b *stopped) Route(context.Context, *stanza.Stanza) {}
+
+func (b *stopped) Roster(jid.JID) mod.Roster { return nil }
 
 func (b *stopped) Health(context.Context) observe.Report {
 	return observe.Report{Reason: admin.ErrNotRunning.Error()}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sabir/internal/config"
+	"sabir/mod/all"
 	"sabir/xmpp/stanza"
 )
 
@@ -85,6 +86,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newLocal(), newServe(), newConfig(), newAccount(), newSession(), newTrace(), newS2S(), newReload(), newStop(), newDoctor(), newVersion())
+	root.AddCommand(newExtensionCommands(all.Extensions)...)
 	wrapArgs(root)
 	return root
 }

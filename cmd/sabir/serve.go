@@ -57,14 +57,14 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer, ready func
 	defer stop()
 
 	handler := new(lateHandler)
-	s, err := server.New(ctx, cfg, server.Options{Log: log, Level: level, CrashPoint: crashPoint(log), Admin: func(*server.Server) http.Handler { return handler }})
+	s, err := server.New(ctx, cfg, server.Options{Log: log, Level: level, CrashPoint: crashPoint(log), Stop: stop, Admin: func(*server.Server) http.Handler { return handler }})
 	if err != nil {
 		return err
 	}
-	b := &running{Server: s, stop: stop}
+	b := s.Backend()
 	door, err := admin.OpenDoor(disk.OS{}, cfg.DataDir, s.Addr(config.Admin))
 	if err == nil {
-		handler.Handler = admin.Handler(admin.New(), b, door.Token, log)
+		handler.Handler = admin.Handler(s.Registry(), b, door.Token, log)
 		if ready != nil {
 			err = ready(ctx, s)
 		}
@@ -87,7 +87,7 @@ func serve(ctx context.Context, cfg *config.Config, stderr io.Writer, ready func
 type lateHandler struct{ http.Handler }
 
 // reloadOnHangup reloads at each SIGHUP.
-func reloadOnHangup(ctx context.Context, b *running, log *slog.Logger) {
+func reloadOnHangup(ctx context.Context, b admin.Backend, log *slog.Logger) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -37,6 +38,8 @@ type fake struct {
 	sessions []mod.Session
 	stopped  bool
 	reload   error
+	commands []mod.Command
+	routed   []*stanza.Stanza
 }
 
 func (f *fake) Config() *config.Config { return f.cfg }
@@ -88,6 +91,17 @@ func (f *fake) Stop() { f.stopped = true }
 func (f *fake) Trace(_ context.Context, id string) (Trace, error) {
 	return Trace{ID: id, Stored: []mod.TraceEvent{{What: mod.TraceArchived, Who: "a@b"}}}, nil
 }
+
+func (f *fake) Commands(domain jid.JID) (jid.JID, []mod.Command, error) {
+	if domain.IsZero() {
+		return domain, nil, stanza.Err(stanza.BadRequest, "name the host")
+	}
+	return domain, f.commands, nil
+}
+
+func (f *fake) Route(_ context.Context, s *stanza.Stanza) { f.routed = append(f.routed, s) }
+
+func (f *fake) Roster(jid.JID) mod.Roster { return nil }
 
 func (f *fake) Federation() *s2s.Server { return nil }
 
@@ -153,7 +167,7 @@ func start(t *testing.T, f *fake) (*Client, *httptest.Server, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h = Handler(New(), f, door.Token, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	h = Handler(New(nil), f, door.Token, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	c, err := Dial(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +183,7 @@ func TestCommands(t *testing.T) {
 			romeo := &session{jid: jid.MustParse("romeo@example.org/orchard")}
 			juliet := &session{jid: jid.MustParse("juliet@example.org/balcony")}
 			f.sessions = []mod.Session{romeo, juliet}
-			r := New()
+			r := New(nil)
 			run := func(name string, args, result any) error {
 				return r.Call(t.Context(), f, name, args, result)
 			}
@@ -430,7 +444,7 @@ func TestDoorOnFullDisk(t *testing.T) {
 
 func TestRegistryIsDocumented(t *testing.T) {
 	var names []string
-	for _, c := range New().Commands() {
+	for _, c := range New(nil).Commands() {
 		names = append(names, c.Name)
 		if !strings.HasSuffix(c.Doc, ".") {
 			t.Errorf("%s: %q is no sentence", c.Name, c.Doc)
@@ -449,3 +463,63 @@ func TestRegistryIsDocumented(t *testing.T) {
 		t.Error("a name is used twice")
 	}
 }
+
+// TestExtensionCommands: a command of an extension runs on the host that its arguments name.
+func TestExtensionCommands(t *testing.T) {
+	type args struct {
+		Room jid.JID `json:"room" doc:"The room."`
+	}
+	c := mod.Define(mod.Command{Name: "room look", Doc: "Looks."}, func(_ context.Context, in string, c *mod.Call, a args) (any, error) {
+		return mod.Note(in + " " + c.Host.String() + " " + a.Room.String() + c.By.String()), nil
+	})
+	f := newFake(t)
+	f.commands = []mod.Command{c.Bind("looked at")}
+	r := New([]mod.Info{{Name: "muc", Commands: []mod.Command{c, mod.Define(mod.Command{Name: "room leap", Doc: "Leaps."},
+		func(context.Context, string, *mod.Call, args) (any, error) { return nil, nil })}}})
+	for given, want := range map[string]string{
+		`{"room":"garden@conference.example.org"}`:                      "looked at conference.example.org garden@conference.example.org",
+		`{"room":"garden@conference.example.org","host":"Example.com"}`: "looked at example.com garden@conference.example.org",
+		`{"host":"example.com"}`:                                        "looked at example.com ",
+		`{}`:                                                            "name the host",
+		`{"host":3}`:                                                    "host is no text",
+		`{"host":"@"}`:                                                  "is no address",
+		`[]`:                                                            "no JSON object",
+		`{"host":"example.com","room":5}`:                               "room is a number",
+		`{"host":"example.com","other":"x"}`:                            "unknown field",
+	} {
+		got, err := r.Run(t.Context(), f, "room look", []byte(given))
+		if text := fmt.Sprint(got, err); !strings.Contains(text, want) {
+			t.Errorf("%s: %s", given, text)
+		}
+	}
+	if _, err := r.Run(t.Context(), f, "room leap", []byte(`{"host":"example.com"}`)); err == nil || !strings.Contains(err.Error(), "not enabled") {
+		t.Errorf("a command of an extension that is not enabled: %v", err)
+	}
+	last := r.Commands()[len(r.Commands())-1]
+	if last.Extension != "muc" || last.Args[len(last.Args)-1].Name != "host" {
+		t.Errorf("it is listed as %+v", last)
+	}
+}
+
+// TestAnnounce sends to each account that is online and of the host, once.
+func TestAnnounce(t *testing.T) {
+	f := newFake(t)
+	at := func(full string) mod.Session { return &here{session{jid: jid.MustParse(full)}} }
+	f.sessions = []mod.Session{at("a@example.org/1"), at("a@example.org/2"), at("b@example.com/1"), &session{jid: jid.MustParse("c@example.org/1")}}
+	for _, c := range HostCommands(f) {
+		if c.Node != nsAdmin+"#announce" {
+			continue
+		}
+		if _, err := c.Run(t.Context(), &mod.Call{Host: jid.MustParse("example.org")}, []byte(`{"announcement":["Tea","is ready"]}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(f.routed) != 1 || f.routed[0].To.String() != "a@example.org" || f.routed[0].Body() != "Tea\nis ready" {
+		t.Errorf("sent %v", f.routed)
+	}
+}
+
+// here is a session that is available.
+type here struct{ session }
+
+func (h *here) Presence() *stanza.Stanza { return stanza.New(stanza.Presence, stanza.TypeAvailable) }

@@ -89,47 +89,47 @@ type (
 // page is how many accounts are read at a time.
 const page = 1000
 
-func commands() []Command {
-	return []Command{
-		define("account add", "Makes an account.", addAccount),
-		define("account passwd", "Sets the password of an account.", setPassword),
-		define("account disable", "Closes an account to logins and ends its sessions.", func(ctx context.Context, b Backend, a AccountArgs) (any, error) {
+func commands() []mod.Command {
+	return []mod.Command{
+		define("account add", "Makes an account.", true, addAccount),
+		define("account passwd", "Sets the password of an account.", true, setPassword),
+		define("account disable", "Closes an account to logins and ends its sessions.", true, func(ctx context.Context, b Backend, a AccountArgs) (any, error) {
 			return setDisabled(ctx, b, a.JID, true)
 		}),
-		define("account enable", "Opens a disabled account again.", func(ctx context.Context, b Backend, a AccountArgs) (any, error) {
+		define("account enable", "Opens a disabled account again.", true, func(ctx context.Context, b Backend, a AccountArgs) (any, error) {
 			return setDisabled(ctx, b, a.JID, false)
 		}),
-		define("account delete", "Removes an account and all that is kept of it.", deleteAccount),
-		define("account list", "Lists accounts.", listAccounts),
-		define("account devices", "Lists the clients with access to an account.", listDevices),
-		define("account revoke", "Takes the access of a client away and ends its sessions.", revokeDevice),
-		define("account import", "Makes accounts from CSV with lines jid,password.", importAccounts),
-		define("session list", "Lists the sessions that are bound.", listSessions),
-		define("session close", "Ends sessions.", closeSessions),
-		define("trace", "Tells what became of a message.", func(ctx context.Context, b Backend, a TraceArgs) (any, error) {
+		define("account delete", "Removes an account and all that is kept of it.", true, deleteAccount),
+		define("account list", "Lists accounts.", true, listAccounts),
+		define("account devices", "Lists the clients with access to an account.", false, listDevices),
+		define("account revoke", "Takes the access of a client away and ends its sessions.", false, revokeDevice),
+		define("account import", "Makes accounts from CSV with lines jid,password.", true, importAccounts),
+		define("session list", "Lists the sessions that are bound.", false, listSessions),
+		define("session close", "Ends sessions.", false, closeSessions),
+		define("trace", "Tells what became of a message.", false, func(ctx context.Context, b Backend, a TraceArgs) (any, error) {
 			t, err := b.Trace(ctx, a.ID)
 			if err == nil && len(t.Messages)+len(t.Stored) == 0 {
 				err = stanza.Err(stanza.ItemNotFound, "nothing is known of a message with this id: it is too long ago and not stored, or was never here")
 			}
 			return t, err
 		}),
-		define("s2s list", "Lists the streams with other servers and what waits for them.", listFederation),
-		define("s2s close", "Ends the streams with a domain; what waits is tried anew.", closeFederation),
-		define("s2s check", "Looks at the way to a domain: DNS, addresses, TLS, certificate, what its server offers.", checkFederation),
-		define("s2s block", "Closes a domain, until it is unblocked.", func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
+		define("s2s list", "Lists the streams with other servers and what waits for them.", false, listFederation),
+		define("s2s close", "Ends the streams with a domain; what waits is tried anew.", false, closeFederation),
+		define("s2s check", "Looks at the way to a domain: DNS, addresses, TLS, certificate, what its server offers.", false, checkFederation),
+		define("s2s block", "Closes a domain, until it is unblocked.", false, func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
 			return blockFederation(ctx, b, a, true)
 		}),
-		define("s2s unblock", "Opens a domain that was blocked.", func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
+		define("s2s unblock", "Opens a domain that was blocked.", false, func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
 			return blockFederation(ctx, b, a, false)
 		}),
-		define("reload", "Reads the configuration file again and puts it in force.", func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
+		define("reload", "Reads the configuration file again and puts it in force.", false, func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
 			return b.Reload(ctx)
 		}),
-		define("stop", "Stops the server; clients are told.", func(_ context.Context, b Backend, _ NoArgs) (any, error) {
+		define("stop", "Stops the server; clients are told.", true, func(_ context.Context, b Backend, _ NoArgs) (any, error) {
 			b.Stop()
 			return struct{}{}, nil
 		}),
-		define("health", "Tells whether the server is ready.", func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
+		define("health", "Tells whether the server is ready.", true, func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
 			return b.Health(ctx), nil
 		}),
 	}

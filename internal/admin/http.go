@@ -23,9 +23,13 @@ import (
 	"time"
 
 	"sabir/internal/disk"
+	"sabir/mod"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/stanza"
 )
+
+// AsTable behind the name of a command has Client.Run return its result as a mod.Table.
+const AsTable = "?as=table"
 
 const (
 	prefix  = "/commands/"
@@ -39,7 +43,7 @@ type problem struct {
 }
 
 // Handler serves the commands of a registry over HTTP: POST /commands/NAME, in which the words of the name are joined by a point,
-// with a JSON object of arguments, answers 200 with the result; GET /commands lists them; GET /debug/pprof/ has the profiles of the process.
+// with a JSON object of arguments, answers 200 with the result, or with ?as=table with its mod.Table; GET /commands lists them; GET /debug/pprof/ has the profiles of the process.
 // Who has the token may do everything.
 func Handler(r *Registry, b Backend, token string, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
@@ -66,6 +70,9 @@ func Handler(r *Registry, b Backend, token string, log *slog.Logger) http.Handle
 			}
 			answer(w, log, status, p)
 			return
+		}
+		if q.URL.Query().Get("as") == "table" {
+			result = mod.Tabulate(result)
 		}
 		answer(w, log, http.StatusOK, result)
 	})

@@ -55,7 +55,7 @@ var may = []struct {
 	{"internal/admin", "library mod internal/s2s internal/host internal/auth internal/config internal/observe internal/session internal/disk"},
 	{"internal/server", "library mod mod/all internal/*"},
 	{"web", ""},
-	{"cmd/sabir", "library mod internal/s2s internal/server internal/admin internal/config internal/auth internal/observe internal/listen internal/db internal/disk"},
+	{"cmd/sabir", "library mod mod/all internal/s2s internal/server internal/admin internal/config internal/auth internal/observe internal/listen internal/db internal/disk"},
 
 	// Tools and tests.
 	{"internal/transcript", "library"},

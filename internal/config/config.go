@@ -20,6 +20,7 @@ import (
 type Config struct {
 	DataDir  string     `toml:"data_dir" reload:"restart" doc:"Folder for what the server keeps itself: the SQLite database and the token of the admin listener. It is made with mode 0700."`
 	Insecure bool       `toml:"insecure" reload:"restart" doc:"For test suites and old tools: TLS becomes optional and PLAIN may be offered without it. Refused unless every listener is on a loopback address."`
+	Admins   []string   `toml:"admins" doc:"Bare addresses of those who may administer the whole server with all its hosts by their clients."`
 	Hosts    []Host     `toml:"host" doc:"One block for each domain that is served."`
 	Database Database   `toml:"database" reload:"restart" doc:"Where accounts, rosters and messages are kept."`
 	Listen   []Listen   `toml:"listen" reload:"restart" doc:"One block for each socket. Without any, the default ports are opened on all addresses, the admin port on loopback."`
@@ -30,7 +31,8 @@ type Config struct {
 	Outbound Outbound   `toml:"outbound" reload:"restart" doc:"Which addresses the server itself connects to, for whatever reason: other servers, push services."`
 	Log      Log        `toml:"log" doc:"What is written to standard error."`
 
-	path string
+	path   string
+	admins []jid.JID
 	// mods holds the decoded section of each extension, "" for the whole server and by domain where a host differs.
 	mods map[string]map[string]any
 }
@@ -54,6 +56,9 @@ type Host struct {
 
 // JID returns the prepared address of the host.
 func (h *Host) JID() jid.JID { return h.jid }
+
+// AdminJIDs returns the bare addresses of those who may administer the server. The slice is not to be changed.
+func (c *Config) AdminJIDs() []jid.JID { return c.admins }
 
 // AdminJIDs returns the bare addresses of those who may administer the host. The slice is not to be changed.
 func (h *Host) AdminJIDs() []jid.JID { return h.admins }

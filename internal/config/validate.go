@@ -14,6 +14,7 @@ import (
 
 // validate checks what goes beyond the type of a single value.
 func (r *reader) validate(c *Config, sections []Section) {
+	c.admins = r.validateAdmins("admins", "write user@domain", "", c.Admins)
 	r.validateHosts(c, sections)
 	r.validateListen(c)
 	r.validateAuth(c)
@@ -87,18 +88,7 @@ func (r *reader) validateHost(key string, h *Host, sections []Section) {
 	case h.Certificate == "":
 		r.problem(key+".domain", "add certificate and key", "%s has no certificate", h.jid.Domain())
 	}
-	for i, a := range h.Admins {
-		s := a
-		if !strings.Contains(s, "@") {
-			s += "@" + h.jid.Domain()
-		}
-		j, err := jid.Parse(s)
-		if err != nil || j.IsFull() || j.Local() == "" {
-			r.problem(key+".admins["+strconv.Itoa(i)+"]", "write user@domain or the user's name alone", "%q is no address of a user", a)
-			continue
-		}
-		h.admins = append(h.admins, j)
-	}
+	h.admins = r.validateAdmins(key+".admins", "write user@domain or the user's name alone", h.jid.Domain(), h.Admins)
 	known := names(sections)
 	for _, list := range []struct {
 		key   string
@@ -115,6 +105,23 @@ func (r *reader) validateHost(key string, h *Host, sections []Section) {
 			r.problem(key+".enabled["+strconv.Itoa(i)+"]", "remove it from one of the lists", "%s is disabled too", n)
 		}
 	}
+}
+
+// validateAdmins reads addresses of users, or names of users of a domain where that is not "".
+func (r *reader) validateAdmins(key, cure, domain string, list []string) (all []jid.JID) {
+	for i, a := range list {
+		s := a
+		if !strings.Contains(s, "@") && domain != "" {
+			s += "@" + domain
+		}
+		j, err := jid.Parse(s)
+		if err != nil || j.IsFull() || j.Local() == "" {
+			r.problem(key+"["+strconv.Itoa(i)+"]", cure, "%q is no address of a user", a)
+			continue
+		}
+		all = append(all, j)
+	}
+	return all
 }
 
 func (r *reader) validateListen(c *Config) {

@@ -51,6 +51,10 @@ type Options struct {
 	Limits func() mod.Limits
 	// Trace remembers what becomes of messages. It may be nil.
 	Trace Tracer
+	// Commands are those of the server itself, bound.
+	Commands []mod.Command
+	// Right tells what somebody may do, by bare JID. Nil: everybody of the domain is a user, everybody else a stranger.
+	Right func(who jid.JID) mod.Right
 	// HTTP makes the requests of extensions to the outside.
 	HTTP *http.Client
 	// Panicked counts a panic of an extension. It may be nil.
@@ -67,6 +71,9 @@ type Host struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
+	// commands are those of the server and of the extensions, bound; own is how many are the server's.
+	commands []mod.Command
+	own      int
 }
 
 // New builds the extensions of a host and freezes their hooks. Conflicting registrations are an error that names both
@@ -91,6 +98,10 @@ func New(o Options) (*Host, error) {
 			h.stop()
 			return nil, fmt.Errorf("host %s: %w", o.Domain, err)
 		}
+	}
+	if err := h.bindCommands(); err != nil {
+		h.stop()
+		return nil, fmt.Errorf("host %s: %w", o.Domain, err)
 	}
 	for _, v := range h.t.services {
 		v.asks = &h.asks

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sabir/internal/admin"
 	"sabir/internal/auth"
 	"sabir/internal/c2s"
 	"sabir/internal/config"
@@ -60,6 +61,8 @@ type Options struct {
 	CrashPoint func(name string)
 	// Admin serves the admin listener beside metrics and health; nil for none.
 	Admin func(s *Server) http.Handler
+	// Stop begins to stop the server, when a command says so; nil where none can.
+	Stop func()
 }
 
 // Server is a server that was built. Its methods may be called from any goroutine.
@@ -247,6 +250,7 @@ func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, erro
 	acc := &hostAccounts{s: s, domain: c.JID()}
 	return host.New(host.Options{
 		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
+		Commands: admin.HostCommands(s.Backend()), Right: func(who jid.JID) mod.Right { return s.right(c.JID(), who) },
 		Extensions: enabled, Limits: func() mod.Limits { return s.limits(c.JID()) }, HTTP: s.http, Trace: s.trace, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
 	})
 }

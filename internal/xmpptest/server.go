@@ -26,6 +26,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,6 +76,7 @@ type Server struct {
 	t      testing.TB
 	stop   func()
 	killed bool
+	admins atomic.Int32 // accounts of administrators made so far
 }
 
 // NewServer starts a server. It ends with the test, which fails where the server ends with an error.
@@ -152,7 +154,19 @@ func base() []string {
 		"auth.min_password = 1",
 		"limits.connections_per_address = 0",
 		"limits.byte_rate = 0",
+		"admins = [" + strings.Join(admins(), ", ") + "]",
 	}
+}
+
+// maxAdmins is how many administrators a server may be given.
+const maxAdmins = 500
+
+// admins are the addresses of those who administer a test server: the characters of scripts whose localpart is admin.
+func admins() (all []string) {
+	for i := range maxAdmins {
+		all = append(all, strconv.Quote(fmt.Sprintf("admin-%d@%s", i, Domain)))
+	}
+	return all
 }
 
 func (s *Server) config(dir, cert, key string, o Options) string {
@@ -255,7 +269,8 @@ func shuffle(t testing.TB) func(n int, swap func(i, j int)) {
 // JID returns the host's address.
 func (s *Server) JID() jid.JID { return jid.MustParse(Domain) }
 
-// Account makes an account whose localpart starts with hint, with a password of its own.
+// Account makes an account whose localpart starts with hint, with a password of its own. One for the hint admin administers the
+// server.
 func (s *Server) Account(ctx context.Context, hint string) (transcript.Account, error) {
 	var b [6]byte
 	rand.Read(b[:]) // never fails
@@ -264,7 +279,12 @@ func (s *Server) Account(ctx context.Context, hint string) (transcript.Account, 
 	}
 	a := transcript.Account{Password: "pw-" + hex.EncodeToString(b[:])}
 	var err error
-	if a.JID, err = jid.New(hint+"-"+hex.EncodeToString(b[:4]), Domain, ""); err != nil {
+	if hint == "admin" {
+		a.JID, err = jid.New(fmt.Sprintf("admin-%d", s.admins.Add(1)%maxAdmins), Domain, "")
+	} else {
+		a.JID, err = jid.New(hint+"-"+hex.EncodeToString(b[:4]), Domain, "")
+	}
+	if err != nil {
 		return a, err
 	}
 	return a, s.Accounts(s.JID()).Create(ctx, a.JID.Local(), a.Password)

@@ -3,6 +3,7 @@ package all
 
 import (
 	"sabir/mod"
+	"sabir/mod/adhoc"
 	"sabir/mod/blocking"
 	"sabir/mod/caps"
 	"sabir/mod/carbons"
@@ -30,6 +31,7 @@ import (
 
 // Extensions are all extensions. Adding one to Sabir means adding it here.
 var Extensions = []mod.Info{
+	adhoc.Info,
 	blocking.Info,
 	caps.Info,
 	carbons.Info,

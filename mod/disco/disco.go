@@ -89,6 +89,15 @@ func (d *disco) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, e
 			return nil, stanza.Err(stanza.ServiceUnavailable, "")
 		}
 	}
+	if at == mod.AtHost && node != "" {
+		n, err := d.h.HostNodes().NodeInfo(ctx, r.From, node)
+		if err != nil {
+			return nil, err
+		}
+		if n != nil {
+			return n.Info(node).Element(), nil
+		}
+	}
 	info := d.h.Disco(at).Info(node) // XEP-0030#info-nodes: the answer mirrors the node
 	if node != "" && !capsNode(node, info) {
 		return nil, stanza.Err(stanza.ItemNotFound, "no such node")
@@ -116,7 +125,14 @@ func (d *disco) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 	items := &wire.Items{Node: node}
 	if r.Account.IsZero() {
 		if node != "" {
-			return nil, stanza.Err(stanza.ItemNotFound, "no such node")
+			list, ok, err := d.h.HostNodes().NodeItems(ctx, r.From, node)
+			if err == nil && !ok {
+				err = stanza.Err(stanza.ItemNotFound, "no such node")
+			}
+			if err != nil {
+				return nil, err
+			}
+			return appendItems(items, list).Element(), nil
 		}
 		return appendItems(items, d.h.Disco(mod.AtHost).Items).Element(), nil
 	}

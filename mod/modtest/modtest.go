@@ -85,6 +85,7 @@ type Host struct {
 	onAsk     func(*stanza.Stanza) *stanza.Stanza
 	refuses   func(*mod.Pass) error
 	skipped   []jid.JID
+	rights    map[string]mod.Right // by bare JID
 
 	work sync.WaitGroup
 }
@@ -394,6 +395,70 @@ func (h *Host) Offline() mod.Offline {
 		return h.Hooks.Offline
 	}
 	return offline{h}
+}
+
+// HostNodes returns the extension's own nodes, or none.
+func (h *Host) HostNodes() mod.HostNodes {
+	if h.Hooks != nil && h.Hooks.HostNodes != nil {
+		return h.Hooks.HostNodes
+	}
+	return noNodes{}
+}
+
+type noNodes struct{}
+
+func (noNodes) NodeInfo(context.Context, jid.JID, string) (*mod.Disco, error) { return nil, nil }
+
+func (noNodes) NodeItems(context.Context, jid.JID, string) ([]mod.DiscoItem, bool, error) {
+	return nil, false, nil
+}
+
+// Right returns what SetRight was told; otherwise the addresses of the domain are users.
+func (h *Host) Right(who jid.JID) mod.Right {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r, ok := h.rights[who.Bare().String()]; ok {
+		return r
+	}
+	if who.DomainJID() == h.domain {
+		return mod.User
+	}
+	return mod.Stranger
+}
+
+// SetRight sets what somebody may do with the host.
+func (h *Host) SetRight(bare string, r mod.Right) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rights == nil {
+		h.rights = map[string]mod.Right{}
+	}
+	h.rights[bare] = r
+}
+
+// Commands returns the commands of the extension, bound to what it gave.
+func (h *Host) Commands() []mod.Command {
+	var all []mod.Command
+	for _, c := range h.info.Commands {
+		all = append(all, c.Bind(h.Hooks.Instance))
+	}
+	return all
+}
+
+// Command runs a command of the extension by its name. args is JSON.
+func (h *Host) Command(name, by, args string) (any, error) {
+	h.t.Helper()
+	for _, c := range h.Commands() {
+		if c.Name == name {
+			call := &mod.Call{Host: h.domain}
+			if by != "" {
+				call.By = jid.MustParse(by)
+			}
+			return c.Run(h.ctx, call, []byte(args))
+		}
+	}
+	h.t.Fatalf("%s has no command %q", h.info.Name, name)
+	return nil, nil
 }
 
 type offline struct{ h *Host }
