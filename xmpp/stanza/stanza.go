@@ -354,6 +354,15 @@ func (s *Stanza) Child(space, local string) *xmlstream.Element {
 	return nil
 }
 
+// Inside returns in wire form the element at the end of a path of children, each the first of its name, as it came from the
+// stream: it leans on what is declared around it. It returns "" where there is none, or the stanza is none that came so.
+func (s *Stanza) Inside(path ...xmlstream.Name) string {
+	if s.frame == nil || s.kids != nil {
+		return ""
+	}
+	return s.frame.Inside(path...)
+}
+
 // PayloadName returns the name of the first child that is not <error/>, or a zero name.
 func (s *Stanza) PayloadName() xmlstream.Name {
 	for n := range s.ChildNames() {

@@ -31,7 +31,8 @@ type Attr struct {
 	Value string
 }
 
-// Node is a child of an element: an element where El is not nil, else character data.
+// Node is a child of an element: an element where El is not nil, else character data. Text beside an element is its wire
+// form, which is written instead: see Verbatim.
 type Node struct {
 	El   *Element
 	Text string
@@ -45,7 +46,7 @@ type Element struct {
 	Nodes []Node
 }
 
-// El returns an element with children. A child is an *Element, a string (character data), an Attr, an []*Element, or
+// El returns an element with children. A child is an *Element, a string (character data), an Attr, an []*Element, a Node, or
 // nil, which is skipped, as is a nil *Element. Another type panics: it is a mistake of the program, not of its input.
 func El(space, local string, children ...any) *Element {
 	e := &Element{Name: Name{space, local}}
@@ -72,10 +73,12 @@ func (e *Element) Add(children ...any) *Element {
 			if c != "" {
 				e.Nodes = append(e.Nodes, Node{Text: c})
 			}
+		case Node:
+			e.Nodes = append(e.Nodes, c)
 		case Attr:
 			e.SetAttr(c.Name, c.Value)
 		default:
-			panic("xmlstream: a child is an element, a string or an attribute")
+			panic("xmlstream: a child is an element, a node, a string or an attribute")
 		}
 	}
 	return e

@@ -24,8 +24,8 @@ func (e *Element) Rescope(from, to string) *Element {
 	}
 	c := &Element{Name: Name{to, e.Name.Local}, Attrs: e.Attrs, Nodes: make([]Node, len(e.Nodes))}
 	for i, n := range e.Nodes {
-		if n.El != nil {
-			n.El = n.El.Rescope(from, to)
+		if n.El != nil && n.El.Name.Space == from {
+			n = Node{El: n.El.Rescope(from, to)}
 		}
 		c.Nodes[i] = n
 	}

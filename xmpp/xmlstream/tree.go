@@ -31,12 +31,14 @@ type builder struct {
 	room  []Element // for the next elements
 	from  int       // where the character data begins that no node holds yet
 	dirty bool      // it is not to be taken as it stands: a reference, a carriage return or CDATA is in it
+	wires bool      // nodes of elements get their wire form
 }
 
 // growing is an element whose end is awaited, and where its children begin in nodes.
 type growing struct {
 	el    *Element
 	nodes int
+	from  int // where it begins in src
 }
 
 func (b *builder) reset() {
@@ -90,7 +92,7 @@ func (b *builder) start(s *scanner, data []byte, at int, t *rawTag, ns span) {
 			}
 		}
 	}
-	b.open = append(b.open, growing{e, len(b.nodes)})
+	b.open = append(b.open, growing{e, len(b.nodes), at})
 	b.from, b.dirty = t.end, false
 }
 
@@ -117,6 +119,9 @@ func (b *builder) end(at int) {
 		g.el.Nodes = append(make([]Node, 0, len(kids)), kids...)
 		clear(kids)
 		b.nodes = b.nodes[:g.nodes]
+	}
+	if b.wires && last > 0 {
+		b.nodes[g.nodes-1].Text = b.src[g.from:at]
 	}
 	b.from, b.dirty = at, false
 }

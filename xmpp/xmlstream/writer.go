@@ -43,10 +43,13 @@ func (e *Element) Append(dst []byte, ns string) []byte {
 	start := len(dst)
 	dst = append(dst, '>')
 	for i := range e.Nodes {
-		if n := &e.Nodes[i]; n.El != nil {
-			dst = n.El.Append(dst, space)
-		} else {
+		switch n := &e.Nodes[i]; {
+		case n.El == nil:
 			dst = AppendText(dst, n.Text)
+		case n.Text != "":
+			dst = append(dst, n.Text...)
+		default:
+			dst = n.El.Append(dst, space)
 		}
 	}
 	if len(dst) == start+1 {
