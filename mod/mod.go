@@ -290,6 +290,23 @@ type AccountNodes interface {
 	Nodes(ctx context.Context, account, who jid.JID) ([]DiscoItem, error)
 	// NodeItems returns what belongs to a node; ok is false where there is none for who asks.
 	NodeItems(ctx context.Context, account, who jid.JID, node string) (items []DiscoItem, ok bool, err error)
+
+	// Item returns an item of a node, the newest one where id is "": its id and its payload, or "" and nil. MayRead tells whether
+	// somebody may read a node; one that is not there may be read by nobody.
+	Item(ctx context.Context, account jid.JID, node, id string) (string, *xmlstream.Element, error)
+	MayRead(ctx context.Context, account, who jid.JID, node string) (bool, error)
+	// Change makes changes in the name of an account, in one commit with write, which may be nil and obeys the rules of
+	// DB.Write. Those who are interested are told. A *stanza.Error says what limit stands against it.
+	Change(ctx context.Context, account jid.JID, changes []NodeChange, write func(tx Tx) error) error
+}
+
+// NodeChange is a change of an item of an account's node.
+type NodeChange struct {
+	Node, ID string
+	Payload  *xmlstream.Element // nil: the item is deleted
+	// Private and Many say of a node that is made for the change that only the account may read it, and not all, and that it
+	// has room for many items, and not for one.
+	Private, Many bool
 }
 
 // HostNodes answers service discovery for nodes of the host (XEP-0030#info-nodes).

@@ -123,6 +123,7 @@ type page struct {
 }
 
 const (
+	countBase = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND `
 	pageBase  = `SELECT ` + itemFields + ` FROM pubsub_item WHERE node = ? AND stamp >= ?`
 	seqOf     = `(SELECT seq FROM pubsub_item WHERE node = ? AND id = ?)`
 	createdOf = `(SELECT created FROM pubsub_item WHERE node = ? AND id = ?)`
@@ -178,16 +179,22 @@ func (s store) page(ctx context.Context, n *node, p page) ([]*item, error) {
 
 // behindOf counts the items that come before one in the order of a page, for its index.
 func (s store) behindOf(ctx context.Context, n *node, id string, p page) (count int64, err error) {
-	query := `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND seq > ` + seqOf
+	args := []any{n.num, p.since.UnixMicro(), n.num, id}
+	var query string
 	switch {
 	case p.creation && p.asc:
-		query = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND created < ` + createdOf
+		query = countBase + `(created < ` + createdOf + ` OR created = ` + createdOf + ` AND seq < ` + seqOf + `)`
 	case p.creation:
-		query = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND created > ` + createdOf
+		query = countBase + `(created > ` + createdOf + ` OR created = ` + createdOf + ` AND seq > ` + seqOf + `)`
 	case p.asc:
-		query = `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ? AND seq < ` + seqOf
+		query = countBase + `seq < ` + seqOf
+	default:
+		query = countBase + `seq > ` + seqOf
 	}
-	err = s.db.QueryRow(ctx, query, n.num, p.since.UnixMicro(), n.num, id).Scan(&count)
+	if p.creation {
+		args = append(args, n.num, id, n.num, id)
+	}
+	err = s.db.QueryRow(ctx, query, args...).Scan(&count)
 	return count, err
 }
 

@@ -187,13 +187,16 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 	if err != nil {
 		return nil, err
 	}
-	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+	st := &steps{more: []func(mod.Tx) error{func(tx mod.Tx) error {
 		if err := s.store.remove(ctx, tx, n.num); err != nil || uri == "" {
 			return err
 		}
 		return s.store.setMoved(ctx, tx, n, uri)
-	})
-	if err != nil {
+	}}}
+	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name}}, n); err != nil {
+		return nil, err
+	}
+	if err := s.apply(ctx, r.at, st); err != nil {
 		return nil, err
 	}
 	if n.config.NotifyDelete {

@@ -30,10 +30,10 @@ func (s *Service) event(n *node, x *xmlstream.Element) *stanza.Stanza {
 }
 
 // itemEvent is what is told of a new item: with its payload where the node delivers those.
-func itemEvent(n *node, i *item, payload *xmlstream.Element) *xmlstream.Element {
+func itemEvent(n *node, i *item) (*xmlstream.Element, error) {
 	items := xmlstream.El(NSEvent, "items", xmlstream.A("node", n.name))
 	if i.id == "" && !n.config.Payloads {
-		return items
+		return items, nil
 	}
 	e := xmlstream.El(NSEvent, "item")
 	if i.id != "" {
@@ -42,10 +42,14 @@ func itemEvent(n *node, i *item, payload *xmlstream.Element) *xmlstream.Element 
 	if n.config.Publish != PublishPublishers || i.publisher != n.creator {
 		e.Add(xmlstream.A("publisher", i.publisher.String())) // XEP-0060#publisher-publish-success-publisher
 	}
-	if payload != nil && n.config.Payloads {
+	if i.payload != "" && n.config.Payloads {
+		payload, err := i.node()
+		if err != nil {
+			return nil, err
+		}
 		e.Add(payload)
 	}
-	return items.Add(e)
+	return items.Add(e), nil
 }
 
 func retractEvent(n *node, ids ...string) *xmlstream.Element {
@@ -69,6 +73,16 @@ func (s *Service) announce(ctx context.Context, n *node, x *xmlstream.Element, i
 		m.Add(a)
 	}
 	s.send(ctx, n, m, to)
+}
+
+// announceItem tells of a new item.
+func (s *Service) announceItem(ctx context.Context, n *node, i *item) {
+	x, err := itemEvent(n, i)
+	if err != nil {
+		s.h.Log().Error("an item cannot be read", "error", err)
+		return
+	}
+	s.announce(ctx, n, x, i)
 }
 
 // replyTo returns where replies to an item go (pubsub#itemreply), or nil.
@@ -156,26 +170,25 @@ func (s *Service) sendLast(ctx context.Context, n *node, to jid.JID) {
 		s.h.Log().Error("the last item of a node cannot be read", "error", err)
 		return
 	}
-	if i == nil {
-		return
+	if i != nil {
+		s.sendItem(ctx, n, i, to)
 	}
-	payload, err := i.element()
+}
+
+// sendItem sends an address an item that was published before.
+func (s *Service) sendItem(ctx context.Context, n *node, i *item, to jid.JID) {
+	x, err := itemEvent(n, i)
 	if err != nil {
 		s.h.Log().Error("an item cannot be read", "error", err)
 		return
 	}
-	m := s.event(n, itemEvent(n, i, payload))
+	m := s.event(n, x)
 	m.Add(delay.Delay{From: n.at, Stamp: i.stamp}.Element())
 	s.send(ctx, n, m, []jid.JID{to})
 }
 
-// element returns the payload of an item, or nil.
-func (i *item) element() (*xmlstream.Element, error) {
-	if i.payload == "" {
-		return nil, nil
-	}
-	return xmlstream.Parse(i.payload, parse)
-}
+// node returns the payload of an item that has one, byte for byte as it is stored.
+func (i *item) node() (xmlstream.Node, error) { return xmlstream.Verbatim(i.payload, parse) }
 
 // tellOwners tells owners of a subscription that came or went, where the node is configured to (pubsub#notify_sub).
 func (s *Service) tellOwners(ctx context.Context, n *node, sub subscription) {

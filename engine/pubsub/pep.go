@@ -5,10 +5,12 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // notify is what a client adds to the name of a node to announce its interest (XEP-0060#filtered-notifications).
@@ -117,11 +119,11 @@ func wanted(features []string) (names []string) {
 
 // sendLasts sends somebody the last items of an account's nodes of these names.
 func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []string) error {
-	all, err := s.nodesOf(ctx, account)
+	k, err := s.known(ctx, account)
 	if err != nil {
 		return err
 	}
-	for _, n := range all {
+	for _, n := range k.nodes {
 		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(names, n.name) {
 			continue
 		}
@@ -139,33 +141,91 @@ func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []st
 			return err
 		}
 		if ok {
-			s.lastInTurn(ctx, n, to)
+			if err := s.lastInTurn(ctx, n.at, n.name, to); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// lastInTurn is sendLast in order with the notifications of new items.
-func (s *Service) lastInTurn(ctx context.Context, n *node, to jid.JID) {
-	defer s.turn(n.at, n.name).Unlock()
-	s.sendLast(ctx, n, to)
+// lastInTurn sends the last item of a node in order with the notifications of new items.
+func (s *Service) lastInTurn(ctx context.Context, account jid.JID, name string, to jid.JID) error {
+	defer s.turn(account, name).Unlock()
+	n, i, err := s.lastKnown(ctx, account, name)
+	if i != nil {
+		s.sendItem(ctx, n, i, to)
+	}
+	return err
 }
 
-// nodesOf returns the nodes of an account, from memory where they did not change.
-func (s *Service) nodesOf(ctx context.Context, account jid.JID) ([]*node, error) {
-	if list, ok := s.names.Get(account); ok {
-		return list, nil
+// Last returns the item of an account's node that was published last: its id and payload, or "" and nil. The payload is not to
+// be changed.
+func (s *Service) Last(ctx context.Context, account jid.JID, name string) (id string, payload *xmlstream.Element, err error) {
+	_, i, err := s.lastKnown(ctx, account, name)
+	if i == nil || i.payload == "" || err != nil {
+		return "", nil, err
+	}
+	k, err := i.node()
+	return i.id, k.El, err
+}
+
+// known is what is remembered of an account: its nodes, and of some the last item. It is forgotten when anything changes.
+type known struct {
+	nodes []*node
+	mu    sync.Mutex
+	last  map[string]*item // nil for a node without items
+}
+
+// maxKept bounds the payloads that are remembered, in bytes: of an avatar that is the metadata and not the picture.
+const maxKept = 4 << 10
+
+// known returns what is remembered of an account, which is read where it changed.
+func (s *Service) known(ctx context.Context, account jid.JID) (*known, error) {
+	if k, ok := s.names.Get(account); ok {
+		return k, nil
 	}
 	before := s.writes.Load()
 	list, err := s.store.nodes(ctx, account)
 	if err != nil {
 		return nil, err
 	}
+	k := &known{nodes: list, last: make(map[string]*item)}
 	if s.writes.Load() == before {
-		s.names.Put(account, list)
+		s.names.Put(account, k)
 	}
 	if s.writes.Load() != before { // a write came between: it may not have seen what was put
 		s.names.Delete(account)
 	}
-	return list, nil
+	return k, nil
+}
+
+// lastKnown returns a node and its last item, or nil where there is none.
+func (s *Service) lastKnown(ctx context.Context, account jid.JID, name string) (*node, *item, error) {
+	k, err := s.known(ctx, account)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := slices.IndexFunc(k.nodes, func(n *node) bool { return n.name == name })
+	if at < 0 {
+		return nil, nil, nil
+	}
+	n := k.nodes[at]
+	k.mu.Lock()
+	i, ok := k.last[name]
+	k.mu.Unlock()
+	if !ok {
+		if i, err = s.store.last(ctx, n, s.since(n)); err != nil {
+			return nil, nil, err
+		}
+		if i == nil || len(i.payload) <= maxKept {
+			k.mu.Lock()
+			k.last[name] = i
+			k.mu.Unlock()
+		}
+	}
+	if i != nil && i.stamp.Before(s.since(n)) {
+		i = nil
+	}
+	return n, i, nil
 }

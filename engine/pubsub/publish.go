@@ -26,19 +26,16 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 	if err != nil {
 		return nil, err
 	}
-	i, payload, err := s.incoming(n, r, x)
+	i, err := s.incoming(n, r, x)
 	if err != nil {
 		return nil, err
 	}
-	gone, err := s.keep(ctx, n, fresh, i)
-	if err != nil {
+	st := &steps{all: []*step{{n: n, fresh: fresh, put: i}}}
+	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: name, ID: i.id, Payload: payload(x)}}, n); err != nil {
 		return nil, err
 	}
-	if n.config.Notify {
-		s.announce(ctx, n, itemEvent(n, i, payload), i)
-	}
-	if len(gone) > 0 && n.config.NotifyRetract && n.config.NodeFull == FullRetract && n.config.MaxItems != 1 {
-		s.announce(ctx, n, retractEvent(n, gone...), nil)
+	if err := s.apply(ctx, r.at, st); err != nil {
+		return nil, err
 	}
 	p := xmlstream.El(NS, "publish", xmlstream.A("node", name))
 	if i.id != "" {
@@ -46,6 +43,9 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 	}
 	return result(NS, p), nil
 }
+
+// payload returns that of <publish/>, or nil.
+func payload(x *xmlstream.Element) *xmlstream.Element { return x.Child(NS, "item").First() }
 
 // publishOptions returns the form of <publish-options/>, or nil.
 func publishOptions(pubsub *xmlstream.Element) (*dataform.Form, error) {
@@ -116,12 +116,12 @@ func (s *Service) mayPublish(ctx context.Context, n *node, r *request) error {
 }
 
 // incoming reads the item of a publication, and checks it against the configuration (XEP-0060#publisher-publish-error-badrequest).
-func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, *xmlstream.Element, error) {
+func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, error) {
 	var el *xmlstream.Element
 	for k := range x.Elements() {
 		if k.Is(NS, "item") {
 			if el != nil {
-				return nil, nil, stanza.Err(stanza.BadRequest, "one item is published at a time")
+				return nil, stanza.Err(stanza.BadRequest, "one item is published at a time")
 			}
 			el = k
 		}
@@ -130,35 +130,47 @@ func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, *x
 	i.created = i.stamp
 	switch {
 	case el == nil && n.config.Persist:
-		return nil, nil, fault(stanza.BadRequest, "item-required")
+		return nil, fault(stanza.BadRequest, "item-required")
 	case el == nil && n.config.Payloads:
-		return nil, nil, fault(stanza.BadRequest, "payload-required")
+		return nil, fault(stanza.BadRequest, "payload-required")
 	case el == nil:
-		return i, nil, nil
+		return i, nil
 	case !n.config.Persist && !n.config.Payloads:
-		return nil, nil, fault(stanza.BadRequest, "item-forbidden")
+		return nil, fault(stanza.BadRequest, "item-forbidden")
 	}
 	if i.id = el.Attr("id"); i.id == "" {
 		i.id = stanza.NewID()
 	}
 	if len(i.id) > maxName {
-		return nil, nil, stanza.Errf(stanza.NotAcceptable, "the id of an item has up to %d bytes", maxName)
+		return nil, stanza.Errf(stanza.NotAcceptable, "the id of an item has up to %d bytes", maxName)
 	}
 	payload, err := s.payload(n, el)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if payload != nil {
-		i.payload = payload.String()
+		i.payload = r.wireForm(payload)
 	}
 	limit := s.o.Limits.Payload
 	if n.config.MaxPayload > 0 {
 		limit = min(limit, n.config.MaxPayload)
 	}
 	if len(i.payload) > limit {
-		return nil, nil, fault(stanza.NotAcceptable, "payload-too-big")
+		return nil, fault(stanza.NotAcceptable, "payload-too-big")
 	}
-	return i, payload, nil
+	return i, nil
+}
+
+// wireForm returns a payload in the bytes of its publisher where they stand by themselves, else as we write it.
+func (r *request) wireForm(payload *xmlstream.Element) string {
+	if r.wire != nil {
+		wire := r.wire.Inside(xmlstream.Name{Space: NS, Local: "pubsub"}, xmlstream.Name{Space: NS, Local: "publish"},
+			xmlstream.Name{Space: NS, Local: "item"}, payload.Name)
+		if n, err := xmlstream.Verbatim(wire, parse); err == nil && n.Text != "" && n.El.Equal(payload) {
+			return wire
+		}
+	}
+	return payload.String()
 }
 
 // payload returns the one child of an item (XEP-0060#publisher-publish-error-badpayload).
@@ -182,33 +194,6 @@ func (s *Service) payload(n *node, el *xmlstream.Element) (*xmlstream.Element, e
 // typed tells whether the type of a node names the namespace of its payloads. Extensions use the field for other names too
 // (XEP-0462), which a payload does not repeat.
 func (s *Service) typed(n *node) bool { return n.config.Type == "http://www.w3.org/2005/Atom" }
-
-// keep stores an item, and the node where it is fresh, and makes room. It returns the ids of the items that had to go.
-func (s *Service) keep(ctx context.Context, n *node, fresh bool, i *item) (gone []string, err error) {
-	if !fresh && !n.config.Persist {
-		return nil, nil
-	}
-	s.note(n.config)
-	err = s.write(ctx, n.at, func(tx mod.Tx) error {
-		gone = nil
-		if fresh {
-			made, err := s.store.create(ctx, tx, n)
-			if err == nil && !made {
-				err = stanza.Err(stanza.Conflict, "the node was made by somebody else just now")
-			}
-			if err != nil || !n.config.Persist {
-				return err
-			}
-		}
-		added, err := s.store.put(ctx, tx, n, i)
-		if err != nil || !added {
-			return err
-		}
-		gone, err = s.makeRoom(ctx, tx, n)
-		return err
-	})
-	return gone, err
-}
 
 // makeRoom deletes the oldest items where a node has too many (XEP-0060#publisher-publish-success-nodefull).
 func (s *Service) makeRoom(ctx context.Context, tx mod.Tx, n *node) ([]string, error) {
@@ -265,17 +250,16 @@ func (s *Service) retract(ctx context.Context, r *request, x *xmlstream.Element)
 	if i == nil {
 		return nil, stanza.Err(stanza.ItemNotFound, "")
 	}
-	err = s.write(ctx, n.at, func(tx mod.Tx) error {
-		_, err := s.store.delete(ctx, tx, n, i.id)
-		return err
-	})
-	if err != nil {
+	if notify, ok := (&dataform.Field{Values: []string{x.Attr("notify")}}).Bool(); ok && notify {
+		m := *n
+		m.config.NotifyRetract = true
+		n = &m
+	}
+	st := &steps{all: []*step{{n: n, del: ids}}}
+	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name, ID: i.id}}, n); err != nil {
 		return nil, err
 	}
-	if notify, ok := (&dataform.Field{Values: []string{x.Attr("notify")}}).Bool(); ok && notify || n.config.NotifyRetract {
-		s.announce(ctx, n, retractEvent(n, i.id), nil)
-	}
-	return nil, nil
+	return nil, s.apply(ctx, r.at, st)
 }
 
 // purgeNode deletes all items (XEP-0060#owner-purge).
@@ -288,7 +272,11 @@ func (s *Service) purgeNode(ctx context.Context, r *request, x *xmlstream.Elemen
 	if !n.config.Persist {
 		return nil, unsupported("persistent-items")
 	}
-	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.purge(ctx, tx, n) }); err != nil {
+	st := &steps{more: []func(mod.Tx) error{func(tx mod.Tx) error { return s.store.purge(ctx, tx, n) }}}
+	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name}}, n); err != nil {
+		return nil, err
+	}
+	if err := s.apply(ctx, r.at, st); err != nil {
 		return nil, err
 	}
 	if n.config.NotifyRetract {

@@ -91,15 +91,15 @@ func addItem(items *xmlstream.Element, n *node, i *item) error {
 	if i == nil {
 		return nil
 	}
-	payload, err := i.element()
-	if err != nil {
-		return err
-	}
 	e := xmlstream.El(NS, "item", xmlstream.A("id", i.id))
 	if n.config.Publish != PublishPublishers || i.publisher != n.creator {
 		e.Add(xmlstream.A("publisher", i.publisher.String()))
 	}
-	if payload != nil {
+	if i.payload != "" {
+		payload, err := i.node()
+		if err != nil {
+			return err
+		}
 		e.Add(payload)
 	}
 	items.Add(e)

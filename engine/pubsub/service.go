@@ -33,6 +33,9 @@ type Options struct {
 	MayCreate func(who jid.JID) bool
 	// Domain is the address of the service, without PEP.
 	Domain jid.JID
+	// Follow, where it is not nil, tells with PEP what a change of a node brings with it, before it is made. Changes that
+	// follow are not asked about. The lock of the account is held: Follow may read nodes and not change any.
+	Follow func(ctx context.Context, account jid.JID, c Changed) (Followed, error)
 }
 
 // Service answers the requests of one service, or of all accounts of a host. Its methods may be called from any goroutine.
@@ -40,7 +43,7 @@ type Service struct {
 	h     mod.Host
 	o     Options
 	store store
-	names *lru.Cache[jid.JID, []*node] // what accounts have, for those who come online
+	names *lru.Cache[jid.JID, *known] // what accounts have, for those who come online
 	// writes counts the changes, so that names holds nothing that was read before one.
 	writes atomic.Int64
 	// purging says that there are nodes whose items go with their publishers, so that a logout has to look. It is never taken
@@ -49,7 +52,7 @@ type Service struct {
 	remote  remote
 
 	seed  maphash.Seed
-	turns [64]sync.Mutex
+	turns [1024]sync.Mutex
 }
 
 // remembered is for how many accounts the list of their nodes is kept in memory.
@@ -57,11 +60,15 @@ const remembered = 5000
 
 // New returns a service of a host, whose DB has the tables of Schema.
 func New(h mod.Host, o Options) *Service {
-	return &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, []*node](remembered), seed: maphash.MakeSeed()}
+	return &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), seed: maphash.MakeSeed()}
 }
 
-// turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one.
+// turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one. With
+// PEP it is that of the account, since nodes change together.
 func (s *Service) turn(at jid.JID, name string) *sync.Mutex {
+	if s.o.PEP {
+		name = ""
+	}
 	m := &s.turns[maphash.String(s.seed, at.String()+"\x00"+name)%uint64(len(s.turns))]
 	m.Lock()
 	return m
@@ -74,6 +81,7 @@ type request struct {
 	at      jid.JID            // the service: with PEP an account
 	from    jid.JID            // who asks, with or without a resource
 	payload *xmlstream.Element // <pubsub/> of NS or NSOwner
+	wire    *stanza.Stanza     // the request as it came, or nil
 }
 
 // action is a child of <pubsub/> that says what is to be done.
@@ -143,7 +151,7 @@ func (s *Service) Handlers(at mod.Where) []mod.IQHandler {
 }
 
 func (s *Service) handle(ctx context.Context, q *mod.Request) (*xmlstream.Element, error) {
-	r := &request{at: s.o.Domain, from: q.From, payload: q.Payload}
+	r := &request{at: s.o.Domain, from: q.From, payload: q.Payload, wire: q.Stanza}
 	if s.o.PEP {
 		r.at = q.Account
 	}

@@ -5,18 +5,20 @@ import (
 	"fmt"
 
 	engine "sabir/engine/pubsub"
+	"sabir/engine/vcard"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // Info describes the extension.
 var Info = mod.Info{
 	Name:    "pep",
-	Specs:   []string{"XEP-0163 1.2.2", "XEP-0060 1.30.0"},
+	Specs:   []string{"XEP-0163 1.2.2", "XEP-0060 1.30.0", "XEP-0398 1.0.0", "XEP-0402 1.2.0", "XEP-0411 1.1.0", "XEP-0490 1.0.1"},
 	Doc:     "Makes every account a publish-subscribe service: avatars, bookmarks, keys, moods and what else clients keep and share there.",
-	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
-	Config:  func() any { return &Config{Items: 1000, Payload: 128 << 10, Nodes: 500, Subscriptions: 10_000} },
+	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}, {Name: vcard.Module, Schema: vcard.Schema}},
+	Config:  func() any { return &Config{Items: 1000, Payload: 192 << 10, Nodes: 500, Subscriptions: 10_000} },
 	New:     newPEP,
 }
 
@@ -40,26 +42,36 @@ func (c *Config) Validate() error {
 const told = "pep.told"
 
 type pep struct {
-	h mod.Host
-	s *engine.Service
+	h       mod.Host
+	s       *engine.Service
+	avatars *avatars
 }
 
 func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 	c := cfg.(*Config)
-	p := &pep{h: h}
-	p.s = engine.New(h, engine.Options{PEP: true, Limits: engine.Limits{
+	p := &pep{h: h, avatars: newAvatars()}
+	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Limits: engine.Limits{
 		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions,
 	}})
 	hooks := &mod.Hooks{
-		IQ:             p.s.Handlers(mod.AtAccount),
-		Identities:     []mod.IdentityAt{{At: mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}}, // XEP-0163#support-owner
-		AccountNodes:   p,
-		Available:      p.available,
-		Unbound:        p.unbound,
-		Observe:        []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
-		Admit:          []mod.AdmitHook{{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision}},
-		AccountRemoved: p.s.AccountRemoved,
+		IQ:           p.s.Handlers(mod.AtAccount),
+		Identities:   []mod.IdentityAt{{At: mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}}, // XEP-0163#support-owner
+		AccountNodes: p,
+		Available:    p.available,
+		Unbound:      p.unbound,
+		Observe:      []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
+		Admit:        []mod.AdmitHook{{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision}},
+		Rewrite: []mod.RewriteHook{
+			{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.assist},
+			{When: mod.When{Side: mod.Out, Kinds: mod.Presences}, Func: p.stamp},
+		},
+		AccountRemoved: p.accountRemoved,
 		Start:          p.s.Start,
+	}
+	for _, f := range []string{
+		"urn:xmpp:pep-vcard-conversion:0", "urn:xmpp:bookmarks-conversion:0", bookmarksNew + "#compat", bookmarksNew + "#compat-pep", displayedAssist,
+	} {
+		hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})
 	}
 	for _, f := range engine.Features(true) {
 		hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})
@@ -74,11 +86,10 @@ func (p *pep) available(ctx context.Context, s mod.Session, initial bool) {
 	if now == nil {
 		return
 	}
-	mark := announced(now)
-	if !initial && s.Flag(told) == mark {
+	if !initial && p.asBefore(s, now) {
 		return
 	}
-	s.SetFlag(told, mark)
+	s.SetFlag(told, announced(now))
 	p.h.Capabilities().Learn(ctx, s.JID().Bare(), now, func(features []string) {
 		p.later("last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
 	})
@@ -93,15 +104,22 @@ func (p *pep) later(what string, who jid.JID, f func(ctx context.Context) error)
 	})
 }
 
-// announced is what a presence says of its client's features, for comparing.
+// announced is what is kept of a presence to compare with later ones: what may say what the client understands.
 func announced(p *stanza.Stanza) string {
-	out := ""
-	for x := range p.Children() {
-		if x.Name.Local == "c" {
-			out += x.String()
-		}
+	c := p.Clone()
+	c.To, c.ID = jid.JID{}, ""
+	c.Remove(func(n xmlstream.Name) bool { return n.Local != "c" })
+	return string(c.Append(nil, stanza.NSClient))
+}
+
+// asBefore tells whether a presence announces the same features as that by which the client got the last items.
+func (p *pep) asBefore(s mod.Session, now *stanza.Stanza) bool {
+	f, err := xmlstream.ParseFrame(s.Flag(told), xmlstream.DefaultLimits)
+	if err != nil {
+		return false
 	}
-	return out
+	was, bad := stanza.FromFrame(f)
+	return was != nil && bad == nil && p.h.Capabilities().Same(was, now)
 }
 
 // observe follows the presence that accounts get from elsewhere: what a contact's client there announces is known by that
@@ -155,6 +173,29 @@ func (p *pep) decision(ctx context.Context, pass *mod.Pass) error {
 		err = mod.Drop{Why: "the answer to a subscription request"}
 	}
 	return err
+}
+
+func (p *pep) accountRemoved(ctx context.Context, tx mod.Tx, account jid.JID) error {
+	p.avatars.forget(account)
+	if err := vcard.Put(ctx, tx, account, nil); err != nil {
+		return err
+	}
+	return p.s.AccountRemoved(ctx, tx, account)
+}
+
+// Item implements mod.AccountNodes.
+func (p *pep) Item(ctx context.Context, account jid.JID, node, id string) (string, *xmlstream.Element, error) {
+	return p.s.Item(ctx, account, node, id)
+}
+
+// MayRead implements mod.AccountNodes.
+func (p *pep) MayRead(ctx context.Context, account, who jid.JID, node string) (bool, error) {
+	return p.s.MayRead(ctx, account, who, node)
+}
+
+// Change implements mod.AccountNodes.
+func (p *pep) Change(ctx context.Context, account jid.JID, changes []mod.NodeChange, write func(tx mod.Tx) error) error {
+	return p.s.Change(ctx, account, changes, write)
 }
 
 // NodeInfo implements mod.AccountNodes.

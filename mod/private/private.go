@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"sabir/mod"
@@ -21,7 +22,7 @@ var schema embed.FS
 // Info describes the extension.
 var Info = mod.Info{
 	Name:   "private",
-	Specs:  []string{"XEP-0049 1.2"},
+	Specs:  []string{"XEP-0049 1.2", "XEP-0411 1.1.0"},
 	Doc:    "Keeps settings and bookmarks that clients store on the server for themselves.",
 	Config: func() any { return &Config{Elements: 200, Bytes: 1 << 20} },
 	Schema: schema,
@@ -48,13 +49,17 @@ var parse = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 
 // errLimit refuses what would exceed a limit.
 var errLimit = stanza.Err(stanza.ResourceConstraint, "the private storage is full").OfType(stanza.Cancel)
 
+// bookmarks is the namespace of bookmarks, and the node of the account where they are kept: private storage is another way to
+// the same data (XEP-0411#conversion). Without nodes they are kept here.
+const bookmarks = "storage:bookmarks"
+
 type private struct {
-	db mod.DB
-	c  *Config
+	h mod.Host
+	c *Config
 }
 
 func newPrivate(h mod.Host, cfg any) (*mod.Hooks, error) {
-	x := &private{h.DB(), cfg.(*Config)}
+	x := &private{h, cfg.(*Config)}
 	return &mod.Hooks{
 		IQ: []mod.IQHandler{
 			{At: mod.AtOwn, Space: ns, Local: "query", Type: stanza.TypeGet, Func: x.get},
@@ -102,8 +107,11 @@ func (x *private) get(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 		return nil, stanza.Err(stanza.BadRequest, "get one element at a time")
 	}
 	e := asked[0]
+	if kept, err := x.bookmarks(ctx, r.Account, e.Name); kept != nil || err != nil {
+		return xmlstream.El(ns, "query", kept), err
+	}
 	var content string
-	err = x.db.QueryRow(ctx, `SELECT content FROM private_xml WHERE account = ? AND space = ? AND local = ?`,
+	err = x.h.DB().QueryRow(ctx, `SELECT content FROM private_xml WHERE account = ? AND space = ? AND local = ?`,
 		r.Account.String(), e.Name.Space, e.Name.Local).Scan(&content)
 	if errors.Is(err, mod.ErrNoRows) {
 		return xmlstream.El(ns, "query", xmlstream.El(e.Name.Space, e.Name.Local)), nil
@@ -120,6 +128,19 @@ func (x *private) get(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 		q.Add(k)
 	}
 	return q, nil
+}
+
+// bookmarks returns those that are kept at the account's node, where name is theirs and there are any.
+func (x *private) bookmarks(ctx context.Context, account jid.JID, name xmlstream.Name) (*xmlstream.Element, error) {
+	nodes := x.h.AccountNodes()
+	if nodes == nil || name != (xmlstream.Name{Space: bookmarks, Local: "storage"}) {
+		return nil, nil
+	}
+	_, kept, err := nodes.Item(ctx, account, bookmarks, "")
+	if !kept.Is(name.Space, name.Local) {
+		return nil, err
+	}
+	return kept, err
 }
 
 // row is what a set writes: all elements of one name, wrapped in one element.
@@ -156,7 +177,30 @@ func (x *private) set(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 		return nil, stanza.Err(stanza.NotAcceptable, "there is nothing to keep")
 	}
 	list := rows(all)
-	return nil, x.db.Write(ctx, func(tx mod.Tx) error { return x.write(ctx, tx, r.Account, list) })
+	write := func(tx mod.Tx) error { return x.write(ctx, tx, r.Account, list) }
+	nodes := x.h.AccountNodes()
+	at := slices.IndexFunc(list, func(w row) bool { return w.name == xmlstream.Name{Space: bookmarks, Local: "storage"} })
+	if nodes == nil || at < 0 {
+		return nil, x.h.DB().Write(ctx, write)
+	}
+	all = slices.DeleteFunc(all, func(e *xmlstream.Element) bool { return e.Name != list[at].name })
+	list = slices.Delete(list, at, at+1)
+	change := mod.NodeChange{Node: bookmarks, ID: "current", Payload: joined(all), Private: true}
+	return nil, nodes.Change(ctx, r.Account, []mod.NodeChange{change}, func(tx mod.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ? AND space = ? AND local = 'storage'`, r.Account.String(), bookmarks); err != nil {
+			return err
+		}
+		return write(tx)
+	})
+}
+
+// joined returns one element with the content of all.
+func joined(all []*xmlstream.Element) *xmlstream.Element {
+	out := all[0].Clone()
+	for _, e := range all[1:] {
+		out.Nodes = append(out.Nodes, e.Nodes...)
+	}
+	return out
 }
 
 func (x *private) write(ctx context.Context, tx mod.Tx, account jid.JID, list []row) error {
