@@ -78,22 +78,9 @@ func (d *Device) Connect(ctx context.Context, cfg *client.Config) error {
 	if err := st.Authenticate(ctx); err != nil {
 		return errors.Join(err, closed(st))
 	}
-	d.mu.Lock()
-	d.st, d.err, d.done = st, nil, make(chan struct{})
-	d.pending = make(map[string]chan *stanza.Stanza)
-	d.mu.Unlock()
-	resumed, err := d.negotiate(ctx)
-	if err != nil {
-		err = errors.Join(err, closed(st))
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.err = err
-		close(d.done)
+	resumed, err := d.begin(ctx, st)
+	if err != nil || resumed {
 		return err
-	}
-	go d.read(st)
-	if resumed {
-		return d.resend()
 	}
 	if _, err := d.request(ctx, stanza.TypeSet, jid.JID{}, xmlstream.El(nsCarbons, "enable")); err != nil {
 		return fmt.Errorf("%s: carbons: %w", d.Name, err)
@@ -102,6 +89,30 @@ func (d *Device) Connect(ctx context.Context, cfg *client.Config) error {
 		return err
 	}
 	return d.Ping(ctx) // it is available
+}
+
+// begin makes a stream that of the device. Where the session was resumed it sends again what the server had not handled.
+// Whoever wants to write meanwhile, beside a load, waits: what is new goes behind that, or it would be sent twice.
+func (d *Device) begin(ctx context.Context, st *client.Stream) (resumed bool, err error) {
+	d.wmu.Lock()
+	defer d.wmu.Unlock()
+	d.mu.Lock()
+	d.st, d.err, d.done = st, nil, make(chan struct{})
+	d.pending = make(map[string]chan *stanza.Stanza)
+	d.mu.Unlock()
+	if resumed, err = d.negotiate(ctx); err != nil {
+		err = errors.Join(err, closed(st))
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.err = err
+		close(d.done)
+		return false, err
+	}
+	go d.read(st)
+	if resumed {
+		err = d.resend()
+	}
+	return resumed, err
 }
 
 // closed closes a connection. That the other end is gone already is no error.
@@ -245,7 +256,7 @@ func (d *Device) covered(text, by string) error {
 	n := uint32(h) - d.out // XEP-0198#acking: it wraps
 	if uint64(n) > uint64(len(d.queue)) {
 		d.book.fault("%s: the server says that it has handled %d stanzas, %d more than it was sent", d.Name, h, uint64(n)-uint64(len(d.queue)))
-		return nil
+		n = uint32(len(d.queue)) // or nothing would ever be covered again, and the fault not be told
 	}
 	for _, q := range d.queue[:n] {
 		if q.m != nil {
@@ -363,10 +374,8 @@ func (d *Device) send(s *stanza.Stanza, m *Message) error {
 	return d.st.Send(s)
 }
 
-// resend sends again what the server had not handled when the session broke (XEP-0198#resumption).
+// resend sends again what the server had not handled when the session broke (XEP-0198#resumption). d.wmu is held.
 func (d *Device) resend() error {
-	d.wmu.Lock()
-	defer d.wmu.Unlock()
 	d.mu.Lock()
 	again := append([]sent(nil), d.queue...)
 	d.mu.Unlock()
