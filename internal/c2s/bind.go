@@ -118,8 +118,9 @@ func (c *clientStream) newSession(full jid.JID) *session.Session {
 	return me
 }
 
-// outlet is the writing side of the stream.
+// outlet is the writing side of the stream, for one queue. It belongs to the reader of the stream.
 func (c *clientStream) outlet() session.Outlet {
+	c.uses.Add(1)
 	o := session.Outlet{Write: c.t.write, Done: c.written}
 	if c.t.framed() {
 		o.NS = stanza.NSClient
@@ -206,6 +207,7 @@ func (s *Server) redeliver(me *session.Session, m *managed) {
 
 // written is called by the queue when nothing will be written to the stream any more.
 func (c *clientStream) written() {
+	defer c.release() // not before what was not written is in its place
 	s := c.session.Load()
 	if s == nil { // binding was refused; the stream goes on
 		return

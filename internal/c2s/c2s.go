@@ -109,7 +109,8 @@ type Server struct {
 	managed map[resume.ID]*managed // the sessions that can be resumed
 	gone    map[resume.ID]ghost    // those that could be
 	closing bool
-	wg      sync.WaitGroup
+	work    int           // streams in the books, and ends of sessions that are under way
+	idle    chan struct{} // closed when there is none; nil while nobody waits for that
 }
 
 // New returns a server without streams.
@@ -191,15 +192,56 @@ func (s *Server) add(c *clientStream) bool {
 		return false
 	}
 	s.streams[c] = struct{}{}
-	s.wg.Add(1)
+	s.work++
 	return true
 }
 
 func (s *Server) remove(c *clientStream) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.streams, c)
+	s.worked()
+}
+
+// later runs what is owed for the end of a session on a goroutine of its own. Await waits for it.
+func (s *Server) later(f func()) {
+	s.mu.Lock()
+	s.work++
 	s.mu.Unlock()
-	s.wg.Done()
+	go func() {
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.worked()
+		}()
+		f()
+	}()
+}
+
+// worked takes one from the work. s.mu is held.
+func (s *Server) worked() {
+	if s.work--; s.work == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// Await waits until no stream is left, what sessions that have ended held has found its places, and nothing more of that is
+// under way. It is for a server that stops: no streams come any more.
+func (s *Server) Await() {
+	for {
+		s.mu.Lock()
+		if s.work == 0 {
+			s.mu.Unlock()
+			return
+		}
+		if s.idle == nil {
+			s.idle = make(chan struct{})
+		}
+		idle := s.idle
+		s.mu.Unlock()
+		<-idle
+	}
 }
 
 func (s *Server) all() []*clientStream {
@@ -212,7 +254,8 @@ func (s *Server) all() []*clientStream {
 	return all
 }
 
-// Shutdown ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them until ctx ends.
+// Shutdown ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits until their clients have been told and what
+// those have not got has found its places. When ctx ends the connections are cut, and there is less to wait for.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	if !s.closing {
@@ -231,7 +274,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 		c.lose(stream.Err(stream.SystemShutdown, ""))
 	}
 	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
+	go func() { s.Await(); close(done) }()
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -279,6 +322,9 @@ func (s *Server) Sweep(ctx context.Context) {
 func (s *Server) sweep(now time.Time) {
 	for _, c := range s.all() {
 		l := c.limits()
+		if c.ended.Load() { // its last bytes are being written
+			continue
+		}
 		after, timeout := time.Duration(l.PingAfter), time.Duration(l.PingTimeout)
 		read := time.Unix(0, c.lastRead.Load())
 		silent := now.Sub(read)

@@ -91,7 +91,7 @@ func (m *managed) take(c *clientStream, h uint32) (failed stanza.Condition, err 
 		return stanza.ItemNotFound, nil
 	case m.orphan || m.s.Queue.Ended(): // ended meanwhile, and left to us
 		m.over, m.claimed = true, false
-		go m.finish()
+		m.srv.later(m.finish)
 		return stanza.ItemNotFound, nil
 	}
 	if err := m.s.Queue.Rewind(h); err != nil {
@@ -137,7 +137,17 @@ func (m *managed) attach(c *clientStream, first []string) error {
 // park leaves the session without a stream. m.mu is held.
 func (m *managed) park() {
 	m.stream, m.parkedAt = nil, m.srv.o.Clock.Now()
-	m.s.SetCarrier(session.Carrier{Close: m.closeWith, Full: func() { go m.close(nil) }})
+	m.s.SetCarrier(session.Carrier{Close: m.closeWith, Full: m.overflow})
+}
+
+// overflow ends a session that waits for its client, and for which more has come than is held (XEP-0198#acking): its messages
+// find other places, and a client that comes back is told how many of its stanzas were handled.
+func (m *managed) overflow() {
+	m.srv.later(func() {
+		m.srv.o.Log.Info("session has waited for too much", "jid", m.s.JID().String())
+		m.srv.haunt(m, m.srv.o.Clock.Now()) // before anybody can ask
+		m.close(nil)
+	})
 }
 
 // takeOver ends a stream whose session goes on with another (XEP-0198#resumption). When it returns, all that the client

@@ -66,6 +66,8 @@ type clientStream struct {
 	// lastRead and pinged are unix nanoseconds; pinged is 0 while no ping is out.
 	lastRead, pinged atomic.Int64
 
+	// uses are the reader and the writers that have not finished: the stream is in the books as long as one is left.
+	uses    atomic.Int32
 	endOnce sync.Once
 	ended   atomic.Bool
 	done    chan struct{} // closed with that
@@ -85,7 +87,15 @@ func (c *clientStream) begin() bool {
 		c.t.close()
 		return false
 	}
+	c.uses.Add(1)
 	return true
+}
+
+// release ends a use of the stream.
+func (c *clientStream) release() {
+	if c.uses.Add(-1) == 0 {
+		c.srv.remove(c)
+	}
 }
 
 // finish ends the stream after the reader met err.
@@ -100,7 +110,7 @@ func (c *clientStream) finish(err error) {
 		c.t.close() // the connection is broken: nothing can be said any more
 		c.lose(nil)
 	}
-	c.srv.remove(c)
+	c.release()
 }
 
 // hostNow returns the host of the stream, as the newest configuration has it: a reload may have built another.

@@ -59,6 +59,8 @@ type Options struct {
 	Shuffle func(n int, swap func(i, j int))
 	// CrashPoint is called at named points; nil for none.
 	CrashPoint func(name string)
+	// Drain is how long clients may take to read what waits for them when the server stops; 0 means ten seconds.
+	Drain time.Duration
 	// Admin serves the admin listener beside metrics and health; nil for none.
 	Admin func(s *Server) http.Handler
 	// Stop begins to stop the server, when a command says so; nil where none can.
@@ -121,6 +123,9 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	}
 	if o.CrashPoint == nil {
 		o.CrashPoint = func(string) {}
+	}
+	if o.Drain == 0 {
+		o.Drain = drainTimeout
 	}
 	o.Files = disk.Or(o.Files)
 	if o.Extensions == nil {
@@ -425,7 +430,7 @@ func (s *Server) drain(stop func()) {
 	for _, l := range s.listeners {
 		s.closed("a socket", l.Close())
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.Drain)
 	defer cancel()
 	s.c2s.Shutdown(ctx)
 	s.s2s.Shutdown(ctx)
@@ -435,6 +440,7 @@ func (s *Server) drain(stop func()) {
 	for _, h := range servers {
 		s.closed("HTTP", h.Shutdown(ctx))
 	}
+	s.c2s.Await() // for what the last stanzas of other servers have caused
 	stop()
 }
 

@@ -62,6 +62,8 @@ type Options struct {
 	Extensions []mod.Info
 	// Clock is the time; nil for the real one.
 	Clock mod.Clock
+	// Drain is as in server.Options.
+	Drain time.Duration
 }
 
 // Server is a running server.
@@ -95,7 +97,7 @@ func NewServer(t testing.TB, o Options) *Server {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.NewTextHandler(&testLog{t: t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s.Server, err = server.New(ctx, cfg, server.Options{Log: log, Extensions: o.Extensions, Clock: o.Clock, Shuffle: shuffle(t)})
+	s.Server, err = server.New(ctx, cfg, server.Options{Log: log, Extensions: o.Extensions, Clock: o.Clock, Drain: o.Drain, Shuffle: shuffle(t)})
 	if err != nil {
 		cancel()
 		t.Fatalf("xmpptest: %v", err)
