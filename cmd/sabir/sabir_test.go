@@ -208,6 +208,14 @@ func TestLocal(t *testing.T) {
 	want(t, 1, "there is no account", "account", "delete", "bob@example.test", "-c", conf)
 	want(t, 0, "", "session", "list", "-c", conf)
 	want(t, 1, "has no session", "session", "close", "user1@example.test", "-c", conf)
+	want(t, 0, "", "room", "create", "garden@conference.example.test", "user1@example.test", "--name", "Roses", "--set", "membersonly=1", "-c", conf)
+	want(t, 0, "garden@conference.example.test  Roses", "room", "list", "-c", conf)
+	want(t, 0, "muc_membersonly", "room", "inspect", "garden@conference.example.test", "-c", conf)
+	want(t, 0, `"members_only":true`, "room", "list", "--json", "--host", "example.test", "-c", conf)
+	want(t, 1, "there is no such room", "room", "destroy", "nowhere@conference.example.test", "-c", conf)
+	want(t, 1, "there is no host elsewhere.example", "room", "list", "--host", "elsewhere.example", "-c", conf)
+	want(t, 2, "accepts 1 arg(s)", "room", "destroy", "-c", conf)
+	want(t, 0, "One of owner, admin", "room", "affiliation", "--help")
 	want(t, 0, "is running and ready", "doctor", "-c", conf)
 	want(t, 1, "is running with the data folder", "serve", "-c", conf)
 	reload(t, conf)
@@ -449,6 +457,7 @@ func TestStopped(t *testing.T) {
 	}
 	want(t, 1, "no server is running", "reload", "-c", conf)
 	want(t, 1, "no server is running", "session", "list", "-c", conf)
+	want(t, 1, "no server is running", "room", "list", "-c", conf)
 }
 
 // TestDoctor shows that each thing that is wrong is found, with its cure.

@@ -19,10 +19,24 @@ const userItem = "x-roomuser-item"
 
 // info tells about the service (XEP-0045#disco-service-features) or a room.
 func (m *muc) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	node := r.Payload.Attr("node")
+	if node != "" && node != userItem {
+		if !r.Account.IsZero() { // only of a room that is there
+			if err := m.inExisting(ctx, r.Account, func(*turn) error { return nil }); err != nil {
+				return nil, err
+			}
+		}
+		if d, err := m.adhoc.Info(ctx, r.To.Bare(), r.From, node); d != nil || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			return d.Info(node).Element(), nil
+		}
+	}
 	if !r.Account.IsZero() {
 		return m.inRoom((*chat).info)(ctx, r)
 	}
-	if r.Payload.Attr("node") != "" {
+	if node != "" {
 		return nil, stanza.Err(stanza.ItemNotFound, "no such node")
 	}
 	return m.svc.Disco(mod.AtHost).Info("").Element(), nil
@@ -99,6 +113,7 @@ func (c *chat) roomInfo() *dataform.Form {
 	if c.picture != "" { // XEP-0486#disco-avatar-hash
 		add("muc#roominfo_avatarhash", dataform.TextMulti, "Hash of the picture", c.picture)
 	}
+	add("hats#hash", dataform.TextSingle, "Hats hash", c.hats.hash()) // XEP-0317#disco
 	if c.cfg.Slow > 0 {
 		add(cfgPrefix+"slow_mode_duration", dataform.TextSingle, "Seconds between two messages", strconv.Itoa(c.cfg.Slow))
 	}
@@ -117,8 +132,19 @@ func (c *chat) reservedNick(user jid.JID) *xmlstream.Element {
 // items lists the public rooms of the service (XEP-0045#disco-rooms), or the occupants of a room to who is in it
 // (XEP-0045#disco-roomitems).
 func (m *muc) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
-	if r.Payload.Attr("node") != "" {
-		return nil, stanza.Err(stanza.ItemNotFound, "no such node")
+	if node := r.Payload.Attr("node"); node != "" {
+		list, ok, err := m.adhoc.Items(ctx, r.To.Bare(), r.From, node)
+		if err == nil && !ok {
+			err = stanza.Err(stanza.ItemNotFound, "no such node")
+		}
+		if err != nil {
+			return nil, err
+		}
+		q := &disco.Items{Node: node}
+		for _, i := range list {
+			q.Items = append(q.Items, disco.Item(i))
+		}
+		return q.Element(), nil
 	}
 	if r.Account.IsZero() {
 		return m.listRooms(ctx, r.Payload, m.admin(r.From.Bare()))

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"sabir/mod"
+	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 )
 
@@ -36,21 +36,30 @@ func (m *muc) announce(s *stanza.Stanza) error {
 	if !m.admin(s.From.Bare()) || s.Body() == "" {
 		return stanza.Err(stanza.ServiceUnavailable, "the service itself reads no messages")
 	}
+	m.tellRooms(s)
+	return nil
+}
+
+// tellRooms has the rooms in which somebody is pass a message on as their own.
+func (m *muc) tellRooms(s *stanza.Stanza) {
 	for _, c := range m.loaded() {
 		k := task{do: func(t *turn) error {
-			if len(t.c.seats) == 0 {
-				return mod.Drop{Why: "nobody is here"}
+			if len(t.c.seats) > 0 {
+				t.pronounce(s)
 			}
-			a := s.Clone()
-			a.Remove(ours)
-			a.Type, a.From = stanza.TypeGroupchat, t.c.jid
-			t.said = append(t.said, said{s: a, archive: t.c.exists && !t.c.cfg.Unarchived})
-			t.commit()
 			return nil
 		}}
 		if taken, _ := c.loop.Put(k); !taken {
 			m.h.Log().Warn("an announcement did not get into a room", "room", c.jid.String())
 		}
 	}
-	return nil
+}
+
+// pronounce has the room itself say something.
+func (t *turn) pronounce(s *stanza.Stanza) {
+	a := s.Clone()
+	a.Remove(ours)
+	a.Type, a.From, a.To = stanza.TypeGroupchat, t.c.jid, jid.JID{}
+	t.said = append(t.said, said{s: a, archive: t.c.exists && !t.c.cfg.Unarchived})
+	t.commit()
 }

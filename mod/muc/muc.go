@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sabir/engine/adhoc"
 	"sabir/engine/archive"
 	"sabir/engine/lazy"
 	"sabir/engine/room"
@@ -26,14 +27,15 @@ var schema embed.FS
 var Info = mod.Info{
 	Name: "muc",
 	Specs: []string{
-		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
+		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0317 0.3.1", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
 		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0486 0.1.0", "XEP-0500 0.1.1",
 	},
-	Doc:     "Group chat: rooms at a domain of their own.",
-	Config:  func() any { return defaults() },
-	Schema:  schema,
-	Engines: []mod.Engine{{Name: archive.Module, Schema: archive.Schema}},
-	New:     newMUC,
+	Doc:      "Group chat: rooms at a domain of their own.",
+	Config:   func() any { return defaults() },
+	Schema:   schema,
+	Commands: commands(),
+	Engines:  []mod.Engine{{Name: archive.Module, Schema: archive.Schema}},
+	New:      newMUC,
 }
 
 // Config is the section [mod.muc].
@@ -107,6 +109,7 @@ type muc struct {
 	later  *lazy.Writer
 	log    *archive.Log
 	secret []byte
+	adhoc  *adhoc.Responder
 
 	mu      sync.Mutex
 	rooms   map[jid.JID]*chat
@@ -126,8 +129,9 @@ func newMUC(h mod.Host, cfg any) (*mod.Hooks, error) {
 		}
 		m.admins = append(m.admins, j)
 	}
+	m.adhoc = adhoc.New(adhoc.Options{Host: h, Name: "Commands of the rooms", Commands: m.commandsAt, May: m.mayCommand})
 	m.svc = m.service(domain)
-	return &mod.Hooks{Services: []*mod.Service{m.svc}, Start: m.start, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
+	return &mod.Hooks{Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
 }
 
 func (m *muc) service(domain jid.JID) *mod.Service {
@@ -138,6 +142,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 		IQ: []mod.IQHandler{
 			{At: at, Space: disco.NSInfo, Local: "query", Type: stanza.TypeGet, Func: m.info},
 			{At: at, Space: disco.NSItems, Local: "query", Type: stanza.TypeGet, Func: m.items},
+			m.adhoc.IQ(at),
 			{At: mod.AtHost, Space: nsPing, Local: "ping", Type: stanza.TypeGet, Func: pong},
 			{At: mod.AtHost, Space: nsUnique, Local: "unique", Type: stanza.TypeGet, Func: m.unique},
 			{At: mod.AtAccount, Space: nsPing, Local: "ping", Type: stanza.TypeGet, Func: m.inRoom((*chat).ping)},
@@ -164,6 +169,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: mod.AtAccount, Var: formConfig}, {At: mod.AtAccount, Var: formRegister},
 			{At: mod.AtAccount, Var: formInfo}, {At: mod.AtAccount, Var: formRequest},
 			{At: mod.AtAccount, Var: wiremam.NS + "#extended"},
+			{At: mod.AtAccount, Var: nsHats},
 			{At: mod.AtAccount, Var: nsRetract}, {At: mod.AtAccount, Var: nsRetract + "#tombstone"},
 		},
 		Identities: []mod.IdentityAt{{At: mod.AtHost, Identity: conference}},
@@ -228,6 +234,7 @@ func (m *muc) leaveLists(ctx context.Context, account jid.JID) error {
 			if _, ok := t.c.associates[account]; ok {
 				t.c.applyAffiliation(t, account, associate{}, item{})
 			}
+			delete(t.c.hats.worn, account)
 			return nil
 		}, done: make(chan error, 1)}
 		if taken, closed := c.loop.Put(k); !taken && !closed {

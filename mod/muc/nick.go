@@ -93,9 +93,7 @@ func (c *chat) told(t *turn, o *occupant, i item, codes ...code) {
 		if full {
 			j.jid = at.full
 		}
-		p := at.presence.Clone()
-		p.From = o.jid
-		return p.Add(userX(j.element(nsUser), codes...), occupantIDElement(o.id))
+		return c.present(o, at, j, codes...)
 	}
 	if c.cfg.Broadcasts(o.Role) {
 		var p [2]*stanza.Stanza

@@ -58,11 +58,11 @@ func (c *chat) ownerSet(t *turn, r *mod.Request) (*xmlstream.Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.configure(t, cfg, lists, r)
+	return nil, c.configure(t, cfg, lists, r.From)
 }
 
-// configure puts a configuration in force, with the changes of affiliations that came with it.
-func (c *chat) configure(t *turn, cfg room.Config, lists map[jid.JID]associate, r *mod.Request) error {
+// configure puts a configuration in force, with the changes of affiliations that came with it. from is whose it is, or the zero JID.
+func (c *chat) configure(t *turn, cfg room.Config, lists map[jid.JID]associate, from jid.JID) error {
 	was := c.cfg
 	if c.locked {
 		for who, a := range lists {
@@ -93,7 +93,7 @@ func (c *chat) configure(t *turn, cfg room.Config, lists map[jid.JID]associate, 
 	for _, o := range c.occupants {
 		o.told = [2]*stanza.Stanza{}
 	}
-	by := item{actor: c.actor(r.From)}
+	by := item{actor: c.actor(from)}
 	for who, a := range lists {
 		c.applyAffiliation(t, who, a, by)
 	}

@@ -185,9 +185,18 @@ func (c *chat) presenceOf(o *occupant, full bool, codes ...code) *stanza.Stanza 
 	if full {
 		i.jid = at.full
 	}
+	return c.present(o, at, i, codes...)
+}
+
+// present makes an available presence of an occupant, with this item and these codes.
+func (c *chat) present(o *occupant, at *seat, i item, codes ...code) *stanza.Stanza {
 	p := at.presence.Clone()
 	p.From = o.jid
-	return p.Add(userX(i.element(nsUser), codes...), occupantIDElement(o.id))
+	p.Add(userX(i.element(nsUser), codes...), occupantIDElement(o.id))
+	if x := c.hats.element(o.user); x != nil {
+		p.Add(x)
+	}
+	return p
 }
 
 // announce tells all the present state of an occupant. The clients of the occupant hear that it is their own, with further

@@ -41,6 +41,7 @@ type state struct {
 	nicks     map[string]*occupant // by nickKey
 	seats     map[jid.JID]*seat    // by full JID
 
+	hats    hats   // (XEP-0317)
 	picture string // the hash of that in its vCard, or ""
 	history []past
 	invited map[jid.JID]jid.JID // who by whom, both bare
@@ -98,6 +99,9 @@ func (c *chat) load(ctx context.Context) error {
 	if _, c.picture, err = c.m.store.vcard(ctx, c.jid); err != nil {
 		return err
 	}
+	if c.hats, err = c.m.store.readHats(ctx, c.jid); err != nil {
+		return err
+	}
 	c.exists = true
 	return nil
 }
@@ -107,6 +111,7 @@ func (c *chat) clear() {
 	c.associates = make(map[jid.JID]associate)
 	c.nicks, c.seats = make(map[string]*occupant), make(map[jid.JID]*seat)
 	c.invited = make(map[jid.JID]jid.JID)
+	c.hats.worn = make(map[jid.JID][]string)
 }
 
 func (c *chat) seatKey(full jid.JID) string { return c.jid.String() + " " + full.String() }

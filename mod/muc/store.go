@@ -126,12 +126,21 @@ func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_vcard WHERE room = ?`, r.String())
 	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_hat WHERE room = ?`, r.String())
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_hat_worn WHERE room = ?`, r.String())
+	}
 	return err
 }
 
 // forget removes somebody from all lists.
 func (t store) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
 	_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE jid = ?`, account.String())
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_hat_worn WHERE jid = ?`, account.String())
+	}
 	return err
 }
 
@@ -249,6 +258,41 @@ func (t store) list(ctx context.Context, query string, service jid.JID) (all []j
 		all = append(all, j)
 	}
 	return all, rows.Err()
+}
+
+// rows returns rooms of a service with what administrators want to know, behind an address.
+func (t store) rows(ctx context.Context, service jid.JID, after string, limit int) (list []roomRow, err error) {
+	rows, err := t.db.Query(ctx, `SELECT room, name, hidden, persistent, creator, created, config,
+		(SELECT count(DISTINCT o.nick) FROM muc_occupant o WHERE o.room = r.room) FROM muc_room r WHERE service = ? AND room > ? ORDER BY room LIMIT ?`,
+		service.String(), after, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	list = []roomRow{}
+	for rows.Next() {
+		var r, creator, config string
+		var hidden, persistent, created, occupants int64
+		k := roomRow{}
+		if err := rows.Scan(&r, &k.Name, &hidden, &persistent, &creator, &created, &config, &occupants); err != nil {
+			return nil, err
+		}
+		var cfg room.Config
+		err := json.Unmarshal([]byte(config), &cfg)
+		if err == nil {
+			k.Room, err = jid.Parse(r)
+		}
+		if err == nil {
+			k.Creator, err = jid.Parse(creator)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("room %s: %w", r, err)
+		}
+		k.Public, k.Lasting, k.Members = hidden == 0, persistent == 1, cfg.MembersOnly
+		k.Created, k.Occupants = time.UnixMicro(created).UTC(), int(occupants)
+		list = append(list, k)
+	}
+	return list, rows.Err()
 }
 
 // listing is a room in the list of the service.

@@ -101,7 +101,7 @@ func userX(i *xmlstream.Element, codes ...code) *xmlstream.Element {
 
 // ours tells whether only the service puts this element into what it sends (XEP-0045#security-other, XEP-0421#rules).
 func ours(n xmlstream.Name) bool {
-	return n.Space == nsUser || n.Space == nsMUC || n.Space == nsOccupant
+	return n.Space == nsUser || n.Space == nsMUC || n.Space == nsOccupant || n.Space == nsHats
 }
 
 // claimsID tells whether x is a stanza-id in the name of a room (XEP-0359#rules).
