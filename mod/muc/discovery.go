@@ -129,8 +129,8 @@ func (c *chat) reservedNick(user jid.JID) *xmlstream.Element {
 	return i.Element()
 }
 
-// items lists the public rooms of the service (XEP-0045#disco-rooms), or the occupants of a room to who is in it
-// (XEP-0045#disco-roomitems).
+// items lists the public rooms of the service (XEP-0045#disco-rooms), or the occupants of a room (XEP-0045#disco-roomitems): to
+// who is in it, and to others where it is listed and open to them.
 func (m *muc) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
 	if node := r.Payload.Attr("node"); node != "" {
 		list, ok, err := m.adhoc.Items(ctx, r.To.Bare(), r.From, node)
@@ -154,15 +154,21 @@ func (m *muc) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, er
 			return nil, errNoRoom()
 		}
 		list := &disco.Items{}
-		if at := c.seats[r.From]; at != nil {
+		at := c.seats[r.From]
+		if at != nil || c.openTo(r.From.Bare()) {
 			for _, o := range c.occupants {
-				if c.cfg.Broadcasts(o.Role) || at.Role == room.Moderator {
+				if c.cfg.Broadcasts(o.Role) || at != nil && at.Role == room.Moderator {
 					list.Items = append(list.Items, disco.Item{JID: o.jid})
 				}
 			}
 		}
 		return list.Element(), nil
 	})(ctx, r)
+}
+
+// openTo tells whether a user could walk in and see who is there: what such a room tells to who asks is public.
+func (c *chat) openTo(user jid.JID) bool {
+	return !c.locked && !c.cfg.Hidden && !c.cfg.MembersOnly && !c.cfg.Protected && c.affiliation(user) != room.Outcast
 }
 
 // unique gives a name that no room has (XEP-0307).

@@ -9,6 +9,7 @@ import (
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // setting is a field of muc#roomconfig and what it stands for (XEP-0045#registrar-formtype-owner).
@@ -137,7 +138,7 @@ func list(name, label string, get func(*room.Config) []string, set func(*room.Co
 	}
 }
 
-// maxUsers is the limit on occupants, one of a list as the registry has it.
+// maxUsers is the limit on occupants: one of a list as the registry has it, or another number.
 func (c *chat) maxUsers() setting {
 	name := cfgPrefix + "maxusers"
 	values := []string{"10", "20", "30", "50", "100", "200", "500", "1000", "5000", "10000", "none"}
@@ -145,7 +146,8 @@ func (c *chat) maxUsers() setting {
 		values = append([]string{strconv.Itoa(n)}, values...)
 	}
 	return setting{
-		dataform.Field{Var: name, Type: dataform.ListSingle, Label: "Occupants at most", Options: options(values...)},
+		dataform.Field{Var: name, Type: dataform.ListSingle, Label: "Occupants at most", Options: options(values...),
+			Extra: []*xmlstream.Element{dataform.OpenInteger()}},
 		func(c *room.Config) []string {
 			if c.MaxUsers == 0 {
 				return []string{"none"}

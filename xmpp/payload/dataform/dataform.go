@@ -3,6 +3,7 @@ package dataform
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"sabir/xmpp/jid"
@@ -353,8 +354,14 @@ func (f *Field) accept(values []string) ([]string, error) {
 		}
 	case ListSingle, ListMulti:
 		for _, v := range values {
-			if v != "" && len(f.Options) > 0 && !f.offers(v) {
+			if v == "" || len(f.Options) == 0 || f.offers(v) {
+				continue
+			}
+			if f.open() == nil {
 				return bad("takes one of its options")
+			}
+			if _, err := strconv.Atoi(v); err != nil && f.open().Attr("datatype") == integer {
+				return bad("takes one of its options or a whole number")
 			}
 		}
 	case JIDSingle, JIDMulti:
@@ -365,6 +372,26 @@ func (f *Field) accept(values []string) ([]string, error) {
 		}
 	}
 	return values, nil
+}
+
+// OpenInteger is what lets a list take whole numbers besides its options (XEP-0122#usercases-validation.open): an Extra of its field.
+func OpenInteger() *xmlstream.Element {
+	return xmlstream.El(nsValidate, "validate", xmlstream.A("datatype", integer), xmlstream.El(nsValidate, "open"))
+}
+
+const (
+	nsValidate = "http://jabber.org/protocol/xdata-validate" // XEP-0122
+	integer    = "xs:integer"
+)
+
+// open returns the validation of a list that takes other values than its options, or nil.
+func (f *Field) open() *xmlstream.Element {
+	for _, x := range f.Extra {
+		if x.Is(nsValidate, "validate") && x.Child(nsValidate, "open") != nil {
+			return x
+		}
+	}
+	return nil
 }
 
 func (f *Field) offers(value string) bool {

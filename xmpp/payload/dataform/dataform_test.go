@@ -137,6 +137,18 @@ func TestSubmit(t *testing.T) {
 	}
 }
 
+// TestOpenList checks a list that takes numbers besides its options.
+func TestOpenList(t *testing.T) {
+	form := New(TypeForm, "", Field{Var: "max", Type: ListSingle, Options: []Option{{Value: "10"}, {Value: "none"}}, Extra: []*xmlstream.Element{OpenInteger()}})
+	form = mustParse(t, form.Element().String()) // and so does what others have made of it
+	for value, ok := range map[string]bool{"10": true, "none": true, "3": true, "many": false, "3.5": false} {
+		got, err := form.Submit(New(TypeSubmit, "", Field{Var: "max", Values: []string{value}}))
+		if ok != (err == nil) || ok && got.Field("max").Value() != value {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
 func TestSubmitRefuses(t *testing.T) {
 	form := mustParse(t, bot)
 	for name, c := range map[string]struct {
