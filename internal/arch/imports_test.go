@@ -60,6 +60,7 @@ var may = []struct {
 	// Tools and tests.
 	{"internal/transcript", "library"},
 	{"internal/pushtest", ""},
+	{"internal/dnstest", ""},
 	{"internal/xmpptest", "library mod mod/all internal/*"},
 	{"internal/badinput", "library internal/*"},
 	{"internal/interop", "library internal/*"},

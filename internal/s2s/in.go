@@ -38,6 +38,7 @@ type inStream struct {
 	remote   atomic.Pointer[jid.JID] // of the header
 	bidi     bool                    // the peer wants the stream to go both ways
 	attached bool                    // and it does
+	largest  atomic.Int64            // bytes of a stanza that the peer takes then; 0 where it does not say
 	smID     string
 	acked    uint32 // what the peer had acknowledged when it resumed
 	sm       atomic.Bool
@@ -199,12 +200,9 @@ func (c *inStream) features() error {
 
 // management are the features of XEP-0198 and XEP-0478.
 func (s *Server) management() []*xmlstream.Element {
-	set := s.settings()
 	return []*xmlstream.Element{
 		sm.Feature(),
-		xmlstream.El(nsLimits, "limits",
-			xmlstream.El(nsLimits, "max-bytes", count(uint32(set.Limits.Bytes))),
-			xmlstream.El(nsLimits, "idle-seconds", count(uint32(time.Duration(set.IdleTimeout)/time.Second)))),
+		s.limits(),
 	}
 }
 
@@ -231,7 +229,8 @@ func (c *inStream) element(f *xmlstream.Frame) error {
 		return c.management(f)
 	case nsBidi:
 		if n.Local == "bidi" && !c.trusted.Load() {
-			c.bidi = true // XEP-0288#nego
+			c.bidi = true                                // XEP-0288#nego
+			c.largest.Store(int64(largest(f.Element()))) // XEP-0478#advertise-bidi
 			return nil
 		}
 	}
@@ -520,3 +519,5 @@ func (c *inStream) ended() <-chan struct{} { return c.done }
 func (c *inStream) base() uint32 { return c.acked }
 
 func (c *inStream) managed() bool { return c.sm.Load() }
+
+func (c *inStream) maxBytes() int { return int(c.largest.Load()) }

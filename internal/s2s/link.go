@@ -60,6 +60,8 @@ type carrier interface {
 	base() uint32
 	// managed tells whether stream management counts what we send (XEP-0198).
 	managed() bool
+	// maxBytes is how many bytes of a stanza the peer takes (XEP-0478); 0 where it does not say.
+	maxBytes() int
 }
 
 // link is the way from a domain of ours to another one: what waits, what was sent and not acknowledged, and the stream. A
@@ -501,6 +503,7 @@ func (l *link) serve(c carrier) {
 	defer late.Stop()
 	var buf []byte
 	for {
+		l.bounceLarge(c)
 		batch, b, ask, kept := l.next(buf[:0], c)
 		buf = b
 		if kept && !c.managed() {
@@ -560,6 +563,31 @@ func (l *link) quiet() bool {
 	defer l.mu.Unlock()
 	return len(l.waiting)+len(l.sent) == 0
 }
+
+// bounceLarge answers what is larger than the peer takes (XEP-0478#rules).
+func (l *link) bounceLarge(c carrier) {
+	most := c.maxBytes()
+	if most == 0 {
+		return
+	}
+	var large []*item
+	l.mu.Lock()
+	l.waiting = slices.DeleteFunc(l.waiting, func(i *item) bool {
+		if i.size-overhead <= most-namespaceRoom || len(i.s.AppendServer(nil)) <= most {
+			return false
+		}
+		large = append(large, i)
+		l.bytes -= i.size
+		return true
+	})
+	l.mu.Unlock()
+	if len(large) > 0 {
+		l.bounce(large, stanza.Errf(stanza.PolicyViolation, "the server of %s takes stanzas of up to %d bytes", l.remote.Domain(), most))
+	}
+}
+
+// namespaceRoom is how many bytes the form of a stanza between servers may have more than that which is counted.
+const namespaceRoom = 256
 
 // next takes what goes into the next write and encodes it. Where ask is true a request for an acknowledgement stands at its
 // end.

@@ -3,6 +3,8 @@ package s2s
 import (
 	"strconv"
 	"time"
+
+	"sabir/xmpp/xmlstream"
 )
 
 // Namespaces of bidirectional streams (XEP-0288) and stream limits (XEP-0478).
@@ -16,6 +18,24 @@ const (
 const resumeTime = 5 * time.Minute
 
 func count(h uint32) string { return strconv.FormatUint(uint64(h), 10) }
+
+// limits are what a peer may send us (XEP-0478#advertise).
+func (s *Server) limits() *xmlstream.Element {
+	set := s.settings()
+	return xmlstream.El(nsLimits, "limits",
+		xmlstream.El(nsLimits, "max-bytes", count(uint32(set.Limits.Bytes))),
+		xmlstream.El(nsLimits, "idle-seconds", count(uint32(time.Duration(set.IdleTimeout)/time.Second))))
+}
+
+// largest reads how many bytes of a stanza a peer takes, in its features or its request for a stream that goes both ways; 0
+// where it does not say.
+func largest(x *xmlstream.Element) int {
+	n, err := strconv.ParseUint(x.Child(nsLimits, "limits").ChildText(nsLimits, "max-bytes"), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return int(n)
+}
 
 // begin makes o the stream of the link, with a new count.
 func (l *link) begin(c carrier) {

@@ -56,8 +56,13 @@ func failureOf(err error) *failure {
 		return f
 	}
 	var se *stream.Error
-	if errors.As(err, &se) && (se.Condition == stream.HostUnknown || se.Condition == stream.HostGone) {
-		return final("the server there does not know that domain", err)
+	if errors.As(err, &se) {
+		switch se.Condition {
+		case stream.HostUnknown, stream.HostGone:
+			return final("the server there does not know that domain", err)
+		case stream.UnsupportedVersion: // RFC 6120 §4.7.5: neither TLS nor SASL without XMPP 1.0
+			return final("that server does not speak XMPP 1.0", err)
+		}
 	}
 	switch {
 	case errors.Is(err, dial.ErrNotOffered):
@@ -110,10 +115,12 @@ type outStream struct {
 	done chan struct{}
 	in   *receiver // where the stream goes both ways
 
-	sm     bool
-	target string
-	once   sync.Once
-	counts func() // ends the count in the metrics
+	sm      bool
+	largest int // bytes of a stanza that the peer takes; 0 where it does not say
+	target  string
+	once    sync.Once
+	said    chan struct{} // closed when the last bytes were written
+	counts  func()        // ends the count in the metrics
 }
 
 var _ carrier = (*outStream)(nil)
@@ -136,7 +143,7 @@ func (s *Server) open(ctx context.Context, p pair) (*peerStream, error) {
 		return nil, err
 	}
 	if o.bad != nil && s.policy.Load().rule(p.remote.Domain()).auth != authDialback {
-		o.tcp.Close()
+		s.leave(o.tcp)
 		return nil, final("that server does not prove that it is the one of its domain: "+o.bad.Error(), nil)
 	}
 	return o, nil
@@ -151,8 +158,32 @@ func (s *Server) openAny(ctx context.Context, p pair) (*peerStream, error) {
 	return s.openAt(ctx, p, targets)
 }
 
-// openAt is openAny at given targets.
+// maxRedirects is how often one attempt follows <see-other-host/>.
+const maxRedirects = 2
+
+// openAt is openAny at given targets. Where a server sends us to another host, what it must show there is the same as
+// here, and so are the addresses that we connect to (RFC 6120 §4.9.3.19).
 func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*peerStream, error) {
+	for n := 0; ; n++ {
+		o, err := s.openOnce(ctx, p, targets)
+		var se *stream.Error
+		if err == nil || !errors.As(err, &se) || se.Condition != stream.SeeOtherHost {
+			return o, err
+		}
+		t, bad := dial.ParseTarget(se.Host, dial.Server().Port)
+		if bad != nil || n == maxRedirects || oneLabel(t.Host) {
+			return nil, fmt.Errorf("that server sends us on to %q: %w", se.Host, err)
+		}
+		s.o.Log.Info("a server sends us to another host", "domain", p.remote.Domain(), "host", t.String())
+		targets = []dial.Target{t}
+	}
+}
+
+// oneLabel tells whether a name means something else in each network: it leads into ours, not to a host of the world.
+func oneLabel(host string) bool { return !strings.ContainsAny(host, ".:") }
+
+// openOnce connects, encrypts, and reads the features behind the encryption.
+func (s *Server) openOnce(ctx context.Context, p pair, targets []dial.Target) (*peerStream, error) {
 	direct := s.clientTLS(p, dial.Server().ALPN)
 	c, err := s.o.Dialer.Dial(ctx, targets, direct)
 	if err != nil {
@@ -165,18 +196,24 @@ func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*pe
 		err = ctx.Err()
 	}
 	if err != nil {
-		o.tcp.Close()
+		s.leave(o.tcp)
 		return nil, err
 	}
 	return o, nil
+}
+
+// leave ends a stream of which nothing came.
+func (s *Server) leave(t *stream.TCP) {
+	if err := errors.Join(t.CloseStream(), t.Close()); err != nil {
+		s.o.Log.Debug("leaving a server", "error", err) // it may have gone first
+	}
 }
 
 // targets finds out where the server of a domain is.
 func (s *Server) targets(ctx context.Context, remote jid.JID) ([]dial.Target, error) {
 	given := s.policy.Load().rule(remote.Domain()).address
 	if len(given) == 0 {
-		if !strings.ContainsAny(remote.Domain(), ".:") {
-			// A name of one label means something else in each network: it leads into ours, not to a domain of the world.
+		if oneLabel(remote.Domain()) {
 			return nil, final("a domain of one label is not looked for", nil)
 		}
 		return s.o.Dialer.Lookup(ctx, dial.Server(), certname.ASCII(remote.Domain()))
@@ -257,7 +294,7 @@ func (s *Server) openOut(ctx context.Context, l *link) (*outStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outStream{srv: s, l: l, tcp: p.tcp, target: p.conn.Target.String(), done: make(chan struct{})}
+	o := &outStream{srv: s, l: l, tcp: p.tcp, target: p.conn.Target.String(), done: make(chan struct{}), said: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { p.tcp.Close() })
 	err = o.negotiate(p)
 	if !stop() && err == nil {
@@ -265,7 +302,7 @@ func (s *Server) openOut(ctx context.Context, l *link) (*outStream, error) {
 	}
 	if err != nil {
 		l.lost(o)
-		p.tcp.Close()
+		s.leave(p.tcp)
 		return nil, err
 	}
 	s.o.Metrics.RemoteStream("out", 1)
@@ -287,7 +324,8 @@ var errStopping = errors.New("this server is stopping")
 func (o *outStream) negotiate(p *peerStream) error {
 	bidi := p.features.Element.Child(nsBidiFeature, "bidi") != nil && p.bad == nil
 	if bidi { // XEP-0288#nego: before SASL
-		if err := o.tcp.Write([]byte("<bidi xmlns='" + nsBidi + "'/>")); err != nil {
+		x := xmlstream.El(nsBidi, "bidi", o.srv.limits()) // XEP-0478#advertise-bidi
+		if err := o.tcp.Write(x.Append(nil, stanza.NSServer)); err != nil {
 			return err
 		}
 	}
@@ -309,6 +347,7 @@ func (o *outStream) negotiate(p *peerStream) error {
 		o.in = newReceiver(o.srv, o)
 		o.in.allow(o.l.pair)
 	}
+	o.largest = largest(p.features.Element)
 	o.tcp.SetLimits(incoming.Limits(o.srv.settings().Limits, o.srv.settings().Skip))
 	return o.manage(p)
 }
@@ -470,6 +509,12 @@ func (o *outStream) read() {
 	} else {
 		o.end(nil)
 	}
+	t := time.NewTimer(incoming.LingerTimeout)
+	defer t.Stop()
+	select {
+	case <-o.said: // what is wrong has been told
+	case <-t.C:
+	}
 	o.cut()
 }
 
@@ -546,7 +591,9 @@ func (o *outStream) end(e *stream.Error) {
 		}
 		b = append(b, stream.CloseTCP...)
 		go func() {
-			if err := o.tcp.Write(b); err != nil {
+			err := o.tcp.Write(b)
+			close(o.said)
+			if err != nil {
 				o.cut()
 				return
 			}
@@ -572,3 +619,5 @@ func (o *outStream) ended() <-chan struct{} { return o.done }
 func (o *outStream) base() uint32 { return 0 }
 
 func (o *outStream) managed() bool { return o.sm }
+
+func (o *outStream) maxBytes() int { return o.largest }

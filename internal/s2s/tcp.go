@@ -124,7 +124,12 @@ func (t *tcp) Header(h stream.Header, bad *stream.Error) error { return t.stream
 func (t *tcp) Element(f *xmlstream.Frame) error { return t.stream.element(f) }
 
 // Oversize implements incoming.Handler.
-func (t *tcp) Oversize(f *xmlstream.Frame) error { return t.stream.in.oversize(f) }
+func (t *tcp) Oversize(f *xmlstream.Frame) error {
+	if f.Name().Space == stanza.NSServer {
+		t.stream.attach()
+	}
+	return t.stream.in.oversize(f)
+}
 
 // Flush implements incoming.Handler.
 func (t *tcp) Flush() { t.stream.in.flush() }

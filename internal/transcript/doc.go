@@ -34,7 +34,13 @@
 // two resources of one account. Accounts are dealt out by the target: the addresses of the script stand for them and are
 // replaced wherever they occur, and so is the domain of the script's accounts, alone and below a service's name
 // (conference.localhost). So a script names its accounts as it likes. A localpart that no character has, such as
-// nobody@localhost, stays as it is. [Server] is understood, but nothing runs it yet.
+// nobody@localhost, stays as it is.
+//
+// A [Server] is another server, of which the script plays every word. It has a domain, which stands for one that the target
+// makes and whose DNS records lead to the script, and at will a certificate that is not a good one: self-signed, expired, other (of
+// another domain) or none. Two of one domain are two connections of it. What a [Server] sends and receives is written as
+// of jabber:client, and is of jabber:server on the wire; the prefix db is that of dialback. A stream header is an element to
+// it, <stream:stream/>.
 //
 // # Actions
 //
@@ -54,6 +60,16 @@
 //	together:                      the receives below, indented, each client's in any order
 //	capture ${id}                  forgets ${id}, so that the next receive captures it anew
 //	node 2 stops, node 2 starts    for clusters; a target of one node refuses
+//
+// And for a [Server]:
+//
+//	Capulet dials                  connects, no more; also: dials with TLS
+//	Capulet opens                  connects and encrypts; features were received behind the encryption
+//	Capulet connects               and proves its domain by certificate; also: authenticates
+//	Capulet accepts raw            takes the next connection that the target makes to its domain
+//	Capulet accepts                and encrypts, and answers the header behind the encryption; the features are for the script
+//	Capulet opens the stream       sends a stream header, with an id where the target has connected
+//	Capulet starts TLS             makes the handshake, in the role that the connection gives
 //
 // Where the server answers the opening with a stream error, that is what is received next.
 // A session to resume is told how many stanzas the script has received since <enabled/>; what came and was not received is
@@ -77,6 +93,8 @@
 //	${Romeo's JID}             the bare JID
 //	${Romeo's full JID}        the full JID, once connected
 //	${Romeo's password}, {password}   the password of the account; {password} that of the acting character
+//	${Capulet's stream}        the id of the stream, given by whoever was connected to
+//	${Capulet's address}       where connections to its domain arrive: host:port
 //	{plain}                    the message of SASL PLAIN of the acting character, in base64
 //	{htnone}                   that of HT-SHA-256-NONE with what was captured as ${token} (XEP-0484), in base64
 //	{domain}                   the domain of the target

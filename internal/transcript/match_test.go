@@ -15,7 +15,7 @@ func testScope() *scope {
 			{jid.MustParse("romeo-1@sabir.test"), "pw1"},
 			{jid.MustParse("juliet-2@sabir.test"), "pw2"},
 		},
-		people:   []person{{"Romeo", 0, "romeo-1@sabir.test/orchard"}, {"Juliet", 1, ""}},
+		people:   []person{{name: "Romeo", full: "romeo-1@sabir.test/orchard"}, {name: "Juliet", account: 1}},
 		old:      []rename{{"romeo@localhost", "romeo-1@sabir.test", false}, {"juliet@localhost", "juliet-2@sabir.test", false}, {"localhost", "sabir.test", true}},
 		captured: map[string]string{},
 	}

@@ -206,6 +206,9 @@ func (p *parser) character(l string, line int) error {
 	if c.Kind == ClientKind && c.Get("jid") == "" {
 		return p.fail(line, "%s has no jid", name)
 	}
+	if c.Kind == ServerKind && c.Get("domain") == "" {
+		return p.fail(line, "%s has no domain", name)
+	}
 	p.s.Characters = append(p.s.Characters, c)
 	return nil
 }
@@ -319,10 +322,38 @@ func (p *parser) action(st *Step, what string, b block) (err error) {
 		st.Verb = IsDisconnected
 	case verb == "resumes":
 		st.Verb = Resumes
+	case p.serverVerb(st, verb):
 	default:
 		return p.fail(st.Line, "%s cannot do this: %q", p.s.Characters[st.Actor].Name, what)
 	}
+	if st.Verb == Resumes && p.s.Characters[st.Actor].Kind == ServerKind {
+		return p.fail(st.Line, "a [Server] resumes by what it sends")
+	}
 	return p.none(*st, b)
+}
+
+// serverVerb reads the verbs that only a [Server] has.
+func (p *parser) serverVerb(st *Step, verb string) bool {
+	if p.s.Characters[st.Actor].Kind != ServerKind {
+		return false
+	}
+	switch verb {
+	case "dials":
+		st.Verb = Dials
+	case "dials with TLS":
+		st.Verb = DialsTLS
+	case "accepts":
+		st.Verb = Accepts
+	case "accepts raw":
+		st.Verb = AcceptsRaw
+	case "opens the stream":
+		st.Verb = OpensStream
+	case "starts TLS":
+		st.Verb = StartsTLS
+	default:
+		return false
+	}
+	return true
 }
 
 // nothing reads "nothing" and "nothing for 2s".
@@ -422,7 +453,7 @@ func parseXML(text string) (*xmlstream.Element, error) {
 	}
 	limits := xmlstream.DefaultLimits
 	limits.Bytes = max(limits.Bytes, len(text)+1024)
-	return xmlstream.Parse("<x xmlns='jabber:client' xmlns:stream='"+stream.NS+"' xmlns:scansion='"+nsScansion+"'>"+text+"</x>", limits)
+	return xmlstream.Parse("<x xmlns='jabber:client' xmlns:stream='"+stream.NS+"' xmlns:db='"+nsDialback+"' xmlns:scansion='"+nsScansion+"'>"+text+"</x>", limits)
 }
 
 // tidy drops the white space between elements, which is only there to be read.

@@ -139,6 +139,8 @@ func TestParseErrors(t *testing.T) {
 		{"same name", "[Client] Romeo\n\tjid: r@localhost\nRomeo connects", 1, "already"},
 		{"no kind", "[Nurse] Nurse", 1, "[Client]"},
 		{"no jid", "[Client] Nurse\n\tpassword: x", 1, "no jid"},
+		{"no domain", "[Server] Verona\n\tcertificate: none", 1, "no domain"},
+		{"what a server does", "Romeo accepts", 1, "cannot do this"},
 		{"property", "[Client] Nurse\n\tjid", 2, "key: value"},
 		{"node", "node x stops", 1, "a node stops"},
 		{"comment without end", "Romeo sends:\n\t<a/><!-- ", 2, "no end"},

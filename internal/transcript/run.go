@@ -111,7 +111,8 @@ func (m *managed) saw(x *xmlstream.Element) {
 // actor is a character with a connection.
 type actor struct {
 	name string
-	s    *client.Stream
+	s    *client.Stream // of a [Client]
+	w    *wire          // of a [Server]
 	cfg  *client.Config
 	in   chan event // nil until somebody wants to know what comes
 	stop chan struct{}
@@ -144,10 +145,14 @@ func (r *run) cut(a *actor) {
 		close(a.stop)
 		a.stop = nil
 	}
-	if a.s == nil {
-		return
+	var err error
+	switch {
+	case a.w != nil:
+		err = a.w.conn.Close()
+	case a.s != nil:
+		err = a.s.Conn.Close()
 	}
-	if err := a.s.Conn.Close(); err != nil {
+	if err != nil {
 		r.t.log().Debug("cutting a connection", "who", a.name, "err", err)
 	}
 }
@@ -170,8 +175,14 @@ func (r *run) step(st *Step) *Failure {
 		return nil
 	}
 	name := r.s.Characters[st.Actor].Name
-	if r.s.Characters[st.Actor].Kind != ClientKind {
-		return fail("%s is a [%s], which cannot act yet", name, r.s.Characters[st.Actor].Kind)
+	switch kind := r.s.Characters[st.Actor].Kind; kind {
+	case ClientKind:
+	case ServerKind:
+		if done, f := r.peerStep(st, name); done {
+			return f
+		}
+	default:
+		return fail("%s is a [%s], which cannot act yet", name, kind)
 	}
 	a := r.actors[st.Actor]
 	switch st.Verb {
@@ -197,7 +208,7 @@ func (r *run) step(st *Step) *Failure {
 		text, err := r.v.expand(st.Text, st.Actor)
 		if err == nil {
 			r.say("→ %s: %s", a.name, text)
-			err = a.s.Conn.Write([]byte(text))
+			err = a.sendRaw(text)
 		}
 		if err != nil {
 			return fail("%s cannot send: %v", a.name, err)
@@ -390,8 +401,14 @@ func (r *run) take(a *actor, wait time.Duration) (ev event, ok bool) {
 		a.left = a.left[1:]
 		return ev, true
 	}
-	if a.over || a.s == nil {
+	if a.over || a.silent() {
 		return event{err: io.EOF}, true
+	}
+	if a.w != nil {
+		if ev, ok = a.w.next(wait); ok {
+			r.came(a, ev)
+		}
+		return ev, ok
 	}
 	r.listen(a)
 	t := time.NewTimer(wait)
@@ -403,13 +420,59 @@ func (r *run) take(a *actor, wait time.Duration) (ev event, ok bool) {
 	case <-r.ctx.Done():
 		return event{err: context.Cause(r.ctx)}, true
 	}
+	r.came(a, ev)
+	return ev, true
+}
+
+// came notes what has come.
+func (r *run) came(a *actor, ev event) {
 	if ev.err != nil {
 		a.over = true
 		r.say("- %s: %s", a.name, ending(ev.err))
-	} else {
-		r.say("← %s: %s", a.name, show(ev.el))
+		return
 	}
-	return ev, true
+	r.say("← %s: %s", a.name, show(ev.el))
+}
+
+// silent tells whether the character has no stream.
+func (a *actor) silent() bool { return a.s == nil && a.w == nil }
+
+// send sends an element.
+func (a *actor) send(x *xmlstream.Element) error {
+	if a.w != nil {
+		return a.w.send(x)
+	}
+	return a.s.SendElement(x)
+}
+
+// sendRaw sends text as it is.
+func (a *actor) sendRaw(text string) error {
+	switch {
+	case a.w != nil:
+		return a.w.write(text)
+	case a.s == nil:
+		return errors.New("there is no stream")
+	}
+	return a.s.Conn.Write([]byte(text))
+}
+
+// closeStream sends the end of the stream.
+func (a *actor) closeStream() error {
+	if a.w != nil {
+		return a.w.write(stream.CloseTCP)
+	}
+	return a.s.Conn.CloseStream()
+}
+
+// offers are the latest stream features.
+func (a *actor) offers() *xmlstream.Element {
+	switch {
+	case a.w != nil && a.w.offers != nil:
+		return a.w.offers
+	case a.s != nil:
+		return a.s.Features.Element
+	}
+	return xmlstream.El(stream.NS, "features")
 }
 
 func ending(err error) string {
@@ -463,24 +526,24 @@ func transform(x *xmlstream.Element, fill func(string) string) *xmlstream.Elemen
 }
 
 func (r *run) offered(st *Step, a *actor) *Failure {
-	if a.s == nil {
+	if a.silent() {
 		return fail("%s has no stream", a.name)
 	}
 	m := matcher{v: r.v, actor: st.Actor, exact: r.s.exact}
 	for _, want := range st.Elements {
 		found := false
-		for k := range a.s.Features.Element.Elements() {
+		for k := range a.offers().Elements() {
 			found = found || m.match(want, k) == nil
 		}
 		if !found {
-			return &Failure{What: a.name + " is not offered this", Expected: r.shown(want, st.Actor), Got: show(a.s.Features.Element)}
+			return &Failure{What: a.name + " is not offered this", Expected: r.shown(want, st.Actor), Got: show(a.offers())}
 		}
 	}
 	return nil
 }
 
 func (r *run) send(st *Step, a *actor) *Failure {
-	if a.s == nil {
+	if a.silent() {
 		return fail("%s has no stream", a.name)
 	}
 	for _, x := range st.Elements {
@@ -494,7 +557,7 @@ func (r *run) send(st *Step, a *actor) *Failure {
 			return fail("%v: %v", errScript, bad)
 		}
 		r.say("→ %s: %s", a.name, show(out))
-		if err := a.s.SendElement(out); err != nil {
+		if err := a.send(out); err != nil {
 			return fail("%s cannot send: %v", a.name, err)
 		}
 	}
@@ -533,12 +596,12 @@ func (r *run) silence(st *Step, a *actor) *Failure {
 
 func (r *run) disconnect(st *Step, a *actor) *Failure {
 	defer func() { r.actors[st.Actor] = nil }()
-	if a.s == nil || a.over {
+	if a.silent() || a.over {
 		r.cut(a)
 		return nil
 	}
 	r.say("- %s closes the stream", a.name)
-	if err := a.s.Conn.CloseStream(); err != nil {
+	if err := a.closeStream(); err != nil {
 		return fail("%s cannot close the stream: %v", a.name, err)
 	}
 	deadline := time.Now().Add(r.t.timeout())

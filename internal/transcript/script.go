@@ -72,6 +72,12 @@ const (
 	Drops
 	IsDisconnected
 	Resumes
+	Dials // from here to StartsTLS: of a [Server]
+	DialsTLS
+	Accepts
+	AcceptsRaw
+	OpensStream
+	StartsTLS
 	Together
 	Capture
 	NodeStops

@@ -24,6 +24,9 @@ type Target struct {
 	// Account returns an account to log in with. It is called for n = 0, 1, … once for each bare JID of a script; hint
 	// is the localpart that the script has for it. Nil means: the accounts are there as the script writes them.
 	Account func(ctx context.Context, n int, hint string) (Account, error)
+	// Peer makes the place of another server, for scripts with [Server] characters; domain is the one that the script has for
+	// it. Nil where the target has no room for other servers. What it opens ends with the caller.
+	Peer func(ctx context.Context, domain string) (*Peer, error)
 	// Node stops and starts a node of a cluster; nil where there is one node.
 	Node func(ctx context.Context, n int, start bool) error
 	// Timeout is how long a stanza may take; 0 means five seconds. Quiet is how long nothing is waited for where the
@@ -79,7 +82,10 @@ func (s *Script) Skip(t *Target) string {
 		}
 	}
 	for _, c := range s.Characters {
-		if c.Kind != ClientKind {
+		switch {
+		case c.Kind == ServerKind && t.Peer == nil:
+			return "the target has no room for other servers"
+		case c.Kind == ComponentKind:
 			return "a [" + string(c.Kind) + "] cannot act yet"
 		}
 	}
@@ -96,7 +102,9 @@ func (s *Script) Skip(t *Target) string {
 func (s *Script) Needs() int {
 	seen := map[string]bool{}
 	for i := range s.Characters {
-		seen[bareOf(s.Characters[i].Get("jid"))] = true
+		if s.Characters[i].Kind == ClientKind {
+			seen[bareOf(s.Characters[i].Get("jid"))] = true
+		}
 	}
 	return len(seen)
 }
@@ -108,11 +116,17 @@ func bareOf(address string) string {
 
 // people deals out the accounts.
 func (s *Script) people(ctx context.Context, t *Target) (*scope, error) {
-	v := &scope{domain: t.Domain, captured: map[string]string{}}
+	v := &scope{domain: t.Domain, captured: map[string]string{}, peers: map[string]*Peer{}}
 	known := map[string]int{}
 	for i := range s.Characters {
 		c := &s.Characters[i]
 		p := person{name: c.Name, account: -1}
+		if c.Kind == ServerKind {
+			if err := v.place(ctx, t, c); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", s.File, c.Line, err)
+			}
+			p.peer = v.peers[c.Get("domain")]
+		}
 		if c.Kind != ClientKind {
 			v.people = append(v.people, p)
 			continue

@@ -22,6 +22,7 @@ type scope struct {
 	domain   string
 	accounts []Account
 	people   []person
+	peers    map[string]*Peer // by the domain that the script has for them
 	old      []rename
 	captured map[string]string
 	trail    []change // so that comparison can take captures back
@@ -32,6 +33,8 @@ type person struct {
 	name    string
 	account int // index in accounts
 	full    string
+	wire    *wire // of a [Server], the latest
+	peer    *Peer // likewise
 }
 
 // rename replaces an address of the script by one of the target.
@@ -155,6 +158,12 @@ func (v *scope) variable(name string) (token, error) {
 	for i := range v.people {
 		p := &v.people[i]
 		what, ok := strings.CutPrefix(name, p.name+"'s ")
+		switch {
+		case ok && what == "stream" && p.wire != nil:
+			return token{text: p.wire.id}, nil
+		case ok && what == "address" && p.peer != nil:
+			return token{text: p.peer.Listener.Addr().String()}, nil
+		}
 		if !ok || p.account < 0 {
 			continue
 		}

@@ -32,6 +32,7 @@ import (
 
 	"sabir/internal/config"
 	"sabir/internal/db/dbtest"
+	"sabir/internal/dnstest"
 	"sabir/internal/server"
 	"sabir/internal/transcript"
 	"sabir/mod"
@@ -74,8 +75,11 @@ type Server struct {
 	Pool   *x509.CertPool
 	// Keys is the cache of SCRAM keys that the clients of Config share.
 	Keys *sasl.KeyCache
+	// Zone is the DNS that the server asks for other servers. Without Point there are none.
+	Zone *dnstest.Zone
 
 	t      testing.TB
+	ca     *authority
 	stop   func()
 	killed bool
 	admins atomic.Int32 // accounts of administrators made so far
@@ -85,7 +89,7 @@ type Server struct {
 func NewServer(t testing.TB, o Options) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	s := &Server{t: t, Pool: x509.NewCertPool(), Keys: sasl.NewKeyCache(1024)}
+	s := &Server{t: t, Pool: x509.NewCertPool(), Keys: sasl.NewKeyCache(1024), Zone: dnstest.New(t, "")}
 	cert, key := s.certificate(dir)
 	if o.Database == "" {
 		o.Database = dbtest.SQLiteURL(t)
@@ -157,6 +161,7 @@ func base() []string {
 		"limits.connections_per_address = 0",
 		"limits.byte_rate = 0",
 		"admins = [" + strings.Join(admins(), ", ") + "]",
+		`outbound.allow = ["127.0.0.0/8"]`,
 	}
 }
 
@@ -179,7 +184,7 @@ func (s *Server) config(dir, cert, key string, o Options) string {
 		set[strings.TrimSpace(k)] = true
 		b.WriteString(l + "\n")
 	}
-	for _, l := range append(base(), fmt.Sprintf("data_dir = %q", dir), fmt.Sprintf("database.url = %q", o.Database)) {
+	for _, l := range append(base(), fmt.Sprintf("data_dir = %q", dir), fmt.Sprintf("database.url = %q", o.Database), fmt.Sprintf("s2s.resolver = %q", s.Zone.Addr), fmt.Sprintf("outbound.ca = %q", s.CAFile)) {
 		if k, _, _ := strings.Cut(l, "="); !set[strings.TrimSpace(k)] {
 			b.WriteString(l + "\n")
 		}
@@ -191,7 +196,7 @@ func (s *Server) config(dir, cert, key string, o Options) string {
 	for _, domain := range slices.Sorted(maps.Keys(o.Hosts)) {
 		host(domain, o.Hosts[domain])
 	}
-	for _, p := range []config.Purpose{config.C2S, config.C2STLS, config.HTTPS, config.Admin} {
+	for _, p := range []config.Purpose{config.C2S, config.C2STLS, config.HTTPS, config.S2S, config.S2STLS, config.Admin} {
 		fmt.Fprintf(&b, "[[listen]]\naddress = \"127.0.0.1:0\"\npurpose = %q\n", string(p))
 	}
 	return b.String()
@@ -206,6 +211,7 @@ func (s *Server) certificate(dir string) (cert, key string) {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}, ca, caKey)
 	s.Pool.AddCert(ca)
+	s.ca = &authority{ca, caKey}
 	der, err := x509.MarshalPKCS8PrivateKey(leafKey)
 	if err != nil {
 		s.t.Fatalf("xmpptest: %v", err)
@@ -223,7 +229,7 @@ func (s *Server) certificate(dir string) (cert, key string) {
 
 func (s *Server) sign(c, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa.PrivateKey, *x509.Certificate, []byte) {
 	s.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := newKey()
 	if err != nil {
 		s.t.Fatalf("xmpptest: %v", err)
 	}
@@ -242,6 +248,8 @@ func (s *Server) sign(c, parent *x509.Certificate, by *ecdsa.PrivateKey) (*ecdsa
 	}
 	return key, made, der
 }
+
+func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
 // shuffle returns a function for server.Options that puts hooks into a random order, the same for the same seed.
 func shuffle(t testing.TB) func(n int, swap func(i, j int)) {
@@ -347,5 +355,6 @@ func (s *Server) Target(transport string) *transcript.Target {
 	return &transcript.Target{
 		Client: cfg, Domain: Domain, Transport: transport, Timeout: 10 * time.Second, Quiet: 150 * time.Millisecond,
 		Account: func(ctx context.Context, _ int, hint string) (transcript.Account, error) { return s.Account(ctx, hint) },
+		Peer:    s.Peer,
 	}
 }

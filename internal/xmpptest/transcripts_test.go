@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestTranscripts runs the conversations of the core (RFC 6120, RFC 6121 §8) and of every extension.
+// TestTranscripts runs the conversations of the core (RFC 6120, RFC 6121 §8), those with other servers, and those of every extension.
 func TestTranscripts(t *testing.T) {
-	xmpptest.RunTranscripts(t, "testdata/*.xt", "../../mod/*/testdata/*.xt")
+	xmpptest.RunTranscripts(t, "testdata/*.xt", "../s2s/testdata/*.xt", "../../mod/*/testdata/*.xt")
 }
