@@ -1,6 +1,6 @@
 #!/bin/sh
-# Something is taken away from a running server: the disk's answer, its room or its speed, PostgreSQL, memory, descriptors, a
-# client that reads, the network. docs/durability.md tells what it promises under each.
+# Something is taken away from a running server: the disk's answer, its room, its speed or its power, PostgreSQL, memory,
+# descriptors, a client that reads, the network. docs/durability.md tells what it promises under each.
 #
 #   scripts/fault.sh [flags of go test, such as -v or -run TestDiskFull]
 #

@@ -137,6 +137,30 @@ func (b *Book) fault(format string, args ...any) {
 	b.faults = append(b.faults, fmt.Sprintf(format, args...))
 }
 
+// Before returns the Book as it was at a time, without what came and what the archives have: what was sent later is not in
+// it, and what was accepted later is not accepted.
+func (b *Book) Before(t time.Time) *Book {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := &Book{tag: b.tag, round: b.round}
+	c.clear()
+	for _, m := range b.order {
+		if m.Sent.After(t) {
+			continue
+		}
+		was := *m
+		if was.Accepted.After(t) {
+			was.Accepted, was.By = time.Time{}, ""
+		}
+		c.messages[was.ID] = &was
+		c.order = append(c.order, &was)
+	}
+	return c
+}
+
+// Archived notes what the archive of an account has, oldest first, where it was read by other means than a device.
+func (b *Book) Archived(account string, e []Entry) { b.archived(account, e) }
+
 // Sent returns how many messages were sent in this round.
 func (b *Book) Sent() int {
 	b.mu.Lock()

@@ -55,6 +55,8 @@ type Options struct {
 	SM, Ping bool
 	// Tries is how often a page of an archive is asked for where the server answers with an error; 0 means once.
 	Tries int
+	// Book is what the devices write in; nil for a new one.
+	Book *Book
 	// SettleWithin bounds how long the rest of a round may take; 0 means a minute.
 	SettleWithin time.Duration
 }
@@ -76,7 +78,10 @@ func New(s Server, o Options) (*Play, error) {
 	if o.SettleWithin == 0 {
 		o.SettleWithin = time.Minute
 	}
-	p := &Play{Book: NewBook(), Server: s, o: o}
+	if o.Book == nil {
+		o.Book = NewBook()
+	}
+	p := &Play{Book: o.Book, Server: s, o: o}
 	for n := range o.Chatters + o.Sleepers {
 		j, _, err := s.Account(n)
 		if err != nil {
