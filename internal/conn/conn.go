@@ -272,7 +272,7 @@ func (r *raw) writeNow(p []byte) (int, error) {
 // writeOnce never asks to be called again: a full socket is no reason to wait here.
 func (r *raw) writeOnce(fd uintptr) bool {
 	for len(r.out) > r.written {
-		n, err := syscall.Write(int(fd), r.out[r.written:])
+		n, err := writeSocket(fd, r.out[r.written:])
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
@@ -384,7 +384,7 @@ func (r *raw) now() error {
 func (r *raw) read(fd uintptr) bool {
 	b := buffers.Get().(*[bufferSize]byte)
 	for {
-		n, err := syscall.Read(int(fd), b[:])
+		n, err := readSocket(fd, b[:])
 		switch {
 		case err == syscall.EINTR:
 			continue
