@@ -221,7 +221,7 @@ type PresenceHandler struct {
 type StreamFeature struct {
 	// Auth says: after authentication, where a resource may be bound. Otherwise: before, on an encrypted stream.
 	Auth bool
-	// Func returns the element, or nil.
+	// Func returns the element, or nil: always the same, until the settings change. It may be kept.
 	Func func() *xmlstream.Element
 }
 

@@ -37,7 +37,8 @@ func (c *clientStream) bind2(bind *xmlstream.Element, r result2) (done bool, err
 	}
 	bound.Add(c.hostNow().Inline(c.ctx, me, slices.Collect(bind.Elements())))
 	var first []string
-	for _, b := range c.encoded(r.element(me.JID(), nil, bound), c.featureList()) {
+	features, _ := c.featureList()
+	for _, b := range c.encoded(r.element(me.JID(), nil, bound), features) {
 		first = append(first, string(b))
 	}
 	me.Queue.Release(first...)

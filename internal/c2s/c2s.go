@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sabir/engine/lru"
 	"sabir/internal/auth"
 	"sabir/internal/config"
 	"sabir/internal/host"
@@ -103,6 +104,7 @@ type Server struct {
 	held   session.HoldStats
 	logins *workers
 	gate   *gate
+	offers *lru.Cache[offerKey, offer]
 
 	mu      sync.Mutex
 	streams map[*clientStream]struct{}
@@ -118,7 +120,7 @@ func New(o Options) *Server {
 	if o.CrashPoint == nil {
 		o.CrashPoint = func(string) {}
 	}
-	s := &Server{o: o, logins: newWorkers(), streams: make(map[*clientStream]struct{}),
+	s := &Server{o: o, logins: newWorkers(), offers: lru.New[offerKey, offer](maxOffers), streams: make(map[*clientStream]struct{}),
 		managed: make(map[resume.ID]*managed), gone: make(map[resume.ID]ghost)}
 	s.Configure(o.Settings)
 	s.gate = newGate(handshakesAtOnce(), func() int { return s.limits().HandshakesWaiting }, s.logins.quit)

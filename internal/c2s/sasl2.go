@@ -78,10 +78,11 @@ func (c *clientStream) inlineFeatures(conn auth.Conn) *xmlstream.Element {
 
 // configVersion adds <config-version/> to features before authentication (XEP-0509#feature): a hash of the others, so that
 // it changes whenever they do.
-func (c *clientStream) configVersion(features *xmlstream.Element) {
-	sum := sha256.Sum256(features.Append(make([]byte, 0, featuresSize), ""))
-	c.version = base64.StdEncoding.EncodeToString(sum[:18])
-	features.Add(xmlstream.El(stream.NSIAP, "config-version", xmlstream.A("scheme", "opaque"), xmlstream.A("value", c.version)))
+func configVersion(features *xmlstream.Element) (version string) {
+	sum := sha256.Sum256(features.Append(nil, ""))
+	version = base64.StdEncoding.EncodeToString(sum[:18])
+	features.Add(xmlstream.El(stream.NSIAP, "config-version", xmlstream.A("scheme", "opaque"), xmlstream.A("value", version)))
+	return version
 }
 
 // sasl2 handles the elements of a login by SASL2.
@@ -330,7 +331,8 @@ func (c *clientStream) succeed2() error {
 			return err
 		}
 	}
-	for _, b := range c.encoded(r.element(c.principal.JID(), nil, nil), c.featureList()) {
+	features, _ := c.featureList()
+	for _, b := range c.encoded(r.element(c.principal.JID(), nil, nil), features) {
 		if err := c.write(b); err != nil {
 			return err
 		}

@@ -207,48 +207,6 @@ func (c *clientStream) answerHeader(h stream.Header, to *host.Host) error {
 	return nil
 }
 
-// features sends what can be negotiated now (RFC 6120 §4.3.2).
-func (c *clientStream) features() error {
-	f := c.featureList()
-	if c.t.framed() {
-		return c.write(stream.AppendWS(nil, f))
-	}
-	return c.write(stream.AppendTCP(make([]byte, 0, featuresSize), f, stanza.NSClient))
-}
-
-// featuresSize is about how many bytes the features take before a login.
-const featuresSize = 3 << 10
-
-func (c *clientStream) featureList() *xmlstream.Element {
-	f := xmlstream.El(stream.NS, "features")
-	h := c.hostNow()
-	if c.principal != nil {
-		if c.state != bound {
-			f.Add(xmlstream.El(stream.NSBind, "bind"))
-		}
-		if c.managed.Load() == nil {
-			f.Add(sm.Feature())
-		}
-		return f.Add(h.StreamFeatures(true))
-	}
-	if !c.t.secure() {
-		tls := xmlstream.El(stream.NSTLS, "starttls")
-		if !c.srv.o.Insecure {
-			tls.Add(xmlstream.El(stream.NSTLS, "required")) // RFC 6120 §5.3.1
-		}
-		f.Add(tls)
-	}
-	sasl2 := c.authenticationFeature()
-	f.Add(c.saslFeatures(), sasl2)
-	if c.t.secure() || c.srv.o.Insecure {
-		f.Add(h.StreamFeatures(false))
-	}
-	if sasl2 != nil {
-		c.configVersion(f)
-	}
-	return f
-}
-
 // element handles a top-level element.
 func (c *clientStream) element(f *xmlstream.Frame) error {
 	c.busy.Lock()
