@@ -41,6 +41,7 @@ type Conn struct {
 	tls *tls.Conn // nil before TLS
 	// fresh: there was a handshake and no Wait since.
 	fresh bool
+	lent  *[lentSize]byte // to tls
 }
 
 // New takes a connection over. writeTimeout bounds how long a write waits for the peer.
@@ -60,10 +61,15 @@ func New(c net.Conn, writeTimeout time.Duration) (*Conn, error) {
 
 // Read returns what can be read now, or ErrAgain.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.tls != nil {
-		return c.tls.Read(p)
+	if c.tls == nil {
+		return c.raw.Read(p)
 	}
-	return c.raw.Read(p)
+	c.lend()
+	n, err := c.tls.Read(p)
+	if err != nil {
+		c.takeBack()
+	}
+	return n, err
 }
 
 // Wait blocks until something can be read, the connection fails, or the read deadline passes.
