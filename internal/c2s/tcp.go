@@ -29,7 +29,8 @@ type tcp struct {
 	// at the latest.
 	start, login time.Time
 	// batches counts those since a resource was bound, as far as serve needs to know.
-	batches int
+	batches  int
+	settling settling
 }
 
 var _ incoming.Handler = (*tcp)(nil)
@@ -86,11 +87,17 @@ func (t *tcp) handshake(ctx context.Context, domain string) bool {
 func (t *tcp) serve() {
 	for {
 		err := t.Step()
+		if err == nil && t.settling.done {
+			t.settling.done = false
+			go t.serve()
+			return
+		}
 		if err == nil && t.stream.state == bound && t.batches == 0 {
 			err = t.loggedIn()
 		}
 		if err != nil {
 			t.stream.finish(err)
+			t.settling.stop(t)
 			t.Linger(time.Duration(t.srv.limits().WriteTimeout))
 			return
 		}
@@ -111,10 +118,15 @@ func (t *tcp) loggedIn() error {
 	return t.Conn.SetReadDeadline(time.Now().Add(incoming.LingerTimeout)) // finish may have set its own before
 }
 
-// Failed implements incoming.Handler. It tells a client that took too long; another error means that the connection is gone.
+// Failed implements incoming.Handler. It tells a client that took too long; another error means that the connection is gone,
+// or nothing but that the reader is to settle.
 func (t *tcp) Failed(err error) error {
 	var ne net.Error
-	if errors.As(err, &ne) && ne.Timeout() && !t.stream.bound.Load() {
+	timeout := errors.As(err, &ne) && ne.Timeout()
+	if timeout && t.settled() {
+		return t.loggedIn()
+	}
+	if timeout && !t.stream.bound.Load() {
 		// The deadline has passed: linger needs another, to wait until the client has been told.
 		if err := t.Conn.SetReadDeadline(time.Now().Add(incoming.LingerTimeout)); err != nil {
 			return err
@@ -128,7 +140,10 @@ func (t *tcp) Failed(err error) error {
 func (t *tcp) Ended() bool { return t.stream.ended.Load() }
 
 // Came implements incoming.Handler.
-func (t *tcp) Came(now time.Time) { t.stream.touch(now) }
+func (t *tcp) Came(now time.Time) {
+	t.settling.due.Store(true)
+	t.stream.touch(now)
+}
 
 // Header implements incoming.Handler.
 func (t *tcp) Header(h stream.Header, bad *stream.Error) error { return t.stream.header(h, bad) }

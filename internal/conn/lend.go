@@ -13,7 +13,7 @@ import (
 // A tls.Conn keeps the buffers that it has read into for as long as it lives: the largest record and the largest message of
 // the handshake (golang/go#43563), 3 KB for the hello of a client, and more than 16 for who has sent one long stanza. A Conn
 // lends it a buffer while there is something to read, and takes all of them away when there is nothing more
-// (docs/adr/0019-tls-buffers.md).
+// (docs/adr/0019-memory-of-idle-sessions.md).
 
 // lentSize is that of a buffer that is lent: the longest record (RFC 5246 §6.2.3), and the bytes that crypto/tls wants to be free behind it.
 const lentSize = 18 << 10

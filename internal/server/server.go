@@ -328,7 +328,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	background.Go(func() { s.c2s.Sweep(work) })
 	background.Go(func() { s.s2s.Sweep(work) })
 	background.Go(func() { s.certs.Watch(work, time.Minute) })
-	background.Go(func() { trim(work) })
+	background.Go(func() { trim(work, s.Settle) })
 	background.Go(func() { s.resume.Run(work) })
 	background.Go(func() {
 		s.auth.Prune(work, func(err error) { s.log.Warn("forgetting old clients failed", "error", err) })
@@ -495,6 +495,9 @@ func (s *Server) DB() mod.DB { return s.db }
 
 // Auth returns the credentials of all hosts.
 func (s *Server) Auth() *auth.Auth { return s.auth }
+
+// Settle gives the readers of quiet connections small stacks, and tells how many. See c2s.Server.Settle.
+func (s *Server) Settle() int { return s.c2s.Settle() }
 
 // Sessions returns the bound resources of all accounts.
 func (s *Server) Sessions() []*session.Session { return s.dir.All() }
