@@ -235,24 +235,21 @@ func (s *Service) Change(ctx context.Context, account jid.JID, list []mod.NodeCh
 
 // Item implements part of mod.AccountNodes.
 func (s *Service) Item(ctx context.Context, at jid.JID, name, id string) (string, *xmlstream.Element, error) {
-	n, err := s.store.node(ctx, at, name)
-	if errors.Is(err, errNoNode) {
-		return "", nil, nil
-	}
+	k, err := s.known(ctx, at)
 	if err != nil {
 		return "", nil, err
 	}
 	var i *item
 	if id == "" {
-		i, err = s.store.last(ctx, n, s.since(n))
-	} else {
+		_, i, err = s.lastKnown(ctx, at, name)
+	} else if n := k.node(name); n != nil {
 		i, err = s.store.item(ctx, n, id, s.since(n))
 	}
 	if err != nil || i == nil || i.payload == "" {
 		return "", nil, err
 	}
-	k, err := i.node()
-	return i.id, k.El, err
+	x, err := i.node()
+	return i.id, x.El, err
 }
 
 // Each calls f with the items of a node, newest first, until it returns false.

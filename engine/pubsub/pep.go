@@ -10,7 +10,6 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
-	"sabir/xmpp/xmlstream"
 )
 
 // notify is what a client adds to the name of a node to announce its interest (XEP-0060#filtered-notifications).
@@ -159,22 +158,19 @@ func (s *Service) lastInTurn(ctx context.Context, account jid.JID, name string, 
 	return err
 }
 
-// Last returns the item of an account's node that was published last: its id and payload, or "" and nil. The payload is not to
-// be changed.
-func (s *Service) Last(ctx context.Context, account jid.JID, name string) (id string, payload *xmlstream.Element, err error) {
-	_, i, err := s.lastKnown(ctx, account, name)
-	if i == nil || i.payload == "" || err != nil {
-		return "", nil, err
-	}
-	k, err := i.node()
-	return i.id, k.El, err
-}
-
 // known is what is remembered of an account: its nodes, and of some the last item. It is forgotten when anything changes.
 type known struct {
 	nodes []*node
 	mu    sync.Mutex
 	last  map[string]*item // nil for a node without items
+}
+
+// node returns a node, or nil.
+func (k *known) node(name string) *node {
+	if i := slices.IndexFunc(k.nodes, func(n *node) bool { return n.name == name }); i >= 0 {
+		return k.nodes[i]
+	}
+	return nil
 }
 
 // maxKept bounds the payloads that are remembered, in bytes: of an avatar that is the metadata and not the picture.
@@ -206,11 +202,10 @@ func (s *Service) lastKnown(ctx context.Context, account jid.JID, name string) (
 	if err != nil {
 		return nil, nil, err
 	}
-	at := slices.IndexFunc(k.nodes, func(n *node) bool { return n.name == name })
-	if at < 0 {
+	n := k.node(name)
+	if n == nil {
 		return nil, nil, nil
 	}
-	n := k.nodes[at]
 	k.mu.Lock()
 	i, ok := k.last[name]
 	k.mu.Unlock()

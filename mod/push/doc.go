@@ -13,6 +13,10 @@
 // Notifications to one service are at least Config.Every apart and sum up what came in between. One is under way at a time.
 // An error that will not pass disables the service; others, and silence, are retried ever more rarely, until Config.Tries.
 //
+// A chat for which the user has asked not to be told, or only of what speaks to them (XEP-0492), is left out: the setting stands with
+// the bookmark of the room or contact. Without one every message counts, in rooms too: whether a room is public, in which case the XEP
+// would have mentions alone told, its members' server does not know.
+//
 // # Web Push
 //
 // No XEP says how a browser hands its subscription to a server, so the namespace is ours, sabir:webpush:0. A request of type

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ var schema embed.FS
 // Info describes the extension.
 var Info = mod.Info{
 	Name:  "push",
-	Specs: []string{"XEP-0357 0.4.1", "RFC 8030", "RFC 8291", "RFC 8292"},
+	Specs: []string{"XEP-0357 0.4.1", "XEP-0492 0.2.0", "RFC 8030", "RFC 8291", "RFC 8292"},
 	Doc:   "Wakes phones and browsers that are not connected when there is a message for them.",
 	Config: func() any {
 		return &Config{Services: 32, Every: mod.Duration(10 * time.Second), Tries: 12, Web: true}
@@ -180,6 +181,10 @@ func (p *push) record(ctx context.Context, ps *mod.Pass) (func(mod.Tx) error, er
 		return nil, nil
 	}
 	list := p.asleep(ctx, ps.Account)
+	if len(list) > 0 {
+		set := p.setting(ctx, ps.Account, ps.Stanza)
+		list = slices.DeleteFunc(list, func(s *service) bool { return !set.wanted(s) })
+	}
 	if len(list) == 0 {
 		return nil, nil
 	}
@@ -208,7 +213,7 @@ func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
 			}
 		}
 	case counts(ps):
-		p.tell(ctx, ps.Account, p.about(s))
+		p.tell(ctx, ps.Account, s)
 	case p.farewell(ctx, ps) != nil:
 		p.changed(ps.Account)
 	}
@@ -216,13 +221,16 @@ func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
 
 // tell notes a message for the services of an account: to be told now where the client sleeps, otherwise to be looked at again
 // when the client should have acknowledged it.
-func (p *push) tell(ctx context.Context, account jid.JID, n news) {
+func (p *push) tell(ctx context.Context, account jid.JID, st *stanza.Stanza) {
 	list, err := p.services(ctx, account)
-	if err != nil { // record has logged it
+	if err != nil || len(list) == 0 { // record has logged it
 		return
 	}
-	now := p.h.Clock().Now()
+	n, set, now := p.about(st), p.setting(ctx, account, st), p.h.Clock().Now()
 	for _, s := range list {
+		if !set.wanted(s) {
+			continue
+		}
 		if !p.awake(s) {
 			p.jobs.add(s.key, now, n)
 			continue
@@ -249,19 +257,13 @@ func (p *push) unbound(_ context.Context, t mod.Session, _ *stanza.Stanza) {
 // parked counts what a client may not have got that has lost its connection, and tells its services.
 func (p *push) parked(ctx context.Context, t mod.Session, held []*stanza.Stanza) {
 	account := t.JID().Bare()
-	n, last := 0, news{messages: true}
-	for _, s := range held {
-		if s.From.Bare() != account && urgency.Notifies(s) {
-			n++
-			last = p.about(s)
-		}
-	}
-	if n == 0 {
-		return
-	}
 	list, err := p.services(ctx, account)
 	for i := 0; err == nil && i < len(list); i++ {
-		if s := list[i]; s.resource == t.JID().Resource() {
+		s := list[i]
+		if s.resource != t.JID().Resource() {
+			continue
+		}
+		if n, last := p.worth(ctx, s, held); n > 0 {
 			s.unread.Store(true)
 			p.jobs.certain(s.key)
 			var owed bool
@@ -277,6 +279,17 @@ func (p *push) parked(ctx context.Context, t mod.Session, held []*stanza.Stanza)
 	if err != nil {
 		p.h.Log().Error("a client that has lost its connection is not told", "jid", t.JID().String(), "error", err)
 	}
+}
+
+// worth counts what is to be told to a service of what its client may not have got, and says what of the last of it.
+func (p *push) worth(ctx context.Context, to *service, held []*stanza.Stanza) (n int, last news) {
+	for _, s := range held {
+		if s.From.Bare() != to.account && urgency.Notifies(s) && p.setting(ctx, to.account, s).wanted(to) {
+			n++
+			last = p.about(s)
+		}
+	}
+	return n, last
 }
 
 // about is what may be told of a message.
