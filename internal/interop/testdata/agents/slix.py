@@ -6,6 +6,9 @@ goes to standard error.
 """
 
 import asyncio
+import base64
+import functools
+import hashlib
 import json
 import logging
 import sys
@@ -16,11 +19,14 @@ from slixmpp.exceptions import IqError, IqTimeout
 
 PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203', 'xep_0313']
 
+# With "pubsub" at the login: what announces interest in nodes, so that notifications come.
+PUBSUB = ['xep_0060', 'xep_0163', 'xep_0084', 'xep_0107', 'xep_0118', 'xep_0172', 'xep_0223', 'xep_0402']
+
 
 class Agent(slixmpp.ClientXMPP):
     def __init__(self, a):
         super().__init__(a['jid'], a['password'], lang='en')
-        for p in PLUGINS:
+        for p in PLUGINS + (PUBSUB if a.get('pubsub') else []):
             self.register_plugin(p)
         if a.get('mechanism'):
             self.plugin['feature_mechanisms'].use_mech = a['mechanism']
@@ -52,6 +58,18 @@ class Agent(slixmpp.ClientXMPP):
             ('ssl_invalid_chain', self.on_certificate),
         ]:
             self.add_event_handler(name, f)
+        self.events = []     # (kind, bare JID, node, item, what)
+        for kind, what in [
+            ('user_mood_publish', lambda i: f"{i['mood']['value']} {i['mood']['text']}"),
+            ('user_tune_publish', lambda i: f"{i['tune']['artist']}: {i['tune']['title']}"),
+            ('user_nick_publish', lambda i: i['nick']['nick']),
+            ('avatar_metadata_publish', lambda i: ' '.join(x.get('id') for x in i['avatar_metadata'].xml)),
+            ('pubsub_publish', lambda i: i['payload'].text if i['payload'] is not None else ''),
+            ('pubsub_retract', lambda i: ''),
+        ]:
+            self.add_event_handler(kind, functools.partial(self.on_event, kind, what))
+        for kind in 'pubsub_purge', 'pubsub_delete':
+            self.add_event_handler(kind, functools.partial(self.on_event, kind, None))
 
     async def note(self):
         async with self.changed:
@@ -103,6 +121,15 @@ class Agent(slixmpp.ClientXMPP):
     async def on_roster(self, iq):
         for jid, item in iq['roster']['items'].items():
             self.pushes.append((slixmpp.JID(jid).bare, item['subscription'], item['name']))
+        await self.note()
+
+    async def on_event(self, kind, what, m):
+        if what is None:
+            self.events.append((kind, m['from'].bare, m['pubsub_event'][kind.split('_')[1]]['node'], '', ''))
+        else:
+            items = m['pubsub_event']['items']
+            for i in items:
+                self.events.append((kind, m['from'].bare, items['node'], i['id'], what(i)))
         await self.note()
 
     async def on_end(self, why=None):
@@ -278,6 +305,116 @@ class Commands:
 
     async def blocked(self, a):
         return sorted(str(j) for j in await self.x.plugin['xep_0191'].get_blocked_jids(timeout=10))
+
+    # What follows is of an agent that has logged in with "pubsub".
+
+    async def event(self, a):
+        """Waits for a notification; a has the beginning of [kind, from, node, item, what], where null is anything."""
+        def test():
+            return [e for e in self.x.events if all(w is None or w == g for w, g in zip(a['like'], e))]
+        return (await self.x.wait(f"event {a['like']} among {self.x.events}", test, a.get('within', 10)))[-1]
+
+    async def mood(self, a):
+        await self.x.plugin['xep_0107'].publish_mood(a['value'], a['text'])
+
+    async def tune(self, a):
+        await self.x.plugin['xep_0118'].publish_tune(artist=a['artist'], title=a['title'])
+
+    async def nick(self, a):
+        await self.x.plugin['xep_0172'].publish_nick(a['nick'])
+
+    async def avatar(self, a):
+        """Publishes a picture for all (XEP-0084), and returns its id."""
+        data = base64.b64decode(a['data'])
+        options = self.options(access_model='open')
+        await self.x.plugin['xep_0084'].publish_avatar(data, options=options)
+        id = hashlib.sha1(data).hexdigest()
+        await self.x.plugin['xep_0084'].publish_avatar_metadata({'id': id, 'type': 'image/png', 'bytes': len(data)}, options=options)
+        return id
+
+    async def avatar_of(self, a):
+        iq = await self.x.plugin['xep_0084'].retrieve_avatar(a['jid'], a['id'])
+        return base64.b64encode(iq['pubsub']['items']['item']['avatar_data']['value']).decode()
+
+    async def photo(self, a):
+        iq = await self.x.plugin['xep_0054'].get_vcard(jid=a['jid'], timeout=10)
+        return {'type': iq['vcard_temp']['PHOTO']['TYPE'], 'data': base64.b64encode(iq['vcard_temp']['PHOTO']['BINVAL']).decode()}
+
+    async def set_photo(self, a):
+        v = self.x.plugin['xep_0054'].make_vcard()
+        v['FN'] = a['name']
+        v['PHOTO']['TYPE'] = 'image/png'
+        v['PHOTO']['BINVAL'] = base64.b64decode(a['data'])
+        await self.x.plugin['xep_0054'].publish_vcard(vcard=v, timeout=10)
+
+    def options(self, **fields):
+        form = self.x.plugin['xep_0004'].make_form(ftype='submit')
+        form.add_field(var='FORM_TYPE', ftype='hidden', value='http://jabber.org/protocol/pubsub#publish-options')
+        for k, v in fields.items():
+            form.add_field(var='pubsub#' + k, value=v)
+        return form
+
+    async def bookmark(self, a):
+        c = slixmpp.plugins.xep_0402.stanza.Conference()
+        c['name'], c['autojoin'], c['nick'] = a['name'], True, a['nick']
+        await self.x.plugin['xep_0060'].publish(None, 'urn:xmpp:bookmarks:1', id=a['room'], payload=c, options=self.options(
+            persist_items='true', max_items='max', send_last_published_item='never', access_model='whitelist'))
+
+    async def bookmarks(self, a):
+        iq = await self.x.plugin['xep_0060'].get_items(None, 'urn:xmpp:bookmarks:1')
+        return {i['id']: [i['conference']['name'], i['conference']['autojoin'], i['conference']['nick']] for i in iq['pubsub']['items']}
+
+    async def create(self, a):
+        form = self.x.plugin['xep_0004'].make_form(ftype='submit')
+        form.add_field(var='FORM_TYPE', ftype='hidden', value='http://jabber.org/protocol/pubsub#node_config')
+        for k, v in a.get('config', {}).items():
+            form.add_field(var='pubsub#' + k, value=v)
+        await self.x.plugin['xep_0060'].create_node(a['at'], a['node'], config=form)
+
+    async def node_config(self, a):
+        iq = await self.x.plugin['xep_0060'].get_node_config(a['at'], a['node'])
+        return {k: str(v) for k, v in iq['pubsub_owner']['configure']['form'].get_values().items()}
+
+    async def follow(self, a):
+        iq = await self.x.plugin['xep_0060'].subscribe(a['at'], a['node'])
+        return iq['pubsub']['subscription']['subscription']
+
+    async def unfollow(self, a):
+        await self.x.plugin['xep_0060'].unsubscribe(a['at'], a['node'])
+
+    async def publish(self, a):
+        x = slixmpp.xmlstream.ET.Element('{urn:example:note}note')
+        x.text = a['text']
+        iq = await self.x.plugin['xep_0060'].publish(a['at'], a['node'], id=a.get('id'), payload=x)
+        return iq['pubsub']['publish']['item']['id']
+
+    async def items(self, a):
+        iq = await self.x.plugin['xep_0060'].get_items(a['at'], a['node'], max_items=a.get('max'))
+        return [[i['id'], i['payload'].text] for i in iq['pubsub']['items']]
+
+    async def retract(self, a):
+        await self.x.plugin['xep_0060'].retract(a['at'], a['node'], a['id'], notify=True)
+
+    async def purge(self, a):
+        await self.x.plugin['xep_0060'].purge(a['at'], a['node'])
+
+    async def delete(self, a):
+        await self.x.plugin['xep_0060'].delete_node(a['at'], a['node'])
+
+    async def nodes(self, a):
+        iq = await self.x.plugin['xep_0060'].get_nodes(a['at'])
+        return sorted(i[1] for i in iq['disco_items']['items'] if i[1])
+
+    async def subscriptions(self, a):
+        iq = await self.x.plugin['xep_0060'].get_subscriptions(a['at'])
+        return [[s['node'], s['subscription']] for s in iq['pubsub']['subscriptions']]
+
+    async def affiliate(self, a):
+        await self.x.plugin['xep_0060'].modify_affiliations(a['at'], a['node'], affiliations=[(a['jid'], a['affiliation'])])
+
+    async def affiliations(self, a):
+        iq = await self.x.plugin['xep_0060'].get_node_affiliations(a['at'], a['node'])
+        return {str(x['jid']): x['affiliation'] for x in iq['pubsub_owner']['affiliations']}
 
 
 async def main():
