@@ -295,6 +295,8 @@ type AccountNodes interface {
 	// somebody may read a node; one that is not there may be read by nobody.
 	Item(ctx context.Context, account jid.JID, node, id string) (string, *xmlstream.Element, error)
 	MayRead(ctx context.Context, account, who jid.JID, node string) (bool, error)
+	// Archive answers a query for the archive of a node of r.Account (XEP-0442), as a handler does.
+	Archive(ctx context.Context, r *Request) (*xmlstream.Element, error)
 	// Change makes changes in the name of an account, in one commit with write, which may be nil and obeys the rules of
 	// DB.Write. Those who are interested are told. A *stanza.Error says what limit stands against it.
 	Change(ctx context.Context, account jid.JID, changes []NodeChange, write func(tx Tx) error) error

@@ -29,6 +29,8 @@ type Options struct {
 	Bytes int
 	// Search says that the archive can be searched.
 	Search bool
+	// Nodes says that it is one of nodes, of which a query names one (XEP-0442). Otherwise a node is item-not-found.
+	Nodes bool
 }
 
 // Parse reads a query. The error is the *stanza.Error that is owed: feature-not-implemented for a field that is not known
@@ -40,8 +42,10 @@ func Parse(x *xmlstream.Element, o Options) (wire.Query, error) {
 		return q, stanza.Err(stanza.FeatureNotImplemented, "the form has a field that this archive does not know")
 	case err != nil:
 		return q, stanza.Err(stanza.BadRequest, err.Error())
-	case q.Node != "":
+	case q.Node != "" && !o.Nodes:
 		return q, stanza.Err(stanza.ItemNotFound, "this archive has no nodes")
+	case q.Node == "" && o.Nodes:
+		return q, stanza.Err(stanza.BadRequest, "a query names the node")
 	case q.Page.Index >= 0: // XEP-0059#jump allows that
 		return q, stanza.Err(stanza.FeatureNotImplemented, "pages are asked for by id, not by index")
 	case len(q.IDs) > maxIDs || len(q.Text) > maxText:

@@ -9,12 +9,12 @@ import (
 	"sabir/xmpp/jid"
 )
 
-const itemFields = `id, publisher, created, stamp, payload`
+const itemFields = `id, seq, publisher, created, stamp, payload`
 
 func scanItem(r scanner) (*item, error) {
 	i := new(item)
 	var created, stamp int64
-	if err := r.Scan(&i.id, address{&i.publisher}, &created, &stamp, &i.payload); err != nil {
+	if err := r.Scan(&i.id, &i.seq, address{&i.publisher}, &created, &stamp, &i.payload); err != nil {
 		return nil, err
 	}
 	i.created, i.stamp = time.UnixMicro(created).UTC(), time.UnixMicro(stamp).UTC()
@@ -28,13 +28,12 @@ func (s store) put(ctx context.Context, tx mod.Tx, n *node, i *item) (fresh bool
 	if fresh = errors.Is(err, mod.ErrNoRows); err != nil && !fresh {
 		return false, err
 	}
-	var last int64
-	if err := tx.QueryRow(ctx, `SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM pubsub_item WHERE node = ?`, n.num).Scan(&last); err != nil {
+	if err := tx.QueryRow(ctx, `UPDATE pubsub_node SET seq = seq + 1 WHERE num = ? RETURNING seq`, n.num).Scan(&i.seq); err != nil {
 		return false, err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO pubsub_item (node, id, seq, publisher, created, stamp, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (node, id) DO UPDATE SET seq = excluded.seq, publisher = excluded.publisher, stamp = excluded.stamp, payload = excluded.payload`,
-		n.num, i.id, last+1, i.publisher.String(), created, i.stamp.UnixMicro(), i.payload)
+		n.num, i.id, i.seq, i.publisher.String(), created, i.stamp.UnixMicro(), i.payload)
 	if err == nil && fresh {
 		_, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items + 1 WHERE num = ?`, n.num)
 	}

@@ -69,12 +69,14 @@ type node struct {
 	creator jid.JID
 	created time.Time
 	items   int64
+	seq     int64 // the number of the last publication
 	config  Config
 }
 
 // item is one that is stored.
 type item struct {
 	id        string
+	seq       int64   // the number of its last publication at the node
 	publisher jid.JID // bare
 	created   time.Time
 	stamp     time.Time // of its last publication
@@ -87,7 +89,7 @@ var errNoNode = errors.New("no such node")
 // store reads and writes the tables.
 type store struct{ db mod.DB }
 
-const nodeFields = `num, service, name, creator, created, items, config`
+const nodeFields = `num, service, name, creator, created, items, seq, config`
 
 type scanner interface{ Scan(dest ...any) error }
 
@@ -95,7 +97,7 @@ func scanNode(r scanner) (*node, error) {
 	n := new(node)
 	var service, creator, config string
 	var created int64
-	if err := r.Scan(&n.num, &service, &n.name, &creator, &created, &n.items, &config); err != nil {
+	if err := r.Scan(&n.num, &service, &n.name, &creator, &created, &n.items, &n.seq, &config); err != nil {
 		return nil, err
 	}
 	n.created = time.UnixMicro(created).UTC()
@@ -184,7 +186,7 @@ func (s store) create(ctx context.Context, tx mod.Tx, n *node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)
+	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?, ?)
 		ON CONFLICT (service, name) DO NOTHING`,
 		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire)
 	if err != nil {

@@ -129,6 +129,9 @@ func (m *archives) handlers() []mod.IQHandler {
 		q.Func = func(context.Context, *mod.Request) (*xmlstream.Element, error) {
 			return nil, stanza.Err(stanza.Forbidden, "an archive is for its owner")
 		}
+		if q.Local == "query" && q.Type == stanza.TypeSet {
+			q.Func = m.strangers
+		}
 		all = append(all, q)
 	}
 	return all
@@ -222,10 +225,21 @@ func searches(r *mod.Request) bool {
 	return err == nil && q.Text != ""
 }
 
+// strangers answers a query of somebody else: for the archive of a node, which its node says who may read (XEP-0442#querying).
+func (m *archives) strangers(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
+	if nodes := m.h.AccountNodes(); nodes != nil && r.Payload.Attr("node") != "" {
+		return nodes.Archive(ctx, r)
+	}
+	return nil, stanza.Err(stanza.Forbidden, "an archive is for its owner")
+}
+
 // query answers a query: its results are queued to the session that asks, and then the end of them (XEP-0313#query).
 func (m *archives) query(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
 	if r.Session == nil {
 		return nil, stanza.Err(stanza.Forbidden, "an archive is for its owner")
+	}
+	if nodes := m.h.AccountNodes(); nodes != nil && r.Payload.Attr("node") != "" {
+		return nodes.Archive(ctx, r)
 	}
 	o := m.options()
 	q, err := mam.Parse(r.Payload, o)

@@ -8,6 +8,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	wire "sabir/xmpp/payload/disco"
+	"sabir/xmpp/payload/mam"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -15,7 +16,7 @@ import (
 // Info describes the extension.
 var Info = mod.Info{
 	Name:    "pubsub",
-	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0462 0.2.0"},
+	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0"},
 	Doc:     "A publish-subscribe service at a domain of its own.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
 	Config: func() any {
@@ -93,7 +94,8 @@ func (p *pubsub) service(domain jid.JID) *mod.Service {
 		Domain: domain,
 		IQ: append(p.s.Handlers(mod.AtHost),
 			at(wire.NSInfo, "query", stanza.TypeGet, p.info), at(wire.NSItems, "query", stanza.TypeGet, p.items),
-			at(nsCommands, "command", stanza.TypeSet, p.command)),
+			at(nsCommands, "command", stanza.TypeSet, p.command),
+			at(mam.NS, "query", stanza.TypeSet, p.s.Archive), at(mam.NS, "query", stanza.TypeGet, archiveForm)),
 		Identities: []mod.IdentityAt{{At: mod.AtHost, Identity: mod.Identity{Category: "pubsub", Type: "service", Name: p.c.Name}}},
 		Message:    p.message,
 		Presence:   func(context.Context, *stanza.Stanza) error { return nil }, // it follows nobody and is followed by nobody
@@ -102,6 +104,11 @@ func (p *pubsub) service(domain jid.JID) *mod.Service {
 		v.Features = append(v.Features, mod.Feature{At: mod.AtHost, Var: f})
 	}
 	return v
+}
+
+// archiveForm tells which fields a query for the archive of a node may have (XEP-0313#query-form).
+func archiveForm(context.Context, *mod.Request) (*xmlstream.Element, error) {
+	return mam.Form(false), nil
 }
 
 func (p *pubsub) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
