@@ -228,7 +228,7 @@ func (s store) published(ctx context.Context, n *node, v view, limit int) ([]*it
 		if err != nil {
 			return nil, err
 		}
-		if len(found) == 0 { // XEP-0313#filter-id
+		if len(found) == 0 { // XEP-0313#query-limit-id
 			return nil, stanza.Err(stanza.ItemNotFound, "the archive has no such id")
 		}
 		list = append(list, found...)

@@ -32,6 +32,7 @@ var may = []struct {
 	{"mod/all", "mod mod/*"},
 	{"mod/*", "mod engine/* library"},
 	{"engine/mam", "mod engine/archive engine/lru library"},
+	{"engine/pubsub", "mod engine/lru engine/mam library"}, // archives of nodes (XEP-0442)
 	{"engine/*", "mod engine/lru library"},
 
 	// The server.
