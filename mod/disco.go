@@ -2,9 +2,14 @@ package mod
 
 import (
 	"context"
+	"slices"
 
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/dataform"
 	wire "sabir/xmpp/payload/disco"
+	"sabir/xmpp/payload/rsm"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // Info returns the answer in the form of the wire. Every place that tells about itself uses it, so that answers and the
@@ -15,6 +20,60 @@ func (d Disco) Info(node string) *wire.Info {
 		i.Identities = append(i.Identities, wire.Identity{Category: id.Category, Type: id.Type, Lang: id.Lang, Name: id.Name})
 	}
 	return i
+}
+
+// PageItems cuts a list of items to the page that a request asks for (XEP-0059, XEP-0060#entity-nodes), and returns the <set/> that
+// goes with it: nil where the request asks for none. Items are known by node and name, those without by their addresses.
+func PageItems(query *xmlstream.Element, all []DiscoItem) ([]DiscoItem, *xmlstream.Element, error) {
+	x := query.Child(rsm.NS, "set")
+	if x == nil {
+		return all, nil, nil
+	}
+	q, err := rsm.Parse(x)
+	if err != nil {
+		return nil, nil, stanza.Errf(stanza.BadRequest, "%v", err)
+	}
+	from, to, limit := 0, len(all), len(all)
+	if q.Max >= 0 {
+		limit = min(q.Max, limit)
+	}
+	if id := q.After + q.Before; id != "" {
+		at := slices.IndexFunc(all, func(i DiscoItem) bool { return i.key(query) == id })
+		switch {
+		case at < 0:
+			return nil, nil, stanza.Err(stanza.ItemNotFound, "there is no such item to count from")
+		case q.After != "":
+			from = at + 1
+		default:
+			to = at
+		}
+	}
+	if q.Index > 0 {
+		from = min(q.Index, len(all))
+	}
+	if q.Last || q.Before != "" {
+		from = max(from, to-limit)
+	}
+	page := all[from:min(to, from+limit)]
+	a := rsm.Answer{Index: -1, Count: int64(len(all))}
+	if len(page) > 0 {
+		a.First, a.Last, a.Index = page[0].key(query), page[len(page)-1].key(query), int64(from)
+	}
+	return page, a.Element(), nil
+}
+
+// key is what an item is known by within the answer to a query. In one that a form asks for, items of nodes name these
+// (XEP-0499).
+func (i DiscoItem) key(query *xmlstream.Element) string {
+	switch {
+	case i.Node != "" && i.Form == nil && query.Child(dataform.NS, "x") != nil:
+		return i.Node + " " + i.Name
+	case i.Node != "":
+		return i.Node
+	case i.Name != "":
+		return i.Name
+	}
+	return i.JID.String()
 }
 
 // SeesPresence tells whether who may see the presence of account: the account itself, or somebody with a subscription to

@@ -295,6 +295,9 @@ type AccountNodes interface {
 	// somebody may read a node; one that is not there may be read by nobody.
 	Item(ctx context.Context, account jid.JID, node, id string) (string, *xmlstream.Element, error)
 	MayRead(ctx context.Context, account, who jid.JID, node string) (bool, error)
+	// Discover answers a request for items that asks for what is below a node (XEP-0499); ok is false where it does not, or there
+	// is none.
+	Discover(ctx context.Context, account, who jid.JID, query *xmlstream.Element) (items []DiscoItem, ok bool, err error)
 	// Archive answers a query for the archive of a node of r.Account (XEP-0442), as a handler does.
 	Archive(ctx context.Context, r *Request) (*xmlstream.Element, error)
 	// Change makes changes in the name of an account, in one commit with write, which may be nil and obeys the rules of
@@ -346,4 +349,5 @@ type Disco struct {
 type DiscoItem struct {
 	JID        jid.JID
 	Node, Name string
+	Form       *xmlstream.Element // of a node that tells of itself in a list (XEP-0499), or nil
 }

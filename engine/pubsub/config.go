@@ -76,6 +76,10 @@ type Config struct {
 	SendLast         string `json:"send_last"`
 	PurgeOffline     bool   `json:"purge_offline"`        // items go when their publisher goes offline
 	ItemReply        string `json:"item_reply,omitempty"` // owner or publisher
+
+	// Link and Parent are names of other nodes of the service (XEP-0496).
+	Link   string `json:"link,omitempty"`
+	Parent string `json:"parent,omitempty"`
 }
 
 // Default is the configuration of a node that nobody configured, at a service of its own.
@@ -99,7 +103,7 @@ const unlimited = "max"
 
 // field is one field of the form.
 type field struct {
-	name  string // behind pubsub#
+	name  string // behind pubsub#, or with a namespace of its own in braces
 	typ   dataform.FieldType
 	label string
 	// options are the values of a list.
@@ -152,6 +156,16 @@ var fields = []field{
 	flag("purge_offline", "Items are deleted when their publisher goes offline", func(c *Config) *bool { return &c.PurgeOffline }),
 	choice("itemreply", "To whom replies to an item go",
 		[]string{"", "owner", "publisher"}, func(c *Config) *string { return &c.ItemReply }),
+	text("{"+nsRelations+"}link", "The node to which this one links, and with which it is deleted", func(c *Config) *string { return &c.Link }),
+	text("{"+nsRelations+"}parent", "The node below which this one stands", func(c *Config) *string { return &c.Parent }),
+}
+
+// variable returns the name of the field in a form.
+func (x *field) variable() string {
+	if strings.HasPrefix(x.name, "{") {
+		return x.name
+	}
+	return prefix + x.name
 }
 
 func text(name, label string, at func(*Config) *string) field {
@@ -253,7 +267,7 @@ const nodeType = "leaf"
 func (c *Config) form(t dataform.Type, formType string) *dataform.Form {
 	f := dataform.New(t, formType)
 	for _, x := range fields {
-		d := dataform.Field{Var: prefix + x.name, Type: x.typ, Values: x.get(c)}
+		d := dataform.Field{Var: x.variable(), Type: x.typ, Values: x.get(c)}
 		if t == dataform.TypeForm {
 			d.Label = x.label
 			for _, o := range x.options {
@@ -311,12 +325,11 @@ func (c *Config) precondition(f *dataform.Form) (out Config, met bool, err error
 		if d.Var == dataform.FormType {
 			continue
 		}
-		name, ours := strings.CutPrefix(d.Var, prefix)
-		at := slices.IndexFunc(fields, func(x field) bool { return x.name == name })
+		at := slices.IndexFunc(fields, func(x field) bool { return x.variable() == d.Var })
 		switch {
-		case ours && name == "node_type" && d.Value() == nodeType:
+		case d.Var == prefix+"node_type" && d.Value() == nodeType:
 			continue
-		case !ours || at < 0:
+		case at < 0:
 			return out, false, fault(stanza.Conflict, "precondition-not-met")
 		}
 		values := d.Values

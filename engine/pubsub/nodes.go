@@ -52,6 +52,8 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 		name = stanza.NewID()
 	}
 	defer s.turn(r.at, name).Unlock()
+	s.tree.Lock()
+	defer s.tree.Unlock()
 	n, err := s.fresh(ctx, r, name)
 	if err != nil {
 		if s.o.PEP && r.from.Bare() != r.at {
@@ -68,6 +70,9 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 				return nil, err
 			}
 		}
+	}
+	if _, err := s.relate(ctx, n, Config{}, r); err != nil {
+		return nil, err
 	}
 	s.note(n.config)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
@@ -125,14 +130,20 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if form.Attr("type") == string(dataform.TypeCancel) {
 		return nil, nil
 	}
-	c, err := s.submitted(n.config, form)
+	was := *n
+	if n.config, err = s.submitted(n.config, form); err != nil {
+		return nil, err
+	}
+	s.tree.Lock()
+	defer s.tree.Unlock()
+	moved, err := s.relate(ctx, n, was.config, r)
 	if err != nil {
 		return nil, err
 	}
-	n.config = c
+	c := n.config
 	s.note(c)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
-		if err := s.store.configure(ctx, tx, n, c); err != nil {
+		if err := s.store.move(ctx, tx, append(moved, n)); err != nil {
 			return err
 		}
 		if !c.Persist {
@@ -151,6 +162,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 		}
 		s.announce(ctx, n, ev, nil)
 	}
+	s.tellMetadata(ctx, &was, n)
 	return nil, nil
 }
 
@@ -170,7 +182,8 @@ func (s *Service) defaultConfig(_ context.Context, _ *request, x *xmlstream.Elem
 	return result(NSOwner, xmlstream.El(NSOwner, "default", c.form(dataform.TypeForm, nsNodeConfig).Element())), nil
 }
 
-// deleteNode deletes a node, in favour of another one where there is a <redirect/> (XEP-0060#owner-delete).
+// deleteNode deletes a node with all that is below it, in favour of another one where there is a <redirect/>
+// (XEP-0060#owner-delete).
 func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
 	defer s.turn(r.at, x.Attr("node")).Unlock()
 	n, err := s.owned(ctx, r, x)
@@ -183,28 +196,48 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 			return nil, stanza.Errf(stanza.BadRequest, "a redirect has a uri of up to %d bytes", maxName)
 		}
 	}
-	to, err := s.audience(ctx, n, true) // whom to tell, before nobody knows any more
+	s.tree.Lock()
+	defer s.tree.Unlock()
+	below, err := s.below(ctx, n, -1)
 	if err != nil {
 		return nil, err
 	}
-	st := &steps{more: []func(mod.Tx) error{func(tx mod.Tx) error {
-		if err := s.store.remove(ctx, tx, n.num); err != nil || uri == "" {
-			return err
+	gone := []*node{n}
+	for _, d := range below {
+		gone = append(gone, d.node)
+	}
+	st, told := new(steps), make([][]jid.JID, len(gone))
+	for i, g := range gone { // whom to tell, before nobody knows any more
+		if told[i], err = s.audience(ctx, g, true); err != nil {
+			return nil, err
+		}
+		if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: g.name}}, g); err != nil {
+			return nil, err
+		}
+	}
+	st.more = append(st.more, func(tx mod.Tx) error {
+		for _, g := range gone {
+			if err := s.store.remove(ctx, tx, g.num); err != nil {
+				return err
+			}
+		}
+		if uri == "" {
+			return nil
 		}
 		return s.store.setMoved(ctx, tx, n, uri)
-	}}}
-	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name}}, n); err != nil {
-		return nil, err
-	}
+	})
 	if err := s.apply(ctx, r.at, st); err != nil {
 		return nil, err
 	}
-	if n.config.NotifyDelete {
-		ev := xmlstream.El(NSEvent, "delete", xmlstream.A("node", n.name))
-		if uri != "" {
+	for i, g := range gone {
+		if !g.config.NotifyDelete {
+			continue
+		}
+		ev := xmlstream.El(NSEvent, "delete", xmlstream.A("node", g.name))
+		if uri != "" && g == n {
 			ev.Add(xmlstream.El(NSEvent, "redirect", xmlstream.A("uri", uri)))
 		}
-		s.send(ctx, n, s.event(n, ev), to)
+		s.send(ctx, g, s.event(g, ev), told[i])
 	}
 	return nil, nil
 }
@@ -216,6 +249,19 @@ func (s *Service) Info(ctx context.Context, at, who jid.JID, name string) (*mod.
 	if n == nil || err != nil {
 		return nil, err
 	}
+	f, err := s.metadata(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return &mod.Disco{
+		Identities: []mod.Identity{{Category: "pubsub", Type: nodeType, Name: n.config.Title}},
+		Features:   []string{wire.NSInfo, wire.NSItems, NS},
+		Forms:      []*xmlstream.Element{f.Element()},
+	}, nil
+}
+
+// metadata returns what a node tells of itself (XEP-0060#entity-metadata).
+func (s *Service) metadata(ctx context.Context, n *node) (*dataform.Form, error) {
 	f := n.config.form(dataform.TypeResult, nsMetadata)
 	_, count, err := s.store.subscribers(ctx, n, s.now())
 	if err != nil {
@@ -246,11 +292,7 @@ func (s *Service) Info(ctx context.Context, at, who jid.JID, name string) (*mod.
 		dataform.Field{Var: prefix + "publisher", Type: dataform.JIDMulti, Values: publishers},
 		dataform.Field{Var: prefix + "num_subscribers", Type: dataform.TextSingle, Values: []string{strconv.Itoa(count)}},
 	)
-	return &mod.Disco{
-		Identities: []mod.Identity{{Category: "pubsub", Type: nodeType, Name: n.config.Title}},
-		Features:   []string{wire.NSInfo, wire.NSItems, NS},
-		Forms:      []*xmlstream.Element{f.Element()},
-	}, nil
+	return f, nil
 }
 
 // visible returns a node, or nil where there is none that who asks may know of.
@@ -272,7 +314,7 @@ func (s *Service) visible(ctx context.Context, at, who jid.JID, name string) (*n
 // shows tells whether somebody may know that a node exists: who may read it, and at a service of its own all but for the
 // access model whitelist.
 func (s *Service) shows(ctx context.Context, n *node, who jid.JID) (bool, error) {
-	if !s.o.PEP && n.config.Access != AccessWhitelist {
+	if !s.o.PEP && n.config.Access != AccessWhitelist && n.config.Parent == "" {
 		return true, nil
 	}
 	err := s.mayRead(ctx, n, who)

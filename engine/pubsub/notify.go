@@ -107,23 +107,27 @@ func (s *Service) replyTo(ctx context.Context, n *node, i *item) *xmlstream.Elem
 	return a
 }
 
-// audience returns whom to tell of a change of a node: its subscribers, and with PEP the resources that announce their
-// interest. all includes those that want no items or wait for an answer (XEP-0060#owner-delete-success).
+// audience returns whom to tell of a change of a node: its subscribers, those of nodes above it and of the node that it links to
+// as far as they want that (XEP-0497#options), and with PEP the resources that announce their interest. all includes
+// subscribers that want no items or wait for an answer (XEP-0060#owner-delete-success).
 func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, error) {
-	subs, err := s.store.subscriptions(ctx, n, s.now())
+	list, err := s.subscribersOf(ctx, n, wantItems)
 	if err != nil {
 		return nil, err
 	}
 	var to []jid.JID
 	explicit := make(map[jid.JID]bool)
-	for _, x := range subs {
-		if !all && (x.state != Subscribed || !x.deliver || n.config.PresenceBased && !s.present(x.jid)) {
+	for _, x := range list {
+		if x.implicit && all || !all && (x.state != Subscribed || !x.deliver || x.wants&x.by == 0 || n.config.PresenceBased && !s.present(x.jid)) {
 			continue
 		}
 		if ok, err := s.stillReads(ctx, n, x); err != nil || !ok && !all {
 			if err != nil {
 				return nil, err
 			}
+			continue
+		}
+		if x.implicit && slices.Contains(to, x.jid) {
 			continue
 		}
 		explicit[x.jid.Bare()] = true
@@ -137,8 +141,8 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, e
 }
 
 // stillReads tells whether a subscriber may read the node as it is now: rosters and access models change.
-func (s *Service) stillReads(ctx context.Context, n *node, x subscription) (bool, error) {
-	if n.config.Access == AccessOpen || n.config.Access == AccessAuthorize {
+func (s *Service) stillReads(ctx context.Context, n *node, x reached) (bool, error) {
+	if !x.implicit && n.config.Parent == "" && (n.config.Access == AccessOpen || n.config.Access == AccessAuthorize) {
 		return true, nil // outcasts lose their subscriptions at once
 	}
 	return s.reads(ctx, n, x.jid)

@@ -188,7 +188,7 @@ func (s *Service) changeSubscription(ctx context.Context, n *node, sub subscript
 		return err
 	}
 	s.send(ctx, n, s.event(n, subscriptionElement(NSEvent, n.name, sub)), []jid.JID{sub.jid})
-	if sub.state == Subscribed && n.config.SendLast != SendNever && n.config.Notify && sub.deliver {
+	if sub.state == Subscribed && n.config.SendLast != SendNever && n.config.Notify && sub.deliver && sub.wants&wantItems != 0 {
 		s.sendLast(ctx, n, sub.jid)
 	}
 	return nil

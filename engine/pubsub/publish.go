@@ -70,7 +70,11 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 	case errors.Is(err, errNoNode):
 		n, err = s.fresh(ctx, r, name)
 		if err == nil && options != nil {
-			n.config, _, err = n.config.precondition(options)
+			if n.config, _, err = n.config.precondition(options); err == nil {
+				s.tree.Lock()
+				defer s.tree.Unlock()
+				_, err = s.relate(ctx, n, Config{}, r)
+			}
 		}
 		return n, true, err
 	case err != nil:
@@ -91,8 +95,20 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 	return n, false, nil
 }
 
-// mayPublish obeys affiliations and publish model.
+// mayPublish obeys affiliations and publish model of a node and of its ancestors (XEP-0496#parent-rules).
 func (s *Service) mayPublish(ctx context.Context, n *node, r *request) error {
+	if err := s.maySend(ctx, n, r); err != nil || n.config.Parent == "" {
+		return err
+	}
+	list, err := s.ancestors(ctx, n)
+	for i := 0; err == nil && i < len(list); i++ {
+		err = s.maySend(ctx, list[i], r)
+	}
+	return err
+}
+
+// maySend is mayPublish for the node alone.
+func (s *Service) maySend(ctx context.Context, n *node, r *request) error {
 	a, err := s.affiliation(ctx, n, r.from)
 	if err != nil {
 		return err

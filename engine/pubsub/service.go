@@ -51,6 +51,8 @@ type Service struct {
 	purging atomic.Bool
 	remote  remote
 
+	// tree is held while relationships between nodes are changed, so that no two changes make a circle.
+	tree  sync.Mutex
 	seed  maphash.Seed
 	turns [1024]sync.Mutex
 }
@@ -130,7 +132,7 @@ func Features(pep bool) []string {
 	} else {
 		names = append(names, "access-open", "get-pending")
 	}
-	out := []string{NSOrder, NSOrder + "@" + NS}
+	out := []string{NSOrder, NSOrder + "@" + NS, nsRelations, nsExtSub, nsExtDisco}
 	for _, n := range names {
 		out = append(out, NS+"#"+n)
 	}
@@ -232,9 +234,22 @@ func (s *Service) affiliation(ctx context.Context, n *node, who jid.JID) (Affili
 	return s.store.affiliation(ctx, n, who)
 }
 
-// mayRead returns nil where somebody may subscribe to a node and read it, or the error that is owed
-// (XEP-0060#accessmodels, #affiliations). With the access model authorize that is who has a subscription.
+// mayRead returns nil where somebody may subscribe to a node and read it, and so its ancestors (XEP-0496#parent-rules), or the
+// error that is owed.
 func (s *Service) mayRead(ctx context.Context, n *node, who jid.JID) error {
+	if err := s.reaches(ctx, n, who); err != nil || n.config.Parent == "" {
+		return err
+	}
+	list, err := s.ancestors(ctx, n)
+	for i := 0; err == nil && i < len(list); i++ {
+		err = s.reaches(ctx, list[i], who)
+	}
+	return err
+}
+
+// reaches is mayRead for the node alone (XEP-0060#accessmodels, #affiliations). With the access model authorize that is who has
+// a subscription.
+func (s *Service) reaches(ctx context.Context, n *node, who jid.JID) error {
 	a, err := s.affiliation(ctx, n, who)
 	if err != nil {
 		return err

@@ -59,7 +59,18 @@ type subscription struct {
 	state   State
 	deliver bool
 	expires time.Time // zero: never
+	wants   wants
+	depth   int // how many levels of nodes below it is for; negative for all (XEP-0497)
 }
+
+// wants is a set of what a subscription is for (XEP-0497#type).
+type wants int64
+
+const (
+	wantItems wants = 1 << iota
+	wantMetadata
+	wantLinked
+)
 
 // node is a node as it is stored.
 type node struct {
@@ -129,6 +140,23 @@ func (s store) nodes(ctx context.Context, at jid.JID) (list []*node, err error) 
 	return collect(rows, scanNode)
 }
 
+// linking and children return the nodes that link to a node, and those below it, by name.
+func (s store) linking(ctx context.Context, at jid.JID, name string) ([]*node, error) {
+	rows, err := s.db.Query(ctx, `SELECT `+nodeFields+` FROM pubsub_node WHERE service = ? AND link = ? AND link <> '' ORDER BY name`, at.String(), name)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanNode)
+}
+
+func (s store) children(ctx context.Context, at jid.JID, name string) ([]*node, error) {
+	rows, err := s.db.Query(ctx, `SELECT `+nodeFields+` FROM pubsub_node WHERE service = ? AND parent = ? AND parent <> '' ORDER BY name`, at.String(), name)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanNode)
+}
+
 // purging tells whether any node has items that go with their publishers.
 func (s store) purging(ctx context.Context) (bool, error) {
 	var one int
@@ -186,9 +214,9 @@ func (s store) create(ctx context.Context, tx mod.Tx, n *node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?, ?)
+	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire, link, parent) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?)
 		ON CONFLICT (service, name) DO NOTHING`,
-		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire)
+		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire, n.config.Link, n.config.Parent)
 	if err != nil {
 		return false, err
 	}
@@ -216,7 +244,8 @@ func (s store) configure(ctx context.Context, tx mod.Tx, n *node, c Config) erro
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET config = ?, purge = ?, expire = ? WHERE num = ?`, string(config), c.PurgeOffline, c.ItemExpire, n.num)
+	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET config = ?, purge = ?, expire = ?, link = ?, parent = ? WHERE num = ?`, string(config), c.PurgeOffline, c.ItemExpire,
+		c.Link, c.Parent, n.num)
 	return err
 }
 
@@ -290,7 +319,7 @@ func (s store) setAffiliation(ctx context.Context, tx mod.Tx, n *node, who jid.J
 
 func scanSubscription(r scanner) (x subscription, err error) {
 	var expires int64
-	if err = r.Scan(address{&x.jid}, &x.state, &x.deliver, &expires); err == nil && expires != 0 {
+	if err = r.Scan(address{&x.jid}, &x.state, &x.deliver, &expires, &x.wants, &x.depth); err == nil && expires != 0 {
 		x.expires = time.UnixMicro(expires).UTC()
 	}
 	return x, err
@@ -298,17 +327,17 @@ func scanSubscription(r scanner) (x subscription, err error) {
 
 // subscription returns that of exactly this address; its state is NotSub where there is none.
 func (s store) subscription(ctx context.Context, n *node, who jid.JID, now time.Time) (subscription, error) {
-	x, err := scanSubscription(s.db.QueryRow(ctx, `SELECT jid, state, deliver, expires FROM pubsub_subscription
+	x, err := scanSubscription(s.db.QueryRow(ctx, `SELECT jid, state, deliver, expires, wants, depth FROM pubsub_subscription
 		WHERE node = ? AND jid = ? AND (expires = 0 OR expires > ?)`, n.num, who.String(), now.UnixMicro()))
 	if errors.Is(err, mod.ErrNoRows) {
-		return subscription{jid: who, state: NotSub, deliver: true}, nil
+		return subscription{jid: who, state: NotSub, deliver: true, wants: wantItems}, nil
 	}
 	return x, err
 }
 
 // subscriptions returns those of a node, in the order of their addresses.
 func (s store) subscriptions(ctx context.Context, n *node, now time.Time) ([]subscription, error) {
-	rows, err := s.db.Query(ctx, `SELECT jid, state, deliver, expires FROM pubsub_subscription
+	rows, err := s.db.Query(ctx, `SELECT jid, state, deliver, expires, wants, depth FROM pubsub_subscription
 		WHERE node = ? AND (expires = 0 OR expires > ?) ORDER BY jid`, n.num, now.UnixMicro())
 	if err != nil {
 		return nil, err
@@ -331,7 +360,7 @@ type subscribedAt struct {
 
 // subscriptionsOf returns those that a bare JID has at a service, at one node where name is not "".
 func (s store) subscriptionsOf(ctx context.Context, at, who jid.JID, name string, now time.Time) ([]subscribedAt, error) {
-	rows, err := s.db.Query(ctx, `SELECT n.name, s.jid, s.state, s.deliver, s.expires FROM pubsub_subscription s JOIN pubsub_node n ON n.num = s.node
+	rows, err := s.db.Query(ctx, `SELECT n.name, s.jid, s.state, s.deliver, s.expires, s.wants, s.depth FROM pubsub_subscription s JOIN pubsub_node n ON n.num = s.node
 		WHERE s.bare = ? AND n.service = ? AND (? = '' OR n.name = ?) AND (s.expires = 0 OR s.expires > ?) ORDER BY n.name, s.jid`,
 		who.Bare().String(), at.String(), name, name, now.UnixMicro())
 	if err != nil {
@@ -339,7 +368,7 @@ func (s store) subscriptionsOf(ctx context.Context, at, who jid.JID, name string
 	}
 	return collect(rows, func(r scanner) (x subscribedAt, err error) {
 		var expires int64
-		if err = r.Scan(&x.node, address{&x.jid}, &x.state, &x.deliver, &expires); err == nil && expires != 0 {
+		if err = r.Scan(&x.node, address{&x.jid}, &x.state, &x.deliver, &expires, &x.wants, &x.depth); err == nil && expires != 0 {
 			x.expires = time.UnixMicro(expires).UTC()
 		}
 		return x, err
@@ -366,9 +395,10 @@ func (s store) setSubscription(ctx context.Context, tx mod.Tx, n *node, x subscr
 	if !x.expires.IsZero() {
 		expires = x.expires.UnixMicro()
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO pubsub_subscription (node, jid, bare, state, deliver, expires) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (node, jid) DO UPDATE SET state = excluded.state, deliver = excluded.deliver, expires = excluded.expires`,
-		n.num, x.jid.String(), x.jid.Bare().String(), string(x.state), x.deliver, expires)
+	_, err := tx.Exec(ctx, `INSERT INTO pubsub_subscription (node, jid, bare, state, deliver, expires, wants, depth) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (node, jid) DO UPDATE SET state = excluded.state, deliver = excluded.deliver, expires = excluded.expires,
+		wants = excluded.wants, depth = excluded.depth`,
+		n.num, x.jid.String(), x.jid.Bare().String(), string(x.state), x.deliver, expires, int64(x.wants), x.depth)
 	return err
 }
 

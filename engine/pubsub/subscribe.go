@@ -73,7 +73,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 		s.askOwners(ctx, n, who)
 	default:
 		s.tellOwners(ctx, n, sub)
-		if n.config.SendLast != SendNever && n.config.Notify && sub.deliver {
+		if n.config.SendLast != SendNever && n.config.Notify && sub.deliver && sub.wants&wantItems != 0 {
 			s.sendLast(ctx, n, who)
 		}
 	}
@@ -164,7 +164,7 @@ func optionsForm(t dataform.Type, x subscription) *dataform.Form {
 	if t == dataform.TypeForm {
 		deliver.Label, expire.Label = "Tell me of what is new", "The time at which the subscription ends; empty for never"
 	}
-	return dataform.New(t, nsSubOptions, deliver, expire)
+	return dataform.New(t, nsSubOptions, append([]dataform.Field{deliver, expire}, extendedOptions(t, x)...)...)
 }
 
 // setOption applies <options/> to a subscription.
@@ -189,7 +189,7 @@ func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscri
 			x.expires = t.UTC().Truncate(time.Microsecond)
 		}
 	}
-	return x, nil
+	return x, x.extend(f)
 }
 
 // getOptions returns the options of a subscription (XEP-0060#subscriber-configure).
@@ -225,7 +225,7 @@ func (s *Service) defaultOptions(ctx context.Context, r *request, x *xmlstream.E
 		}
 		e.Add(xmlstream.A("node", n.name))
 	}
-	return result(NS, e.Add(optionsForm(dataform.TypeForm, subscription{deliver: true}).Element())), nil
+	return result(NS, e.Add(optionsForm(dataform.TypeForm, subscription{deliver: true, wants: wantItems}).Element())), nil
 }
 
 // ownSubscriptions returns those of who asks (XEP-0060#entity-subscriptions).

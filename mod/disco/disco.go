@@ -143,11 +143,17 @@ func (d *disco) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 func (d *disco) accountItems(ctx context.Context, r *mod.Request, items *wire.Items) (*xmlstream.Element, error) {
 	nodes := d.h.AccountNodes()
 	if items.Node != "" && nodes != nil {
-		list, ok, err := nodes.NodeItems(ctx, r.Account, r.From, items.Node)
+		list, ok, err := nodes.Discover(ctx, r.Account, r.From, r.Payload)
+		if err == nil && !ok {
+			list, ok, err = nodes.NodeItems(ctx, r.Account, r.From, items.Node)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if ok {
+			if list, items.Page, err = mod.PageItems(r.Payload, list); err != nil {
+				return nil, err
+			}
 			return appendItems(items, list).Element(), nil
 		}
 	}

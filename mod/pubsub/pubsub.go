@@ -16,7 +16,7 @@ import (
 // Info describes the extension.
 var Info = mod.Info{
 	Name:    "pubsub",
-	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0"},
+	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
 	Doc:     "A publish-subscribe service at a domain of its own.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
 	Config: func() any {
@@ -146,6 +146,12 @@ func (p *pubsub) items(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 	default:
 		var ok bool
 		var err error
+		if list, ok, err = p.s.Discover(ctx, p.face.Domain, r.From, r.Payload); ok || err != nil {
+			if err != nil {
+				return nil, err
+			}
+			break
+		}
 		if list, ok, err = p.s.Items(ctx, p.face.Domain, r.From, out.Node); err == nil && !ok {
 			err = stanza.Err(stanza.ItemNotFound, "")
 		}
@@ -153,9 +159,14 @@ func (p *pubsub) items(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 			return nil, err
 		}
 	}
+	list, set, err := mod.PageItems(r.Payload, list)
+	if err != nil {
+		return nil, err
+	}
 	for _, i := range list {
 		out.Items = append(out.Items, wire.Item(i))
 	}
+	out.Page = set
 	return out.Element(), nil
 }
 

@@ -104,12 +104,14 @@ func langOf(x *xmlstream.Element, around string) string {
 type Item struct {
 	JID        jid.JID
 	Node, Name string
+	Form       *xmlstream.Element // what a node tells of itself (XEP-0499), or nil
 }
 
 // Items is a list of items.
 type Items struct {
 	Node  string
 	Items []Item
+	Page  *xmlstream.Element // <set/> of XEP-0059, or nil
 }
 
 // Element returns the <query/> of disco#items.
@@ -126,9 +128,9 @@ func (i *Items) Element() *xmlstream.Element {
 		if it.Name != "" {
 			x.Add(xmlstream.A("name", it.Name))
 		}
-		q.Add(x)
+		q.Add(x.Add(it.Form))
 	}
-	return q
+	return q.Add(i.Page)
 }
 
 // ParseItems reads the <query/> of disco#items.
@@ -145,7 +147,7 @@ func ParseItems(q *xmlstream.Element) (*Items, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: an item: %w", ErrIllFormed, err)
 		}
-		i.Items = append(i.Items, Item{j, k.Attr("node"), k.Attr("name")})
+		i.Items = append(i.Items, Item{JID: j, Node: k.Attr("node"), Name: k.Attr("name"), Form: k.First()})
 	}
 	return i, nil
 }
