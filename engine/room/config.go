@@ -53,7 +53,9 @@ type Config struct {
 	PrivateTo     Who  `json:"private,omitempty"`        // who may send private messages; "" is Anyone
 	NoVoiceAsking bool `json:"no_voice_asking,omitempty"`
 	NoRegister    bool `json:"no_register,omitempty"`
-	LockNicks     bool `json:"lock_nicks,omitempty"` // registered users enter by the nick that they registered
+	// ApproveRegister has the admins decide who registers; then users may ask to become members of a members-only room.
+	ApproveRegister bool `json:"approve_register,omitempty"`
+	LockNicks       bool `json:"lock_nicks,omitempty"` // registered users enter by the nick that they registered
 
 	Unarchived bool `json:"unarchived,omitempty"` // messages are not kept
 	Logged     bool `json:"logged,omitempty"`     // discussions are published: occupants are warned

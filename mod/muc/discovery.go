@@ -113,7 +113,8 @@ func (c *chat) roomInfo() *dataform.Form {
 	if c.picture != "" { // XEP-0486#disco-avatar-hash
 		add("muc#roominfo_avatarhash", dataform.TextMulti, "Hash of the picture", c.picture)
 	}
-	add("hats#hash", dataform.TextSingle, "Hats hash", c.hats.hash()) // XEP-0317#disco
+	add("{urn:xmpp:muc-activity}message-activity", dataform.TextSingle, "Messages per hour", c.messagesPerHour()) // XEP-0502#retrieve
+	add("hats#hash", dataform.TextSingle, "Hats hash", c.hats.hash())                                             // XEP-0317#disco
 	if c.cfg.Slow > 0 {
 		add(cfgPrefix+"slow_mode_duration", dataform.TextSingle, "Seconds between two messages", strconv.Itoa(c.cfg.Slow))
 	}

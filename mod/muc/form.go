@@ -102,6 +102,7 @@ func (c *chat) settings() []setting {
 		},
 		flag(cfgPrefix+"allow_voice_requests", "Let visitors ask for voice", func(c *room.Config) *bool { return &c.NoVoiceAsking }, true),
 		flag("allow_register", "Let users register as members, and reserve a nick", func(c *room.Config) *bool { return &c.NoRegister }, true),
+		flag("approve_register", "Let the admins decide who registers", func(c *room.Config) *bool { return &c.ApproveRegister }, false),
 		flag("lock_nicks", "Know registered users by their reserved nick", func(c *room.Config) *bool { return &c.LockNicks }, false),
 		list(cfgPrefix+"presencebroadcast", "Roles whose presence is told to all", func(c *room.Config) []string { return c.Silent }, func(c *room.Config, v []string) { c.Silent = v }, true),
 		list(cfgPrefix+"getmemberlist", "Roles that may read the list of members", func(c *room.Config) []string { return c.MemberLists }, func(c *room.Config, v []string) { c.MemberLists = v }, false),

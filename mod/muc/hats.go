@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -343,21 +342,6 @@ func (t store) readHats(ctx context.Context, r jid.JID) (h hats, err error) {
 		return nil
 	}, `SELECT jid, uri FROM muc_hat_worn WHERE room = ? ORDER BY uri`, r.String())
 	return h, err
-}
-
-// each calls f for each row of a query.
-func (t store) each(ctx context.Context, f func(scan func(...any) error) error, query string, args ...any) (err error) {
-	rows, err := t.db.Query(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := f(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
 }
 
 func (t store) setHat(ctx context.Context, tx mod.Tx, r jid.JID, k hat) error {

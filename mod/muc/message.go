@@ -48,7 +48,7 @@ func (c *chat) other(t *turn, s *stanza.Stanza) error {
 		}
 	}
 	if x := s.Child(dataform.NS, "x"); x != nil {
-		return c.voiceForm(t, s, x)
+		return c.takeForm(t, s, x)
 	}
 	if c.seats[s.From] == nil {
 		return stanza.Err(stanza.NotAcceptable, "only occupants may do that")
@@ -244,6 +244,7 @@ func (c *chat) tell(t *turn, r *said, at archive.Place) {
 	case r.archive || r.s.Has(stanza.NSClient, "body") && !r.s.Has(nsHints, "no-store"):
 		c.remember(r.s, at)
 	}
+	c.counted(r.s)
 	c.toAll(t, r.s)
 }
 

@@ -28,7 +28,7 @@ var Info = mod.Info{
 	Name: "muc",
 	Specs: []string{
 		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0317 0.3.1", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
-		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0486 0.1.0", "XEP-0500 0.1.1",
+		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0433 0.1.0", "XEP-0486 0.1.0", "XEP-0500 0.1.1", "XEP-0502 0.1.0",
 	},
 	Doc:      "Group chat: rooms at a domain of their own.",
 	Config:   func() any { return defaults() },
@@ -143,6 +143,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: at, Space: disco.NSInfo, Local: "query", Type: stanza.TypeGet, Func: m.info},
 			{At: at, Space: disco.NSItems, Local: "query", Type: stanza.TypeGet, Func: m.items},
 			m.adhoc.IQ(at),
+			{At: mod.AtHost, Space: nsSearchQuery, Local: "search", Type: stanza.TypeGet, Slow: true, Func: m.channelSearch},
 			{At: mod.AtHost, Space: nsPing, Local: "ping", Type: stanza.TypeGet, Func: pong},
 			{At: mod.AtHost, Space: nsUnique, Local: "unique", Type: stanza.TypeGet, Func: m.unique},
 			{At: mod.AtAccount, Space: nsPing, Local: "ping", Type: stanza.TypeGet, Func: m.inRoom((*chat).ping)},

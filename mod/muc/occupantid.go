@@ -5,10 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
-	"strings"
 	"unicode"
-
-	"golang.org/x/text/unicode/norm"
 
 	"sabir/xmpp/jid"
 	"sabir/xmpp/xmlstream"
@@ -30,7 +27,7 @@ func occupantIDElement(id string) *xmlstream.Element {
 
 // nickKey is the same for nicks that look alike but for case and width: two of them are one too many in a room
 // (XEP-0045#enter-conflict).
-func nickKey(nick string) string { return strings.ToLower(norm.NFKC.String(nick)) }
+func nickKey(nick string) string { return fold(nick) }
 
 // maxNick bounds a nick, in bytes: it stands in front of each message.
 const maxNick = 256

@@ -1,6 +1,8 @@
 package muc
 
 import (
+	"errors"
+
 	"sabir/engine/room"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -20,12 +22,12 @@ func registration(nick string) *dataform.Form {
 }
 
 // mayRegister tells whether a user may register (XEP-0045#register): in an open room everybody may who is not banned, in
-// a members-only room its members, for a nick.
+// a members-only room its members, for a nick, and where admins approve that, whoever asks.
 func (c *chat) mayRegister(a room.Affiliation) *stanza.Error {
 	switch {
 	case !c.here():
 		return errNoRoom()
-	case c.cfg.NoRegister, c.cfg.MembersOnly && a < room.Member, a == room.Outcast:
+	case c.cfg.NoRegister, c.cfg.MembersOnly && a < room.Member && !c.cfg.ApproveRegister, a == room.Outcast:
 		return stanza.Err(stanza.NotAllowed, "you may not register with this room")
 	}
 	return nil
@@ -77,6 +79,9 @@ func (c *chat) registerSet(t *turn, r *mod.Request) (*xmlstream.Element, error) 
 	if o := c.nicks[nickKey(nick)]; c.reservedFor(nick, user) || o != nil && o.user != user {
 		return nil, stanza.Err(stanza.Conflict, "somebody else has this nick")
 	}
+	if c.cfg.ApproveRegister && was.affiliation < room.Member {
+		return nil, c.askAdmins(t, user, nick)
+	}
 	now := associate{affiliation: max(was.affiliation, room.Member), nick: nick}
 	if err := c.storeAffiliations(t, map[jid.JID]associate{user: now}); err != nil {
 		return nil, err
@@ -94,6 +99,12 @@ func (c *chat) unregister(t *turn, r *mod.Request, was associate) error {
 	case room.Member:
 		now.affiliation = room.None
 	case room.None:
+		_, _, err := c.m.store.requested(t.ctx, c.jid, user.String(), "")
+		if err == nil { // one takes the request back
+			return t.write(func(tx mod.Tx) error { return c.m.store.decided(t.ctx, tx, c.jid, user) })
+		} else if !errors.Is(err, mod.ErrNoRows) {
+			return err
+		}
 		return stanza.Err(stanza.RegistrationRequired, "you are not registered with this room") // XEP-0077
 	}
 	if err := c.storeAffiliations(t, map[jid.JID]associate{user: now}); err != nil {

@@ -251,6 +251,9 @@ func (c *chat) finish(t *turn, k *task, err error) {
 // leaveMemory lets go of a room that is not there, and of one that is idle.
 func (c *chat) leaveMemory() {
 	if (c.idle || !c.exists) && len(c.seats) == 0 {
+		if c.exists && !c.activity.kept.IsZero() {
+			c.keepActivity(c.m.h.Clock().Now())
+		}
 		c.m.drop(c, true)
 	}
 }

@@ -41,10 +41,11 @@ type state struct {
 	nicks     map[string]*occupant // by nickKey
 	seats     map[jid.JID]*seat    // by full JID
 
-	hats    hats   // (XEP-0317)
-	picture string // the hash of that in its vCard, or ""
-	history []past
-	invited map[jid.JID]jid.JID // who by whom, both bare
+	hats     hats // (XEP-0317)
+	activity activity
+	picture  string // the hash of that in its vCard, or ""
+	history  []past
+	invited  map[jid.JID]jid.JID // who by whom, both bare
 }
 
 // occupant is somebody in the room (XEP-0045#terms-general).
@@ -97,6 +98,9 @@ func (c *chat) load(ctx context.Context) error {
 		return err
 	}
 	if _, c.picture, err = c.m.store.vcard(ctx, c.jid); err != nil {
+		return err
+	}
+	if c.activity, err = c.m.store.activity(ctx, c.jid); err != nil {
 		return err
 	}
 	if c.hats, err = c.m.store.readHats(ctx, c.jid); err != nil {
@@ -262,6 +266,7 @@ func (c *chat) end(t *turn) error {
 	for full := range c.seats {
 		c.m.later.Drop(c.seatKey(full))
 	}
+	c.m.later.Drop("activity " + c.jid.String())
 	c.state = state{loaded: true}
 	c.clear()
 	return nil

@@ -76,7 +76,7 @@ func (t store) room(ctx context.Context, r jid.JID) (*kept, error) {
 		return nil, err
 	}
 	k := &kept{created: time.UnixMicro(created)}
-	if err := json.Unmarshal([]byte(cfg), &k.cfg); err != nil {
+	if err := readConfig(cfg, &k.cfg); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", r, err)
 	}
 	if k.creator, err = jid.Parse(creator); err != nil {
@@ -96,10 +96,11 @@ func (t store) put(ctx context.Context, tx mod.Tx, service, r jid.JID, k kept) e
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO muc_room (room, service, creator, created, name, hidden, persistent, config, subject)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (room) DO UPDATE SET name = excluded.name, hidden = excluded.hidden,
-		persistent = excluded.persistent, config = excluded.config`,
-		r.String(), service.String(), k.creator.String(), k.created.UnixMicro(), k.cfg.Name, bit(k.cfg.Hidden), bit(k.cfg.Persistent), string(cfg))
+	_, err = tx.Exec(ctx, `INSERT INTO muc_room (room, service, creator, created, name, hidden, persistent, config, subject, name_key, description_key)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?) ON CONFLICT (room) DO UPDATE SET name = excluded.name, hidden = excluded.hidden,
+		persistent = excluded.persistent, config = excluded.config, name_key = excluded.name_key, description_key = excluded.description_key`,
+		r.String(), service.String(), k.creator.String(), k.created.UnixMicro(), k.cfg.Name, bit(k.cfg.Hidden), bit(k.cfg.Persistent), string(cfg),
+		fold(k.cfg.Name), fold(k.cfg.Description))
 	return err
 }
 
@@ -127,6 +128,12 @@ func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_vcard WHERE room = ?`, r.String())
 	}
 	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_request WHERE room = ?`, r.String())
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_activity WHERE room = ?`, r.String())
+	}
+	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_hat WHERE room = ?`, r.String())
 	}
 	if err == nil {
@@ -140,6 +147,9 @@ func (t store) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
 	_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE jid = ?`, account.String())
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_hat_worn WHERE jid = ?`, account.String())
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_request WHERE jid = ?`, account.String())
 	}
 	return err
 }
@@ -278,7 +288,7 @@ func (t store) rows(ctx context.Context, service jid.JID, after string, limit in
 			return nil, err
 		}
 		var cfg room.Config
-		err := json.Unmarshal([]byte(config), &cfg)
+		err := readConfig(config, &cfg)
 		if err == nil {
 			k.Room, err = jid.Parse(r)
 		}
@@ -294,6 +304,30 @@ func (t store) rows(ctx context.Context, service jid.JID, after string, limit in
 	}
 	return list, rows.Err()
 }
+
+// errEnough ends each without an error.
+var errEnough = errors.New("enough")
+
+// each calls f for each row of a query.
+func (t store) each(ctx context.Context, f func(scan func(...any) error) error, query string, args ...any) (err error) {
+	rows, err := t.db.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			if errors.Is(err, errEnough) {
+				err = nil
+			}
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// readConfig reads a configuration as it is stored.
+func readConfig(text string, to *room.Config) error { return json.Unmarshal([]byte(text), to) }
 
 // listing is a room in the list of the service.
 type listing struct {

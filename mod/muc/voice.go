@@ -7,14 +7,25 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// voiceForm takes a form of muc#request: a visitor asks for voice, or a moderator answers (XEP-0045#requestvoice, #voiceapprove).
-func (c *chat) voiceForm(t *turn, s *stanza.Stanza, x *xmlstream.Element) error {
-	at, err := c.seatOf(s.From)
-	if err != nil {
-		return err
-	}
+// takeForm takes a form that is sent to the room.
+func (c *chat) takeForm(t *turn, s *stanza.Stanza, x *xmlstream.Element) error {
 	f, err := dataform.Parse(x)
-	if err != nil || f.Type != dataform.TypeSubmit || f.FormType() != formRequest {
+	if err == nil && f.FormType() == formRegister {
+		return c.registerAnswer(t, s.From, f)
+	}
+	at, sat := c.seatOf(s.From)
+	if sat != nil {
+		return sat
+	}
+	if err != nil {
+		return stanza.Err(stanza.BadRequest, err.Error())
+	}
+	return c.voiceForm(t, at, f)
+}
+
+// voiceForm takes a form of muc#request: a visitor asks for voice, or a moderator answers (XEP-0045#requestvoice, #voiceapprove).
+func (c *chat) voiceForm(t *turn, at *seat, f *dataform.Form) error {
+	if f.Type != dataform.TypeSubmit || f.FormType() != formRequest {
 		return stanza.Err(stanza.BadRequest, "a room takes requests for voice and answers to them")
 	}
 	if f.Field("muc#request_allow") != nil {
