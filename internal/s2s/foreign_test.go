@@ -206,7 +206,8 @@ https_ports = { }
 ssl = { certificate = %q; key = %q; cafile = %q }
 log = { debug = %q }
 VirtualHost %q
-`, filepath.Join(f.dir, "data"), secure, f.port(config.C2S), f.port(config.S2S), f.port(config.S2STLS), f.cert, f.key, ca, filepath.Join(f.dir, "peer.log"), f.domain))
+Component %q "muc"
+`, filepath.Join(f.dir, "data"), secure, f.port(config.C2S), f.port(config.S2S), f.port(config.S2STLS), f.cert, f.key, ca, filepath.Join(f.dir, "peer.log"), f.domain, f.rooms()))
 	return "prosody --config " + cfg + " -F"
 }
 
@@ -247,6 +248,7 @@ modules:
   mod_offline:
     access_max_user_messages: many
   mod_stream_mgmt: {}
+  mod_muc: {}
   mod_vcard: {}%s
 `, f.domain, both, ca, ca, f.port(config.C2S), f.port(config.S2S), f.port(config.S2STLS), dialback))
 	beams, err := filepath.Glob("/usr/lib/*/ejabberd-*/ebin/ejabberd.beam")
@@ -272,6 +274,9 @@ func read(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// rooms is the domain of its rooms.
+func (f *foreign) rooms() string { return "conference." + f.domain }
 
 // restart ends it as a service manager does, and starts it again.
 func (f *foreign) restart() {
