@@ -170,6 +170,22 @@ func (p *profanity) Receive(t *testing.T, from, text string) {
 	}
 }
 
+// enter enters a room.
+func (p *profanity) enter(t *testing.T, room, nick string) {
+	t.Helper()
+	p.command(t, "/join "+room+" nick "+nick)
+	p.shows(t, "(?s)-> You have joined the room as "+regexp.QuoteMeta(nick))
+}
+
+// hears waits for what an occupant of the room of the current window has said.
+func (p *profanity) hears(t *testing.T, nick, text string) {
+	t.Helper()
+	p.shows(t, regexp.QuoteMeta(nick)+": "+regexp.QuoteMeta(text))
+	if n := strings.Count(p.screen(t), text); n != 1 {
+		t.Errorf("%q of %s is on the screen %d times", text, nick, n)
+	}
+}
+
 func (p *profanity) Show(t *testing.T, show, status string) {
 	t.Helper()
 	p.command(t, fmt.Sprintf("/status set %s %q", show, status))

@@ -36,6 +36,8 @@ const quoted = (s) => JSON.stringify(s);
 const contact = (jid) => `converse-roster li.list-item:has(a.open-chat[data-jid=${quoted(jid)}])`;
 const chat = (jid) => `converse-chat[jid=${quoted(jid)}]`;
 
+const room = (jid) => `converse-muc[jid=${quoted(jid)}]`;
+
 async function open(a) {
     browser ??= await chromium.launch({ executablePath: process.env.SABIR_INTEROP_CHROMIUM || '/usr/bin/chromium', args: flags });
     const context = await browser.newContext({
@@ -207,6 +209,39 @@ const commands = {
         const m = p.get(`${chat(a.from)} converse-chat-message .chat-msg__text`).filter({ hasText: a.text });
         await m.first().waitFor({ timeout: a.limit });
         return { count: await m.count() };
+    },
+
+    /** Follows a link to a room, and enters it under a name. */
+    async enter(p, a) {
+        await p.page.evaluate((room) => (location.hash = `#converse/room?jid=${room}`), a.room);
+        const nick = p.get(`${room(a.room)} converse-muc-nickname-form input[name=nick]`);
+        const input = p.get(`${room(a.room)} textarea.chat-textarea`);
+        await nick.or(input).first().waitFor({ timeout: a.limit });
+        if (await nick.count()) {
+            await nick.fill(a.nick);
+            await nick.press('Enter');
+        }
+        await input.waitFor({ timeout: a.limit });
+    },
+
+    async say(p, a) {
+        const input = p.get(`${room(a.room)} textarea.chat-textarea`);
+        await input.fill(a.text);
+        await input.press('Enter');
+    },
+
+    /** Waits until the room shows what somebody has said, and counts how often it does. */
+    async hears(p, a) {
+        const m = p.get(`${room(a.room)} converse-chat-message`).filter({ has: p.page.locator('.chat-msg__text', { hasText: a.text }) });
+        await m.first().waitFor({ timeout: a.limit });
+        return { count: await m.count() };
+    },
+
+    /** The names that the room's list of occupants shows. */
+    async occupants(p, a) {
+        const list = p.get(`${room(a.room)} .occupant-list .occupant-nick`);
+        await list.nth(a.least - 1).waitFor({ timeout: a.limit });
+        return { nicks: (await list.allInnerTexts()).map((n) => n.trim()) };
     },
 
     /** Chooses a presence in the menu of one's own status. */

@@ -13,6 +13,7 @@ import json
 import logging
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout
@@ -43,6 +44,7 @@ class Agent(slixmpp.ClientXMPP):
         self.ended = None
         self.messages = []   # (bare JID, body, stamp or None)
         self.errors = []     # (bare JID, condition)
+        self.said = []       # (occupant's address, body) in rooms
         self.requests = set()
         self.there = {}      # full JID: (show, status)
         self.gone = set()    # bare JIDs whose last presence was unavailable
@@ -92,6 +94,9 @@ class Agent(slixmpp.ClientXMPP):
         if m['type'] in ('chat', 'normal') and m['body']:
             stamp = m['delay']['stamp'].isoformat() if m.get_plugin('delay', check=True) is not None else None
             self.messages.append((m['from'].bare, m['body'], stamp))
+            await self.note()
+        elif m['type'] == 'groupchat' and m['body']:
+            self.said.append((str(m['from']), m['body']))
             await self.note()
 
     async def on_error(self, m):
@@ -209,6 +214,38 @@ class Commands:
         def test():
             return [c for j, c in self.x.errors if j == a['from']]
         return (await self.x.wait(f"error from {a['from']}", test, a.get('within', 10)))[0]
+
+    async def enter(self, a):
+        p = self.x.make_presence(pto=f"{a['room']}/{a['nick']}")
+        p.append(ET.fromstring("<x xmlns='http://jabber.org/protocol/muc'/>"))
+        p.send()
+        await self.x.wait(f"place in {a['room']}", lambda: f"{a['room']}/{a['nick']}" in self.x.there, a.get('within', 10))
+
+    async def instant(self, a):
+        """Opens a new room with the settings that rooms have here."""
+        iq = self.x.make_iq_set(ito=a['room'])
+        iq.append(ET.fromstring("<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"))
+        await iq.send(timeout=10)
+
+    async def say(self, a):
+        self.x.send_message(mto=a['room'], mbody=a['text'], mtype='groupchat')
+
+    async def hears(self, a):
+        def test():
+            return [s for s in self.x.said if s == (f"{a['room']}/{a['nick']}", a['text'])]
+        s = await self.x.wait(f"{a['text']!r} of {a['nick']}, but {self.x.said},", test, a.get('within', 10))
+        return {'count': len(s)}
+
+    async def bookmark(self, a):
+        """Has the account's clients enter a room when they start (XEP-0402)."""
+        iq = self.x.make_iq_set()
+        ps = ET.SubElement(ET.Element('x'), '{http://jabber.org/protocol/pubsub}pubsub')
+        publish = ET.SubElement(ps, '{http://jabber.org/protocol/pubsub}publish', {'node': 'urn:xmpp:bookmarks:1'})
+        item = ET.SubElement(publish, '{http://jabber.org/protocol/pubsub}item', {'id': a['room']})
+        c = ET.SubElement(item, '{urn:xmpp:bookmarks:1}conference', {'name': a['name'], 'autojoin': 'true'})
+        ET.SubElement(c, '{urn:xmpp:bookmarks:1}nick').text = a['nick']
+        iq.append(ps)
+        await iq.send(timeout=10)
 
     async def subscribe(self, a):
         self.x.send_presence_subscription(pto=a['to'])
