@@ -46,7 +46,7 @@ type plan struct {
 
 func run() error {
 	var (
-		rows    = flag.String("rows", "all", "comma-separated `keys`: chat,archive,archive-pg,rate,room,join,login,presence,idle1000,idle5000,empty")
+		rows    = flag.String("rows", "all", "comma-separated `keys`: chat,archive,archive-pg,rate,room,join,s2s,login,presence,idle1000,idle5000,empty")
 		servers = flag.String("servers", "floor,ejabberd,prosody,sabir", "comma-separated `names`, prosody-shipped being one more")
 		repeat  = flag.Int("repeat", 3, "measure each `n` times and take medians")
 		sabir   = flag.String("sabir", "bin/sabir", "Sabir's `command`, further arguments for \"sabir local\" after it")
@@ -164,7 +164,7 @@ func groups(rows []load.Row, floor bool) [][]load.Row {
 	for _, r := range rows {
 		switch {
 		case floor && !r.Floor:
-		case r.Alone:
+		case r.Alone || r.Two:
 			alone = append(alone, []load.Row{r})
 		case r.Archive:
 			archive = append(archive, []load.Row{r})
@@ -195,7 +195,11 @@ func (p plan) measureGroup(ctx context.Context, t *load.Table, s load.Server, ro
 		}
 		defer func() { err = errors.Join(err, setup.Database.Stop()) }()
 	}
-	running, err := s.Start(ctx, setup)
+	start := s.Start
+	if rows[0].Two {
+		start = s.StartTwo
+	}
+	running, err := start(ctx, setup)
 	if err != nil {
 		return err
 	}

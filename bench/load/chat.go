@@ -102,7 +102,7 @@ func newSwarm(ctx context.Context, s *Running, o Options) (*swarm, error) {
 	}
 	w := &swarm{failed: make(chan error, len(conns))}
 	for i, c := range conns {
-		w.chatters = append(w.chatters, &chatter{conn: c, msg: newMessage(s, s.JID(i), s.JID(other(i)), o)})
+		w.chatters = append(w.chatters, &chatter{conn: c, msg: newMessage(s, s.at(i).JID(i), s.at(other(i)).JID(other(i)), o)})
 	}
 	if s.NeverArchive {
 		if err := each(ctx, len(conns), o.LoginWorkers, func(_ context.Context, i int) error {

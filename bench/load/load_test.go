@@ -171,6 +171,26 @@ func TestTableVerdicts(t *testing.T) {
 	}
 }
 
+// TestTableShare is the verdict of a row whose threshold is what the best other server takes.
+func TestTableShare(t *testing.T) {
+	row := Row{Key: "s2s", Title: "s2s", Unit: Micros, MustShare: 1.0 / 3}
+	for value, want := range map[float64]string{29: "| holds |", 31: "| misses |"} {
+		table := Table{Rows: []Row{row}, Servers: []string{"prosody", "sabir", "ejabberd"}}
+		table.Add("s2s", "sabir", Result{Value: value})
+		table.Add("s2s", "prosody", Result{Value: 90})
+		table.Add("s2s", "ejabberd", Result{Value: 120})
+		var b strings.Builder
+		if err := table.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{want, "≤ 0.33 of the best other"} {
+			if !strings.Contains(b.String(), part) {
+				t.Errorf("%v: the table lacks %q:\n%s", value, part, b.String())
+			}
+		}
+	}
+}
+
 // TestAgainstFloor runs the rows that the floor can do, small.
 func TestAgainstFloor(t *testing.T) {
 	if testing.Short() {

@@ -78,6 +78,9 @@ type Row struct {
 	Unit       Unit
 	// Must and Aim are the thresholds for Sabir, in the row's unit.
 	Must, Aim float64
+	// MustShare is a threshold too: the most that Sabir may take of what the best of the other servers takes in the same run;
+	// 0 for none. Must and Aim are 0 then.
+	MustShare float64
 	// MustP99 is a threshold for latency, 0 for none.
 	MustP99 time.Duration
 	// Floor is set where the floor can do this work too.
@@ -86,6 +89,8 @@ type Row struct {
 	Archive bool
 	// Postgres wants it to do so in a PostgreSQL of its own, whose work counts.
 	Postgres bool
+	// Two wants two servers that talk to one another.
+	Two bool
 	// Alone wants a server that has done nothing before.
 	Alone bool
 	// Accounts is how many the row uses, from 0.
@@ -110,6 +115,8 @@ func Rows() []Row {
 			Accounts: rooms, Run: talk},
 		{Key: "join", Title: "joining such a room: CPU per join", Unit: Millis, Must: 1, Aim: 0.5,
 			Accounts: rooms, Run: join},
+		{Key: "s2s", Title: "chat between two servers, no archive: CPU of both per delivered message", Unit: Micros, MustShare: 1.0 / 3, Two: true,
+			Accounts: pairs, Run: chat},
 		{Key: "login", Title: "login to presence: CPU (floor: TLS handshake alone)", Unit: Millis, Must: 0.7, Aim: 0.5, Floor: true,
 			Accounts: func(o Options) int { return o.Logins }, Run: logins},
 		{Key: "presence", Title: "presence to 20 online contacts: CPU per delivered", Unit: Micros, Must: 12, Aim: 9,
@@ -152,7 +159,7 @@ func each(ctx context.Context, n, workers int, f func(context.Context, int) erro
 func loginAll(ctx context.Context, s *Running, n int, o Options, peer func(int) int) ([]*Conn, error) {
 	conns := make([]*Conn, n)
 	err := each(ctx, n, o.LoginWorkers, func(ctx context.Context, i int) (err error) {
-		conns[i], err = Login(ctx, s, i, peer(i), true)
+		conns[i], err = Login(ctx, s.at(i), i, peer(i), true)
 		return err
 	})
 	if err != nil {

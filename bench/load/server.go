@@ -32,7 +32,13 @@ type Setup struct {
 	Archive bool
 	// Database is the PostgreSQL that the server is to use; nil for what it has by itself.
 	Database *Database
+	// Domain is what the server is called; "" for localhost. With a name it talks to other servers, S2SPort being where they
+	// come in.
+	Domain string
 }
+
+// S2SPort is where other servers come in: as far above Port as the standard ports are apart.
+func (s Setup) S2SPort() int { return s.Port + defaultS2S - defaultC2S }
 
 // Server is something that can be measured.
 type Server struct {
@@ -55,6 +61,10 @@ type Running struct {
 	// where the server has no switch for it.
 	NeverArchive bool
 
+	// Other is a second server of the same kind, on which every other account has its session; nil where there is none.
+	// PIDs are those of both then.
+	Other *Running
+
 	prefix string
 	first  int
 	stop   func() error
@@ -68,6 +78,14 @@ func (r *Running) JID(i int) string { return r.Bare(i) + "/" + resource }
 
 // Bare returns the bare address of account i.
 func (r *Running) Bare(i int) string { return r.Account(i) + "@" + r.Domain }
+
+// at returns the server on which account i has its session.
+func (r *Running) at(i int) *Running {
+	if r.Other != nil && i%2 == 1 {
+		return r.Other
+	}
+	return r
+}
 
 // Stop ends the server and waits for it.
 func (r *Running) Stop() error { return r.stop() }
@@ -103,6 +121,9 @@ func startPeer(ctx context.Context, script, name string, s Setup) (*Running, err
 		"--accounts", strconv.Itoa(s.Accounts), "--password", s.Password}
 	if s.Archive {
 		args = append(args, "--archive")
+	}
+	if s.Domain != "" {
+		args = append(args, "--domain", s.Domain, "--s2s-port", strconv.Itoa(s.S2SPort()))
 	}
 	if s.Database != nil {
 		args = append(args, "--postgres", s.Database.URL)
@@ -148,8 +169,11 @@ func startFloor(ctx context.Context, binary string, s Setup) (*Running, error) {
 	}, nil
 }
 
-// defaultC2S is where sabir listens for clients unless told to shift its ports.
-const defaultC2S = 5222
+// Where sabir listens for clients and other servers unless told to shift its ports.
+const (
+	defaultC2S = 5222
+	defaultS2S = 5269
+)
 
 func startSabir(ctx context.Context, command []string, s Setup) (*Running, error) {
 	if len(command) == 0 {
@@ -161,9 +185,20 @@ func startSabir(ctx context.Context, command []string, s Setup) (*Running, error
 	if s.Database != nil {
 		args = append(args, "--database", s.Database.URL)
 	}
+	if s.Domain != "" {
+		args = append(args, "--domain", s.Domain)
+	}
 	line, cmd, err := startChild(ctx, s.Dir, command[0], args...)
 	if err != nil {
 		return nil, err
+	}
+	if s.Domain != "" { // the first start has made the configuration
+		if err := errors.Join(stopChild(cmd), federate(filepath.Join(s.Dir, "data", "sabir.toml"))); err != nil {
+			return nil, err
+		}
+		if line, cmd, err = startChild(ctx, s.Dir, command[0], args...); err != nil {
+			return nil, err
+		}
 	}
 	// Decoded in two steps: of the addresses only one is ours to know.
 	var r struct {

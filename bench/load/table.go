@@ -93,11 +93,14 @@ func (t *Table) Write(w io.Writer) error {
 		for _, s := range t.Servers {
 			fmt.Fprintf(&b, " %s |", t.show(row, s, own, measured))
 		}
-		must := "≤ " + row.Unit.Format(row.Must)
+		must, aim := "≤ "+row.Unit.Format(row.Must), row.Unit.Format(row.Aim)
+		if row.MustShare > 0 {
+			must, aim = fmt.Sprintf("≤ %.2f of the best other", row.MustShare), "-"
+		}
 		if row.MustP99 > 0 {
 			must += ", p99 ≤ " + millis(row.MustP99)
 		}
-		fmt.Fprintf(&b, " %s | %s | %s |\n", must, row.Unit.Format(row.Aim), t.verdict(row, own, measured))
+		fmt.Fprintf(&b, " %s | %s | %s |\n", must, aim, t.verdict(row, own, measured))
 	}
 	for _, row := range t.Rows {
 		for _, s := range t.Servers {
@@ -130,6 +133,16 @@ func (t *Table) show(row Row, server string, own Cell, measured bool) string {
 }
 
 func (t *Table) verdict(row Row, own Cell, measured bool) string {
+	if row.MustShare > 0 {
+		best, found := t.best(row.Key)
+		switch {
+		case !measured || !found:
+			return "-"
+		case own.Value > row.MustShare*best:
+			return "misses"
+		}
+		return "holds"
+	}
 	switch {
 	case !measured:
 		return "-"
@@ -139,6 +152,16 @@ func (t *Table) verdict(row Row, own Cell, measured bool) string {
 		return "holds"
 	}
 	return "aim reached"
+}
+
+// best returns the least that any other server takes.
+func (t *Table) best(row string) (v float64, found bool) {
+	for _, s := range t.Servers {
+		if c, ok := t.Cell(row, s); ok && s != subject && (!found || c.Value < v) {
+			v, found = c.Value, true
+		}
+	}
+	return v, found
 }
 
 func millis(d time.Duration) string {

@@ -3,6 +3,7 @@
 #
 #   peer.sh install                     Debian's packages, no service started
 #   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive [--sqlite|--postgres URL]]
+#        [--domain D --s2s-port P]      as domain D, with a listener for other servers, proved by dialback
 #                                       prints one JSON object and returns once it accepts
 #   peer.sh stop --dir D                ends what was started with D, by its pid
 #
@@ -85,7 +86,7 @@ b64() {
 
 make_cert() {
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
-		-subj /CN=localhost -addext subjectAltName=DNS:localhost,DNS:conference.localhost \
+		-subj "/CN=$domain" -addext "subjectAltName=DNS:$domain,DNS:conference.$domain,DNS:localhost" \
 		-keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
 	cat "$dir/cert.pem" "$dir/key.pem" >"$dir/both.pem"
 }
@@ -105,7 +106,7 @@ start_ejabberd() {
 	cat >"$dir/ejabberd.yml" <<-EOF
 		loglevel: warning
 		hosts:
-		  - localhost
+		  - $domain
 		certfiles:
 		  - "$dir/both.pem"
 		listen:
@@ -118,7 +119,9 @@ start_ejabberd() {
 		    access: all
 		    starttls_required: true
 		    protocol_options: [no_sslv3, no_tlsv1, no_tlsv1_1, cipher_server_preference, no_compression]
+		$(if [ -n "$s2s_port" ]; then printf '  -\n    port: %s\n    ip: "127.0.0.1"\n    module: ejabberd_s2s_in\n    max_stanza_size: 524288\n' "$s2s_port"; fi)
 		$(if [ -n "$http_port" ]; then printf '  -\n    port: %s\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    request_handlers:\n      /ws: ejabberd_http_ws\n' "$http_port"; fi)
+		s2s_use_starttls: required
 		disable_sasl_mechanisms: [digest-md5, X-OAUTH2]
 		auth_password_format: scram
 		auth_scram_hash: sha
@@ -169,6 +172,7 @@ start_ejabberd() {
 		  mod_vcard_xupdate: {}
 		  mod_version: {}
 	EOF
+	[ -z "$s2s_port" ] || printf '  mod_s2s_dialback: {}\n' >>"$dir/ejabberd.yml"
 	if [ -n "$sqlite" ]; then # what the comment on mod_mam in Debian's ejabberd.yml advises
 		printf '  mod_mam:\n    assume_mam_usage: true\n    default: always\n    db_type: sql\nsql_type: sqlite\nsql_database: "%s"\n' \
 			"$dir/spool/archive.db" >>"$dir/ejabberd.yml"
@@ -188,7 +192,7 @@ start_ejabberd() {
 			<<\"$(printf %s "$salt" | openssl base64 -A)\">>, sha, $iterations},
 		{atomic, ok} = mnesia:transaction(fun() ->
 			lists:foreach(fun(I) ->
-				mnesia:write({passwd, {<<\"u\", (integer_to_binary(I))/binary>>, <<\"localhost\">>}, P})
+				mnesia:write({passwd, {<<\"u\", (integer_to_binary(I))/binary>>, <<\"$domain\">>}, P})
 			end, lists:seq(0, $accounts - 1)) end),
 		ok = file:write_file(\"$dir/ready\", <<\"ok\">>)."
 	local libs
@@ -218,9 +222,9 @@ start_prosody() {
 		modules_enabled = {
 			"disco"; "roster"; "saslauth"; "tls"; "blocklist"; "bookmarks"; "carbons"; "pep"; "private"; "smacks";
 			"vcard4"; "vcard_legacy"; "csi_simple"; "ping"; "register"; "time"; "uptime"; "version";
-			"admin_adhoc"; $(if [ -n "$archive" ]; then echo '"mam";'; fi)
+			"admin_adhoc"; $(if [ -n "$s2s_port" ]; then echo '"dialback"; "s2s_bidi";'; fi) $(if [ -n "$archive" ]; then echo '"mam";'; fi)
 		}
-		modules_disabled = { "s2s" }
+		$(if [ -z "$s2s_port" ]; then echo 'modules_disabled = { "s2s" }'; else echo 's2s_secure_auth = false; s2s_require_encryption = true; limits = { }'; fi)
 		allow_registration = false
 		authentication = "internal_hashed"
 		default_archive_policy = true
@@ -231,21 +235,23 @@ start_prosody() {
 		interfaces = { "127.0.0.1" }
 		c2s_ports = { $port }
 		c2s_direct_tls_ports = { }
-		s2s_ports = { }
+		s2s_ports = { $s2s_port }
+		s2s_direct_tls_ports = { }
 		http_ports = { }
 		https_ports = { }
 		ssl = { certificate = "$dir/cert.pem"; key = "$dir/key.pem" }
 		network_settings = { tcp_backlog = 1024 }
 		log = { warn = "$dir/prosody.log" }
-		VirtualHost "localhost"
-		Component "conference.localhost" "muc"
+		VirtualHost "$domain"
+		Component "conference.$domain" "muc"
 			max_history_messages = 20
 			restrict_room_creation = false
 			muc_room_default_public = true
 	EOF
 	# Prosody's store is one file per account; sed writes them faster than its own shell would.
-	mkdir -p "$dir/data/localhost/accounts" "$dir/certs"
-	local i record
+	local i record store
+	store=$dir/data/$(printf %s "$domain" | sed 's/\./%2e/g')/accounts
+	mkdir -p "$store" "$dir/certs"
 	record="return {
 	[\"iteration_count\"] = $iterations;
 	[\"salt\"] = \"$salt\";
@@ -253,7 +259,7 @@ start_prosody() {
 	[\"stored_key\"] = \"$stored_key\";
 };"
 	for ((i = 0; i < accounts; i++)); do
-		printf '%s\n' "$record" >"$dir/data/localhost/accounts/u$i.dat"
+		printf '%s\n' "$record" >"$store/u$i.dat"
 	done
 	own prosody
 	(
@@ -305,8 +311,8 @@ start() {
 	for ((tries = 0; tries < 600; tries++)); do
 		alive "$pid" || { tail -n 20 "$dir"/*.log >&2; die "$name ended while starting"; }
 		if [ -e "$dir/ready" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-			printf '{"name":"%s","c2s":"127.0.0.1:%s","domain":"localhost","pids":[%s],"account_prefix":"u","first_account":0,"accounts":%s}\n' \
-				"$name" "$port" "$(tree "$pid" | paste -sd,)" "$accounts"
+			printf '{"name":"%s","c2s":"127.0.0.1:%s","domain":"%s","pids":[%s],"account_prefix":"u","first_account":0,"accounts":%s}\n' \
+				"$name" "$port" "$domain" "$(tree "$pid" | paste -sd,)" "$accounts"
 			return
 		fi
 		sleep 0.1
@@ -340,7 +346,7 @@ stop() {
 [ $# -ge 1 ] || usage
 command=$1
 shift
-name= dir= port= http_port= accounts=0 password=secret archive= sqlite= postgres=
+name= dir= port= http_port= accounts=0 password=secret archive= sqlite= domain=localhost s2s_port= postgres=
 if [ "$command" = start ]; then
 	[ $# -ge 1 ] || usage
 	name=$1
@@ -352,6 +358,8 @@ while [ $# -gt 0 ]; do
 	--port) port=$2 ;;
 	--http-port) http_port=$2 ;;
 	--accounts) accounts=$2 ;;
+	--domain) domain=$2 ;;
+	--s2s-port) s2s_port=$2 ;;
 	--password) password=$2 ;;
 	--postgres) postgres=$2 archive=yes ;;
 	--archive)
