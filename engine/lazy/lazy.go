@@ -11,8 +11,8 @@ import (
 	"sabir/mod"
 )
 
-// every is for how long writes are gathered. What a killed process loses is not older.
-const every = 2 * time.Second
+// Every is for how long writes are gathered. What a killed process loses is not older.
+const Every = 2 * time.Second
 
 // maxWaiting is the number of writes that are not waited with.
 const maxWaiting = 1000
@@ -127,7 +127,7 @@ func (w *Writer) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(every):
+		case <-time.After(Every):
 		case <-w.many:
 		}
 		w.flush(ctx)

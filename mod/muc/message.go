@@ -185,14 +185,23 @@ func (t *turn) record(all []said) (places []archive.Place, err error) {
 			return nil, err
 		}
 	}
+	seats := c.unstored()
 	err = c.m.h.DB().Write(t.ctx, func(tx mod.Tx) error {
 		for i := range all {
 			if err := t.recordOne(tx, &all[i], wires[i], &places[i]); err != nil {
 				return err
 			}
 		}
+		for _, s := range seats {
+			if err := s.write(tx); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
+	if err == nil {
+		clear(c.fresh)
+	}
 	return places, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sabir/engine/archive"
+	"sabir/engine/lazy"
 	"sabir/engine/room"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -26,6 +27,8 @@ type chat struct {
 
 // state is what goes when a room ends.
 type state struct {
+	// fresh are the changes of seats that no message has been committed with yet.
+	fresh  map[jid.JID]moved
 	loaded bool
 	// exists says that it is in the tables. One that is locked is not, nor one that was destroyed.
 	exists bool
@@ -68,6 +71,12 @@ type seat struct {
 	*occupant
 	full     jid.JID
 	presence *stanza.Stanza // as the client sent it, without what only we say
+}
+
+// moved is the change of a seat, as it goes into the tables.
+type moved struct {
+	at    time.Time
+	write func(tx mod.Tx) error
 }
 
 // here tells whether a room is there for others than its creator.
@@ -116,6 +125,7 @@ func (c *chat) clear() {
 	c.nicks, c.seats = make(map[string]*occupant), make(map[jid.JID]*seat)
 	c.invited = make(map[jid.JID]jid.JID)
 	c.hats.worn = make(map[jid.JID][]string)
+	c.fresh = make(map[jid.JID]moved)
 }
 
 func (c *chat) seatKey(full jid.JID) string { return c.jid.String() + " " + full.String() }
@@ -217,22 +227,36 @@ func (c *chat) dropOccupant(o *occupant) {
 	}
 }
 
-// keepSeat has the place of a client in the room stored, a little later: nobody was told that it is durable.
+// keepSeat has the place of a client in the room stored: with the next message, or else a little later.
 func (c *chat) keepSeat(s *seat) {
-	if !c.exists {
-		return
-	}
 	o := stored{jid: s.full, nick: s.nick, role: s.Role, presence: s.presence}
 	store, r := c.m.store, c.jid
-	c.m.later.Put(c.seatKey(s.full), func(tx mod.Tx) error { return store.sit(context.Background(), tx, r, o) })
+	c.changeSeat(s.full, func(tx mod.Tx) error { return store.sit(context.Background(), tx, r, o) })
 }
 
 func (c *chat) forgetSeat(full jid.JID) {
+	store, r := c.m.store, c.jid
+	c.changeSeat(full, func(tx mod.Tx) error { return store.rise(context.Background(), tx, r, full) })
+}
+
+func (c *chat) changeSeat(full jid.JID, write func(tx mod.Tx) error) {
 	if !c.exists {
 		return
 	}
-	store, r := c.m.store, c.jid
-	c.m.later.Put(c.seatKey(full), func(tx mod.Tx) error { return store.rise(context.Background(), tx, r, full) })
+	c.m.later.Put(c.seatKey(full), write)
+	c.fresh[full] = moved{c.m.h.Clock().Now(), write}
+}
+
+// unstored returns the changes of seats that may not be in the tables yet. Committed with a message they make sure that who
+// hears it is still in the room after a restart, and hears what follows.
+func (c *chat) unstored() (list []moved) {
+	since := c.m.h.Clock().Now().Add(-2 * lazy.Every)
+	for _, f := range c.fresh {
+		if f.at.After(since) {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 // find returns the occupant of an address in the room, or nil.
