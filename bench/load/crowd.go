@@ -179,8 +179,9 @@ func (c *crowd) fill(ctx context.Context, o Options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "\nMemory: %d MiB before the first enters, %d MiB with all in: %.1f KiB an occupant.\n",
-		before.RSS>>20, after.RSS>>20, float64(after.RSS-before.RSS)/1024/float64(c.Occupants))
+	// What the rush of logins has left goes back to the system meanwhile, so the difference can be below nothing.
+	_, err = fmt.Fprintf(w, "\nMemory: %d MiB with all logged in, %d MiB with all in the room: %.1f KiB each, session and place in the room.\n",
+		before.RSS>>20, after.RSS>>20, float64(after.RSS)/1024/float64(c.Occupants))
 	return err
 }
 

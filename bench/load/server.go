@@ -280,7 +280,10 @@ func tail(b []byte, n int) []byte {
 	return b
 }
 
-// stopChild asks a child to end, and ends it where it does not within ten seconds.
+// stopTime is how long a child may take to end, with ten thousand connections on a busy machine.
+const stopTime = time.Minute
+
+// stopChild asks a child to end, and ends it where it does not within that time.
 func stopChild(cmd *exec.Cmd) error {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -294,7 +297,7 @@ func stopChild(cmd *exec.Cmd) error {
 			return nil // ended by the signal, or its way of saying so
 		}
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(stopTime):
 		err := cmd.Process.Kill()
 		<-done
 		return errors.Join(fmt.Errorf("%s did not end when asked to", cmd.Path), err)

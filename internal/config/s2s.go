@@ -31,6 +31,7 @@ type Federation struct {
 	ConnectTimeout mod.Duration `toml:"connect_timeout" min:"1s" doc:"Time for an attempt to reach a domain, from DNS to authentication."`
 	QueueTime      mod.Duration `toml:"queue_time" min:"1s" doc:"Time that a stanza waits for a domain that cannot be reached; then its sender gets an error."`
 	QueueBytes     int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one domain; beyond, senders get an error at once."`
+	AckTimeout     mod.Duration `toml:"ack_timeout" min:"1s" doc:"Time that another server may take to confirm what was sent to it; then the stream counts as dead, and what was not confirmed goes out on another."`
 	IdleTimeout    mod.Duration `toml:"idle_timeout" min:"10s" doc:"Silence after which we close a stream that we have opened."`
 
 	Domains []FederationDomain `toml:"domain" doc:"One block for each domain that is treated otherwise."`
@@ -57,6 +58,7 @@ func defaultS2S() Federation {
 		ConnectTimeout:   seconds(20),
 		QueueTime:        seconds(25),
 		QueueBytes:       16 << 20,
+		AckTimeout:       seconds(45),
 		IdleTimeout:      seconds(10 * 60),
 	}
 }

@@ -86,6 +86,7 @@ type link struct {
 
 	// With a peer that does not count, a ping behind each batch does instead: its answer says that all before was handled.
 	barrier string // the id of the ping that is out; "" for none
+	answers bool   // it has answered one on this stream, so it is dead where it does not
 	plain   bool   // the peer does not answer: what was written has left
 
 	acked  uint32    // how many the peer has acknowledged (XEP-0198#acking)
@@ -286,7 +287,7 @@ func (l *link) resume(before carrier, h uint32) (again []byte, ok bool, err erro
 // beginLocked makes c the stream of the link. What a stream before it has left unacknowledged is sent again.
 func (l *link) beginLocked(c carrier) {
 	l.c, l.counted, l.acked, l.asked, l.opened = c, c, c.base(), false, l.srv.o.Clock.Now()
-	l.resuming, l.barrier, l.plain = false, "", false
+	l.resuming, l.barrier, l.answers, l.plain = false, "", false, false
 	l.waiting = append(l.sent, l.waiting...)
 	l.sent = nil
 	l.failure = nil
@@ -506,8 +507,8 @@ func (l *link) serve(c carrier) {
 		l.bounceLarge(c)
 		batch, b, ask, kept := l.next(buf[:0], c)
 		buf = b
-		if kept && !c.managed() {
-			late.Reset(barrierTime)
+		if ask || kept && !c.managed() {
+			late.Reset(l.answerTime(c))
 		}
 		if len(batch) > 0 || ask {
 			if err := l.write(c, batch, buf, kept); err != nil {
@@ -520,7 +521,11 @@ func (l *link) serve(c carrier) {
 		select {
 		case <-l.wake:
 		case <-late.C:
-			l.unanswered()
+			if l.overdue(c) {
+				l.srv.o.Log.Info("a server does not confirm what was sent", "domain", l.remote.Domain(), "from", l.local.Domain())
+				l.abandon(c)
+				return
+			}
 		case <-c.ended():
 			c.end(nil)
 			return
@@ -623,9 +628,36 @@ func (l *link) next(buf []byte, c carrier) (batch []*item, b []byte, ask, kept b
 	return batch, buf, ask, kept
 }
 
-// barrierTime is how long a peer that does not count may take to answer the ping behind a batch. Where it does not, nothing
-// is known of what becomes of what was sent to it.
+// barrierTime is how long a peer that does not count may take to answer the first ping behind a batch. Where it does not,
+// nothing is known of what becomes of what is sent to it.
 const barrierTime = 10 * time.Second
+
+// answerTime is how long the peer may take for its next answer.
+func (l *link) answerTime(c carrier) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.managed() || l.answers {
+		return time.Duration(l.srv.settings().AckTimeout)
+	}
+	return barrierTime
+}
+
+// overdue tells whether the stream is dead, at the end of that time: the peer has not answered, although it can. One that has
+// answered no ping yet may be one that never does: the batch is taken as handled, and no more pings are sent on this stream.
+func (l *link) overdue(c carrier) bool {
+	l.mu.Lock()
+	switch {
+	case c.managed():
+		defer l.mu.Unlock()
+		return l.asked
+	case l.barrier == "" || l.answers:
+		defer l.mu.Unlock()
+		return l.barrier != ""
+	}
+	l.plain = true
+	l.releaseLocked()
+	return false
+}
 
 // passed tells whether an answer is that to the ping behind a batch, which was handled then.
 func (l *link) passed(id string) bool {
@@ -634,19 +666,9 @@ func (l *link) passed(id string) bool {
 		l.mu.Unlock()
 		return false
 	}
+	l.answers = true
 	l.releaseLocked()
 	return true
-}
-
-// unanswered takes the batch as handled, and sends no more pings on this stream.
-func (l *link) unanswered() {
-	l.mu.Lock()
-	if l.barrier == "" {
-		l.mu.Unlock()
-		return
-	}
-	l.plain = true
-	l.releaseLocked()
 }
 
 // releaseLocked forgets what was sent. It unlocks.
