@@ -98,7 +98,7 @@ func TestRoomAfterKill(t *testing.T) {
 		if want = append(want, "last"); strings.Join(fresh, " ") != strings.Join(want, " ") {
 			t.Errorf("the other got %v", got)
 		}
-		// By self-ping, a client asks whether it is still in (XEP-0410#ping).
+		// By self-ping, a client asks whether it is still in (XEP-0410).
 		for nick, c := range map[string]*client.Client{"romeo": r, "juliet": j} {
 			to, err := room.WithResource(nick)
 			if err != nil {
