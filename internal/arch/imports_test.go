@@ -72,6 +72,7 @@ var may = []struct {
 	{"cmd/xt", "library internal/transcript"},
 	{"bench", "library bench/*"},
 	{"bench/storm", "library bench/load"},
+	{"bench/room10k", "library bench/load"},
 	{"bench/*", "library"},
 }
 
