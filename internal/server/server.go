@@ -72,6 +72,7 @@ type Server struct {
 	o       Options
 	log     *slog.Logger
 	metrics *observe.Metrics
+	pacer   *pacer
 	trace   *observe.Trace
 	health  *observe.Health
 	db      db.DB
@@ -131,7 +132,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if o.Extensions == nil {
 		o.Extensions = all.Extensions
 	}
-	s := &Server{o: o, log: o.Log, metrics: observe.NewMetrics(), trace: observe.NewTrace(cfg.Log.Trace), health: new(observe.Health), dir: session.NewDirectory()}
+	s := &Server{o: o, log: o.Log, metrics: observe.NewMetrics(), trace: observe.NewTrace(cfg.Log.Trace), health: new(observe.Health), pacer: newPacer(), dir: session.NewDirectory()}
 	s.cfg.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -180,7 +181,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	s.c2s = c2s.New(c2s.Options{
 		Router: s.router, DB: s.db, Resume: s.resume, Log: s.log, Clock: o.Clock, CrashPoint: s.o.CrashPoint, Settings: streamSettings(cfg),
 		Auth: func(domain jid.JID) c2s.Authenticator { return s.accounts(domain) },
-		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: s.metrics,
+		TLS:  s.certs, Default: cfg.Hosts[0].JID(), Insecure: cfg.Insecure, Metrics: pacedMetrics{s.metrics, s.pacer},
 	})
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
 	s.metrics.HoldFunc(s.c2s.HeldBack)
@@ -328,6 +329,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	background.Go(func() { s.c2s.Sweep(work) })
 	background.Go(func() { s.s2s.Sweep(work) })
 	background.Go(func() { s.certs.Watch(work, time.Minute) })
+	s.pacer.start(work)
 	background.Go(func() { trim(work, s.Settle) })
 	background.Go(func() { s.resume.Run(work) })
 	background.Go(func() {
