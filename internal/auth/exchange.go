@@ -89,6 +89,24 @@ func (h *Host) Bindings(c Conn) []string {
 	return bindingTypes(c.bindings())
 }
 
+// Offer tells streams apart to which something else is offered: those with the same get the same answers from Mechanisms, Bindings,
+// TokenMechanisms and Upgrades.
+type Offer struct {
+	s                               *settings
+	anonymous, encrypted, certified bool
+	bindings                        [2]string // their types
+}
+
+// Offer returns what is offered to a stream, for who keeps the answers.
+func (h *Host) Offer(c Conn) Offer {
+	x := h.newExchange(c)
+	o := Offer{s: x.s, anonymous: h.anonymous.Load(), encrypted: c.encrypted(), certified: len(x.certified()) > 0}
+	for i, b := range c.bindings() {
+		o.bindings[i] = b.Type
+	}
+	return o
+}
+
 func bindingTypes(bs []sasl.ChannelBinding) []string {
 	var types []string
 	for _, b := range bs {

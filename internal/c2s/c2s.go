@@ -41,6 +41,8 @@ type Metrics interface {
 
 // Authenticator are the credentials of a host. *auth.Host implements it.
 type Authenticator interface {
+	// Offer is the same for streams to which the same mechanisms, bindings and upgrades are offered.
+	Offer(c auth.Conn) auth.Offer
 	Mechanisms(c auth.Conn) []string
 	Bindings(c auth.Conn) []string
 	Start(mechanism string, c auth.Conn) (*auth.Exchange, error)

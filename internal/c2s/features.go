@@ -1,8 +1,7 @@
 package c2s
 
 import (
-	"strings"
-
+	"sabir/internal/auth"
 	"sabir/internal/host"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
@@ -21,8 +20,8 @@ type offer struct {
 type offerKey struct {
 	host *host.Host // its extensions
 	set  *Settings  // and the limits that they tell of
-	// names are the mechanisms and channel bindings before a login.
-	names                                         string
+	// auth is what there is to log in with, before a login.
+	auth                                          auth.Offer
 	framed, secure, authenticated, bound, managed bool
 }
 
@@ -36,7 +35,7 @@ func (c *clientStream) features() error {
 		authenticated: c.principal != nil, bound: c.state == bound, managed: c.managed.Load() != nil,
 	}
 	if !k.authenticated {
-		k.names = c.offeredNames()
+		k.auth = c.authn.Offer(c.authConn())
 	}
 	o, ok := c.srv.offers.Get(k)
 	if !ok {
@@ -45,19 +44,6 @@ func (c *clientStream) features() error {
 	}
 	c.version = o.version
 	return c.write(o.bytes)
-}
-
-// offeredNames tells apart what the authenticator offers to different streams.
-func (c *clientStream) offeredNames() string {
-	var b strings.Builder
-	for _, names := range [][]string{c.mechanisms(), c.authn.Bindings(c.authConn()), c.authn.TokenMechanisms(c.authConn()), c.authn.Upgrades()} {
-		for _, n := range names {
-			b.WriteString(n)
-			b.WriteByte(' ')
-		}
-		b.WriteByte('/')
-	}
-	return b.String()
 }
 
 // offer encodes the features of the stream.

@@ -84,7 +84,7 @@ func (c *clientStream) sasl(f *xmlstream.Frame) error {
 
 func (c *clientStream) auth(e *xmlstream.Element) error {
 	conn := c.authConn()
-	if len(c.mechanisms()) == 0 && !c.t.secure() {
+	if !c.t.secure() && len(c.mechanisms()) == 0 {
 		return c.saslFailure(&sasl.Failure{Condition: sasl.EncryptionRequired, Text: "start TLS first"})
 	}
 	x, err := c.authn.Start(e.Attr("mechanism"), conn)

@@ -162,8 +162,14 @@ func (c *Conn) HandshakeBy(ctx context.Context, cfg *tls.Config, timeout time.Du
 		}
 		r.inside = false
 	}()
+	// Where ctx can end, HandshakeContext has a goroutine wait for that in each handshake.
+	defer context.AfterFunc(ctx, func() { r.Close() })()
 	t := tls.Server(r, cfg)
-	if err := t.HandshakeContext(ctx); err != nil {
+	err := t.HandshakeContext(context.WithoutCancel(ctx))
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return err
 	}
 	c.tls, c.fresh = t, true

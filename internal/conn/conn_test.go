@@ -270,3 +270,19 @@ func TestHandshakeGate(t *testing.T) {
 		t.Errorf("refused: %v", err)
 	}
 }
+
+// TestHandshakeEnds: a handshake ends with its context, whatever the peer does.
+func TestHandshakeEnds(t *testing.T) {
+	c, peer := pair(t)
+	if _, err := io.WriteString(peer, "\x16\x03\x01\x00\xff\x01"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	cfg := certificate(t)
+	go func() { done <- c.Handshake(ctx, cfg, time.Hour) }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+}

@@ -126,10 +126,9 @@ func (c *ServerConfig) Mechanisms() []string {
 
 // offers returns why the mechanism is not offered, or nil.
 func (c *ServerConfig) offers(m string) *Failure {
-	no := &Failure{Condition: InvalidMechanism}
 	h, scram := scramHash(m)
 	if c.Allowed != nil && !slices.Contains(c.Allowed, m) || c.Allowed == nil && !scram && m != External {
-		return no
+		return &Failure{Condition: InvalidMechanism}
 	}
 	ok := false
 	switch {
@@ -146,7 +145,7 @@ func (c *ServerConfig) offers(m string) *Failure {
 		ok = c.Anonymous != nil
 	}
 	if !ok {
-		return no
+		return &Failure{Condition: InvalidMechanism}
 	}
 	return nil
 }
