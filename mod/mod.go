@@ -193,6 +193,9 @@ type Session interface {
 	// that. Of stanzas that can be replaced, the newest of each sender and state is kept. Nil ends it. So does the loss of the
 	// stream. What is held back is bounded.
 	HoldBack(judge func(*stanza.Stanza) (Urgency, uint8))
+	// CatchUp has messages of type chat or normal that others send wait until done is called, which is owed: what Send, Deliver and
+	// Entrust queue meanwhile, out of a store, comes first. While a session becomes available the server does so by itself.
+	CatchUp() (done func())
 	// Close ends the stream with a stream error, or without one where condition is "".
 	Close(condition, text string)
 	// LastActive returns when the client sent its last stanza.

@@ -25,6 +25,10 @@ func (b *Batch) presence(ctx context.Context, s *stanza.Stanza) {
 	}
 	broadcast := s.To.IsZero()
 	was, _ := b.s.Available()
+	if broadcast && s.Type == stanza.TypeAvailable {
+		// From now on messages may find the session, and those that were stored for it come first.
+		defer b.s.CatchUp()()
+	}
 	q, ok := h.Presence(mod.Out, s.Type, broadcast)
 	if ok {
 		b.ext = q.Extension

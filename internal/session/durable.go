@@ -142,7 +142,7 @@ func (e *entrusted) Write(ctx context.Context, tx mod.Tx) error {
 }
 
 func (e *entrusted) Deliver() bool {
-	taken, start := e.s.DeliverKept(e.st, e.row)
+	taken, start := e.s.deliverKept(e.st, e.row, false)
 	if start {
 		e.s.Queue.Start()
 	}
@@ -167,7 +167,11 @@ func lasting(st *stanza.Stanza) bool {
 
 // DeliverKept is DeliverLater for a message that Keep has written as row.
 func (s *Session) DeliverKept(st *stanza.Stanza, row int64) (taken, start bool) {
-	taken, start = s.Queue.put(item{s: st, to: s.to(st), size: st.Wire().Size() + len(s.to(st)) + overhead, row: row})
+	return s.deliverKept(st, row, true)
+}
+
+func (s *Session) deliverKept(st *stanza.Stanza, row int64, routed bool) (taken, start bool) {
+	taken, start = s.deliverRow(st, row, routed)
 	if !taken {
 		s.Queue.Waive(row)
 	}

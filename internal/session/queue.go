@@ -36,9 +36,11 @@ type Queue struct {
 	rows    rows      // of the journal
 	loose   bool      // how many the client has got is known to the client alone
 	asked   time.Time // when an <r/> was written that is not answered yet
+	since   int       // bytes that were written since the last <r/>
 
 	hold  holding
 	stats *HoldStats
+	catch catching
 
 	moved chan struct{} // closed when something was written, or never will be; nil while nobody waits for that
 }
@@ -52,8 +54,9 @@ type item struct {
 	to      string
 	raw     string // instead of s
 	size    int
-	at      time.Time // when it was queued, where the queue tracks
+	at      time.Time // when it was queued: of messages, and of all where the queue tracks
 	tracked bool
+	routed  bool  // a message on its way to here, not one from a store
 	row     int64 // its number in the journal, 0 where it is not there
 	late    bool  // it was sent before or waited for a stream, and says since when
 }
@@ -160,11 +163,12 @@ func (q *Queue) put(it item) (taken, start bool) {
 		q.mu.Unlock()
 		return false, false
 	}
-	if urgency != mod.Urgent && q.holdBack(it, urgency, state) {
+	catches := q.catches(&it)
+	if !catches && urgency != mod.Urgent && q.holdBack(it, urgency, state) {
 		q.mu.Unlock()
 		return true, false
 	}
-	if it.s != nil {
+	if it.s != nil && !catches {
 		q.flushHeld()
 	}
 	if q.bytes+it.size > q.limit && q.bytes > 0 {
@@ -173,10 +177,19 @@ func (q *Queue) put(it item) (taken, start bool) {
 		q.full()
 		return taken, false
 	}
-	q.add(it)
-	start = q.wake()
+	start = q.enter(it)
 	q.mu.Unlock()
 	return true, start
+}
+
+// enter adds an item, or has it wait for those of a store, and tells whether a writer is to be started. q.mu is held.
+func (q *Queue) enter(it item) (start bool) {
+	if q.catches(&it) {
+		q.waitCaught(it)
+		return false
+	}
+	q.add(it)
+	return q.wake()
 }
 
 // overflow is put where there is no room. A queue that parks gives up the stream that is too slow for it, and is full
@@ -185,7 +198,7 @@ func (q *Queue) overflow(it item) (taken bool) {
 	if q.parks && q.out != nil {
 		q.detach(nil)
 		if it.s != nil {
-			q.add(it)
+			q.enter(it)
 		}
 		return it.s != nil
 	}
@@ -195,7 +208,8 @@ func (q *Queue) overflow(it item) (taken bool) {
 
 // add is where an item enters. q.mu is held.
 func (q *Queue) add(it item) {
-	if it.tracked = q.track && it.s != nil; it.tracked && it.at.IsZero() {
+	it.tracked = q.track && it.s != nil
+	if it.at.IsZero() && (it.tracked || it.s != nil && it.s.Kind == stanza.Message) {
 		it.at = time.Now()
 	}
 	q.bytes += it.size
@@ -384,12 +398,14 @@ func (q *Queue) Unsent() []Kept {
 	q.detach(nil)
 	var all []Kept
 	q.unacked.Each(func(it *item) { all = append(all, it.kept(true)) })
-	for _, it := range q.items {
-		all = append(all, it.kept(false))
+	for _, items := range [][]item{q.items, q.catch.items} {
+		for _, it := range items {
+			all = append(all, it.kept(false))
+		}
 	}
 	q.unacked.Take()
 	q.gauge.Add(-int64(q.bytes))
-	q.items, q.bytes = nil, 0
+	q.items, q.catch.items, q.bytes = nil, nil, 0
 	return all
 }
 
@@ -399,9 +415,11 @@ func (q *Queue) Held() []*stanza.Stanza {
 	defer q.mu.Unlock()
 	var all []*stanza.Stanza
 	q.unacked.Each(func(it *item) { all = append(all, it.s) })
-	for i := range q.items {
-		if q.items[i].s != nil {
-			all = append(all, q.items[i].s)
+	for _, items := range [][]item{q.items, q.catch.items} {
+		for i := range items {
+			if items[i].s != nil {
+				all = append(all, items[i].s)
+			}
 		}
 	}
 	return all
@@ -463,6 +481,8 @@ const (
 	oneWrite = 64 << 10
 	// keepBuffer is the largest buffer that goes back to the pool.
 	keepBuffer = 256 << 10
+	// askAgain is after how many bytes a client is asked again what it has got.
+	askAgain = 128 << 10
 	// keepItems is the longest array of items that an idle queue keeps.
 	keepItems = 16
 )
@@ -525,13 +545,18 @@ func (q *Queue) take(o *outlet) (batch []item, ok bool) {
 		o.busy += it.size
 		if it.tracked {
 			q.unacked.Sent(it)
+			q.since += it.size
 			kept = true
 		} else {
 			o.flight += it.size
 		}
 	}
-	if kept && q.asked.IsZero() && !o.ending {
-		q.asked = time.Now()
+	// Much is asked about also while an answer is due: or the limit would be reached by a client that is one answer behind.
+	if kept && (q.asked.IsZero() || q.since >= askAgain) && !o.ending {
+		if q.asked.IsZero() {
+			q.asked = time.Now()
+		}
+		q.since = 0
 		batch = append(batch, item{raw: sm.Request})
 	}
 	return batch, true

@@ -108,9 +108,15 @@ func (s *Session) Send(st *stanza.Stanza) { s.Deliver(st) }
 // Deliver is Send, and tells whether the session took the stanza: not after it ended, nor where its queue is full.
 func (s *Session) Deliver(st *stanza.Stanza) bool { return s.Queue.Put(st, s.to(st)) }
 
-// DeliverLater is Deliver, but where start is true the caller owes a call of Queue.Start.
+// DeliverLater is Deliver for what routing brings here, but where start is true the caller owes a call of Queue.Start. A
+// message waits while a store is handed over; see CatchUp.
 func (s *Session) DeliverLater(st *stanza.Stanza) (taken, start bool) {
-	return s.Queue.PutLater(st, s.to(st))
+	return s.deliverRow(st, 0, true)
+}
+
+func (s *Session) deliverRow(st *stanza.Stanza, row int64, routed bool) (taken, start bool) {
+	to := s.to(st)
+	return s.Queue.put(item{s: st, to: to, size: st.Wire().Size() + len(to) + overhead, row: row, routed: routed && st.Kind == stanza.Message})
 }
 
 func (s *Session) to(st *stanza.Stanza) string {

@@ -176,7 +176,7 @@ func (q *Queue) Freeze() (list []Kept, acked uint32) {
 type Kept struct {
 	Stanza *stanza.Stanza
 	To     string
-	// At is when it was queued, where the queue tracks.
+	// At is when it was queued: of messages, and of all where the queue tracks.
 	At time.Time
 	// Row is its number in the journal, or 0.
 	Row int64

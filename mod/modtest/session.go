@@ -28,6 +28,7 @@ type Session struct {
 	parked     bool
 	unanswered time.Time
 	judge      func(*stanza.Stanza) (mod.Urgency, uint8)
+	catching   int
 	condition  string
 	lastActive time.Time
 	client     mod.Client
@@ -238,6 +239,25 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 		s.directed = append(s.directed, to)
 	}
 	return true
+}
+
+// CatchUp counts what is handed over. See mod.Session.
+func (s *Session) CatchUp() (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catching++
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.catching--
+	})
+}
+
+// CatchingUp tells whether something is being handed over.
+func (s *Session) CatchingUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.catching > 0
 }
 
 // Close records the stream error and ends the session as Logout does.

@@ -53,7 +53,7 @@ const skip = "offline.skip"
 const (
 	// pageMessages and pageBytes bound what a session gets at once, well below what may wait for it.
 	pageMessages = 2000
-	pageBytes    = 512 << 10
+	pageBytes    = 256 << 10
 	// sweep is how often messages are looked for that are too old.
 	sweep = time.Hour
 )
@@ -113,7 +113,10 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		return nil, err
 	}
 	now := o.h.Clock().Now()
-	s := p.Stanza
+	s, sent := p.Stanza, now
+	if d, ok := delay.Of(s, o.h.Domain()); ok { // it comes back from a session that has ended, with a time that was rounded down
+		sent = d.Stamp
+	}
 	if _, ok := delay.Of(s, jid.JID{}); !ok { // XEP-0203#protocol: one and only one
 		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
 	}
@@ -132,7 +135,7 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		if archived != nil && archived.ID != "" && !s.Has(nsStanzaID, "stanza-id") {
 			m = s.Clone().Add(stanzaID(archived))
 		}
-		return o.store.add(ctx, tx, account, o.expires(now), archived != nil, string(m.Append(nil, stanza.NSClient)))
+		return o.store.add(ctx, tx, account, sent, o.expires(now), archived != nil, string(m.Append(nil, stanza.NSClient)))
 	}, nil
 }
 
@@ -183,17 +186,21 @@ func (o *offline) available(ctx context.Context, s mod.Session, initial bool) {
 }
 
 // deliver hands the first page of stored messages to a session. Where there are more, it asks the client for a sign of
-// life before the next, so that the client's speed decides and not ours. Who does not answer waits for the timeout.
+// life before the next, so that the client's speed decides and not ours. Who does not answer waits for the timeout. New
+// messages wait until all pages were handed over.
 func (o *offline) deliver(ctx context.Context, s mod.Session) {
+	done := s.CatchUp()
 	more, err := o.page(ctx, s)
 	if err != nil {
 		o.h.Log().Error("stored messages not delivered", "error", err)
 	}
 	if !more {
+		done()
 		return
 	}
 	ping := stanza.NewIQ(stanza.TypeGet, o.h.Domain(), s.JID(), xmlstream.El("urn:xmpp:ping", "ping"))
 	o.h.Ask(ctx, ping, func(*stanza.Stanza) {
+		defer done()
 		if o.h.Session(s.JID()) == s {
 			o.deliver(o.turns.context(ctx), s)
 		}
@@ -208,12 +215,12 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
-	last := int64(0)
+	var gone []int64
 	var kept []handed
 	known, _ := strconv.ParseInt(s.Flag(skip), 10, 64) // 0 without the flag
 	for _, m := range list {
 		if m.archived && m.id <= known {
-			last = m.id
+			gone = append(gone, m.id)
 			continue
 		}
 		if st := o.take(ctx, account, m); st != nil {
@@ -226,9 +233,9 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 				break
 			}
 		}
-		last = m.id
+		gone = append(gone, m.id)
 	}
-	if last == 0 {
+	if len(gone) == 0 {
 		return false, nil
 	}
 	err = o.h.DB().Write(ctx, func(tx mod.Tx) error {
@@ -237,7 +244,7 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 				return err
 			}
 		}
-		return o.store.deleteUpTo(ctx, tx, account, last)
+		return o.store.delete(ctx, tx, gone)
 	})
 	if err != nil {
 		for _, k := range kept {
@@ -267,7 +274,7 @@ func (o *offline) hand(ctx context.Context, account jid.JID, kept []handed) erro
 	}
 	return o.h.DB().Write(ctx, func(tx mod.Tx) error {
 		for _, m := range back {
-			if err := o.store.add(ctx, tx, account, o.expires(o.h.Clock().Now()), m.archived, m.wire); err != nil {
+			if err := o.store.add(ctx, tx, account, m.sent, o.expires(o.h.Clock().Now()), m.archived, m.wire); err != nil {
 				return err
 			}
 		}

@@ -298,7 +298,7 @@ func TestPages(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
 		h := newHost(t, d)
 		for range 5 {
-			send(t, h, msg(strings.Repeat("x", 200_000)))
+			send(t, h, msg(strings.Repeat("x", 100_000)))
 		}
 		s := h.Online("juliet@localhost/balcony", 0)
 		for _, want := range []int{2, 2, 1} {
@@ -313,7 +313,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("asked for a sign of life after the last page: %v", rest)
 		}
 		for range 3 {
-			send(t, h, strings.ReplaceAll(msg(strings.Repeat("x", 200_000)), "juliet@", "nurse@"))
+			send(t, h, strings.ReplaceAll(msg(strings.Repeat("x", 100_000)), "juliet@", "nurse@"))
 		}
 		dead := h.Online("nurse@localhost/hall", 0)
 		q := h.Asked()[0]
@@ -427,7 +427,7 @@ func TestBrokenRow(t *testing.T) {
 	h := newHost(t, dbtest.SQLite(t))
 	send(t, h, msg("1"))
 	err := h.DB().Write(h.Context(), func(tx mod.Tx) error {
-		return (store{}).add(context.Background(), tx, modtest.Stanza(t, msg("")).To, never, false, "<message")
+		return (store{}).add(context.Background(), tx, modtest.Stanza(t, msg("")).To, modtest.Epoch, never, false, "<message")
 	})
 	if err != nil {
 		t.Fatal(err)

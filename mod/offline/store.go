@@ -24,6 +24,7 @@ type store struct{ db mod.DB }
 // message is a row.
 type message struct {
 	id   int64
+	sent time.Time
 	size int
 	wire string
 	// archived says that the archive of the account has it, too.
@@ -55,13 +56,15 @@ func (t store) usage(ctx context.Context, account jid.JID) (messages, bytes int,
 	return messages, bytes, err
 }
 
-func (t store) add(ctx context.Context, tx mod.Tx, account jid.JID, expires time.Time, archived bool, wire string) error {
+// add stores a message that was sent at a time, by which the messages of an account are in order: one that comes back from a
+// session was sent before those that came meanwhile.
+func (t store) add(ctx context.Context, tx mod.Tx, account jid.JID, sent, expires time.Time, archived bool, wire string) error {
 	kept := 0
 	if archived {
 		kept = 1
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO offline_message (account, expires, size, archived, stanza) VALUES (?, ?, ?, ?, ?)`,
-		account.String(), expires, len(wire), kept, wire)
+	_, err := tx.Exec(ctx, `INSERT INTO offline_message (account, sent, expires, size, archived, stanza) VALUES (?, ?, ?, ?, ?, ?)`,
+		account.String(), sent, expires, len(wire), kept, wire)
 	if err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ func (t store) add(ctx context.Context, tx mod.Tx, account jid.JID, expires time
 // page returns messages of an account, oldest first: at least one, and no more than the limits allow. more tells whether
 // others follow.
 func (t store) page(ctx context.Context, account jid.JID, now time.Time, messages, bytes int) (list []message, more bool, err error) {
-	rows, err := t.db.Query(ctx, `SELECT id, size, archived <> 0, stanza FROM offline_message WHERE account = ? AND expires > ? ORDER BY id LIMIT ?`,
+	rows, err := t.db.Query(ctx, `SELECT id, sent, size, archived <> 0, stanza FROM offline_message WHERE account = ? AND expires > ? ORDER BY sent, id LIMIT ?`,
 		account.String(), now, messages+1)
 	if err != nil {
 		return nil, false, err
@@ -82,7 +85,7 @@ func (t store) page(ctx context.Context, account jid.JID, now time.Time, message
 	sum := 0
 	for rows.Next() {
 		var m message
-		if err := rows.Scan(&m.id, &m.size, &m.archived, &m.wire); err != nil {
+		if err := rows.Scan(&m.id, &m.sent, &m.size, &m.archived, &m.wire); err != nil {
 			return nil, false, err
 		}
 		if sum += m.size; len(list) > 0 && (len(list) == messages || sum > bytes) {
@@ -99,10 +102,25 @@ func (t store) last(ctx context.Context, account jid.JID) (id int64, err error) 
 	return id, err
 }
 
-// deleteUpTo deletes the messages of an account up to this one.
-func (t store) deleteUpTo(ctx context.Context, tx mod.Tx, account jid.JID, id int64) error {
-	_, err := t.drop(ctx, tx, `DELETE FROM offline_message WHERE account = ? AND id <= ? RETURNING account, size`, account.String(), id)
-	return err
+// deleteAtOnce is how many ids deleteSome has.
+const (
+	deleteAtOnce = 16
+	deleteSome   = `DELETE FROM offline_message WHERE id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING account, size`
+)
+
+// delete deletes messages. They are named one by one: another, with an id between theirs, may have been committed since they
+// were read.
+func (t store) delete(ctx context.Context, tx mod.Tx, ids []int64) error {
+	for some := range slices.Chunk(ids, deleteAtOnce) {
+		args := make([]any, deleteAtOnce)
+		for i := range args {
+			args[i] = some[min(i, len(some)-1)]
+		}
+		if _, err := t.drop(ctx, tx, deleteSome, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // expireAtOnce is how many messages expire in one Write, so that others do not wait for long.
