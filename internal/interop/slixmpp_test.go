@@ -38,7 +38,11 @@ func (s *slix) login(t *testing.T, w *world, a Account, direct bool, more args) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	line := args{"jid": a.JID + "/slixmpp", "password": a.Password, "host": host, "port": port, "ca": w.CAFile, "direct": direct}
+	full := a.JID + "/slixmpp"
+	if r, ok := more["resource"].(string); ok {
+		full = a.JID + "/" + r
+	}
+	line := args{"jid": full, "password": a.Password, "host": host, "port": port, "ca": w.CAFile, "direct": direct}
 	for k, v := range more {
 		line[k] = v
 	}
@@ -46,7 +50,7 @@ func (s *slix) login(t *testing.T, w *world, a Account, direct bool, more args) 
 	if !field[bool](t, r, "verified") || field[string](t, r, "tls") != "TLSv1.3" {
 		t.Errorf("the certificate was not verified, or the TLS is old: %v", r)
 	}
-	if got := field[string](t, r, "jid"); got != a.JID+"/slixmpp" {
+	if got := field[string](t, r, "jid"); got != full {
 		t.Errorf("bound as %s", got)
 	}
 	w.loggedIn(t, a.JID, "SCRAM-", transport)

@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout
 
-PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203', 'xep_0313']
+PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203', 'xep_0280', 'xep_0313']
 
 # With "pubsub" at the login: what announces interest in nodes, so that notifications come.
 PUBSUB = ['xep_0060', 'xep_0163', 'xep_0084', 'xep_0107', 'xep_0118', 'xep_0172', 'xep_0223', 'xep_0402']
@@ -29,6 +29,11 @@ class Agent(slixmpp.ClientXMPP):
         super().__init__(a['jid'], a['password'], lang='en')
         for p in PLUGINS + (PUBSUB if a.get('pubsub') else []):
             self.register_plugin(p)
+        # A session that is managed comes back to the same address when its connection breaks.
+        self.back = (a['host'], a['port']) if a.get('manage') else None
+        if self.back:
+            self.register_plugin('xep_0198', {'window': 1})
+            self.add_event_handler('session_resumed', self.on_resumed)
         if a.get('mechanism'):
             self.plugin['feature_mechanisms'].use_mech = a['mechanism']
         self.plugin['xep_0092'].software_name = 'interop agent'
@@ -50,6 +55,8 @@ class Agent(slixmpp.ClientXMPP):
         self.gone = set()    # bare JIDs whose last presence was unavailable
         self.pushes = []     # (bare JID, subscription, name)
         self.answers = []    # (bare JID, subscribed or unsubscribed)
+        self.carbons = []    # (received or sent, bare JID of the other, body)
+        self.resumed = 0
         for name, f in [
             ('message', self.on_message), ('message_error', self.on_error),
             ('presence_available', self.on_here), ('presence_away', self.on_here), ('presence_xa', self.on_here),
@@ -58,6 +65,7 @@ class Agent(slixmpp.ClientXMPP):
             ('presence_subscribed', self.on_answer), ('presence_unsubscribed', self.on_answer),
             ('disconnected', self.on_end), ('failed_auth', self.on_failed), ('connection_failed', self.on_end),
             ('ssl_invalid_chain', self.on_certificate),
+            ('carbon_received', self.on_carbon_received), ('carbon_sent', self.on_carbon_sent),
         ]:
             self.add_event_handler(name, f)
         self.events = []     # (kind, bare JID, node, item, what)
@@ -137,7 +145,24 @@ class Agent(slixmpp.ClientXMPP):
                 self.events.append((kind, m['from'].bare, items['node'], i['id'], what(i)))
         await self.note()
 
+    async def on_carbon_received(self, m):
+        m = m['carbon_received']
+        self.carbons.append(('received', m['from'].bare, m['body']))
+        await self.note()
+
+    async def on_carbon_sent(self, m):
+        m = m['carbon_sent']
+        self.carbons.append(('sent', m['to'].bare, m['body']))
+        await self.note()
+
+    async def on_resumed(self, _):
+        self.resumed += 1
+        await self.note()
+
     async def on_end(self, why=None):
+        if self.back:
+            self.connect(*self.back)
+            return
         self.ended = self.ended or str(why or 'disconnected')
         await self.note()
 
@@ -185,6 +210,7 @@ class Commands:
 
     async def logout(self, a):
         x = self.x
+        x.back = None
         await x.disconnect(wait=3.0)
         return await x.wait('end', lambda: x.ended, 10)
 
@@ -196,6 +222,19 @@ class Commands:
             return [m for m in self.x.messages if m[0] == a['from'] and m[1] == a['text']]
         m = await self.x.wait(f"message {a['text']!r} from {a['from']}", test, a.get('within', 10))
         return {'count': len(m), 'stamp': m[0][2]}
+
+    async def carbons(self, a):
+        await self.x.plugin['xep_0280'].enable(timeout=10)
+
+    async def carbon(self, a):
+        want = (a['way'], a['with'], a['text'])
+        await self.x.wait(f'carbon {want}', lambda: want in self.x.carbons, a.get('within', 10))
+        return self.x.carbons.count(want)
+
+    async def resumed(self, a):
+        """Waits until the session was resumed as often."""
+        await self.x.wait(f"resumption {a['times']}", lambda: self.x.resumed >= a['times'], a.get('within', 40))
+        return self.x.boundjid.full
 
     async def messages(self, a):
         return self.x.messages

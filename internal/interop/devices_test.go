@@ -1,0 +1,203 @@
+package interop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// network is a way to the server that can be cut: all connections break, and there are no new ones until it is mended.
+type network struct {
+	ln net.Listener
+	to string
+
+	mu   sync.Mutex
+	cut  bool
+	open map[net.Conn]bool
+}
+
+func newNetwork(t *testing.T, to string) *network {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &network{ln: ln, to: to, open: make(map[net.Conn]bool)}
+	t.Cleanup(func() {
+		n.Cut()
+		if err := ln.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	go n.serve()
+	return n
+}
+
+func (n *network) serve() {
+	for {
+		c, err := n.ln.Accept()
+		if err != nil {
+			return // the test has ended
+		}
+		s, err := net.Dial("tcp", n.to)
+		if err != nil || !n.enter(c, s) {
+			drop(c, s)
+			continue
+		}
+		go n.carry(c, s)
+		go n.carry(s, c)
+	}
+}
+
+func (n *network) enter(conns ...net.Conn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range conns {
+		n.open[c] = !n.cut
+	}
+	return !n.cut
+}
+
+// carry copies in one direction; at the end of either both end.
+func (n *network) carry(from, to net.Conn) {
+	if _, err := io.Copy(to, from); err != nil && !errors.Is(err, net.ErrClosed) {
+		drop(from, to)
+		return
+	}
+	from.Close()
+	to.Close()
+}
+
+// Cut breaks all connections.
+func (n *network) Cut() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = true
+	for c := range n.open {
+		drop(c)
+	}
+	clear(n.open)
+}
+
+// Mend lets connections through again.
+func (n *network) Mend() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = false
+}
+
+// drop closes connections so that their ends learn that something is wrong.
+func drop(conns ...net.Conn) {
+	for _, c := range conns {
+		if t, ok := c.(*net.TCPConn); ok {
+			t.SetLinger(0) // of one that is closed already there is nothing to set
+			t.Close()
+		}
+	}
+}
+
+// TestDevices has one account on two devices of slixmpp: carbons (XEP-0280) go to the other, the network is cut and a process
+// stopped, and the session goes on as if nothing had been (XEP-0198#resumption); both devices have one history (XEP-0313).
+func TestDevices(t *testing.T) {
+	w := enter(t)
+	amina, jonas := w.account(t, "amina"), w.account(t, "jonas")
+	tunnel := newNetwork(t, w.Addresses["c2s"])
+	host, text, err := splitPort(tunnel.ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	laptop := newSlix(t, w, amina, false, args{"resource": "laptop"})
+	phone := newSlix(t, w, amina, false, args{"resource": "phone", "manage": true, "host": host, "port": text})
+	friend := newSlix(t, w, jonas, false, args{"manage": true})
+	for _, d := range []*slix{laptop, phone} {
+		d.do(t, "carbons", nil)
+	}
+	carbon := func(t *testing.T, way, with, text string) {
+		t.Helper()
+		if n := laptop.do(t, "carbon", args{"way": way, "with": with, "text": text}); n != 1.0 {
+			t.Errorf("%v carbons of %q", n, text)
+		}
+	}
+	var history []string
+	write := func(t *testing.T, texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			friend.Send(t, amina.JID+"/phone", text)
+			history = append(history, text)
+		}
+	}
+	arrive := func(t *testing.T, texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			phone.Receive(t, jonas.JID, text)
+			carbon(t, "received", jonas.JID, text)
+		}
+	}
+
+	t.Run("carbons", func(t *testing.T) {
+		write(t, "to the phone")
+		arrive(t, "to the phone")
+		phone.Send(t, jonas.JID, "from the phone")
+		history = append(history, "from the phone")
+		friend.Receive(t, amina.JID, "from the phone")
+		carbon(t, "sent", jonas.JID, "from the phone")
+	})
+	t.Run("network cut", func(t *testing.T) {
+		tunnel.Cut()
+		write(t, "in the tunnel 1", "in the tunnel 2", "in the tunnel 3")
+		friend.do(t, "ping", nil)
+		tunnel.Mend()
+		if got := phone.do(t, "resumed", args{"times": 1}); got != amina.JID+"/phone" {
+			t.Errorf("resumed as %v", got)
+		}
+		arrive(t, "in the tunnel 1", "in the tunnel 2", "in the tunnel 3")
+	})
+	t.Run("stopped", func(t *testing.T) {
+		process := phone.cmd.Process
+		if err := process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		write(t, "while it sleeps 1")
+		friend.do(t, "ping", nil)
+		tunnel.Cut() // its provider has forgotten it
+		write(t, "while it sleeps 2")
+		friend.do(t, "ping", nil)
+		tunnel.Mend()
+		if err := process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		phone.do(t, "resumed", args{"times": 2})
+		arrive(t, "while it sleeps 1", "while it sleeps 2")
+		phone.Send(t, jonas.JID, "awake")
+		history = append(history, "awake")
+		friend.Receive(t, amina.JID, "awake")
+	})
+	t.Run("history", func(t *testing.T) {
+		for _, d := range []*slix{laptop, phone} {
+			list, ok := d.do(t, "archive", args{"with": jonas.JID}).([]any)
+			if !ok {
+				t.Fatalf("%s has no archive", d.jid)
+			}
+			var got []string
+			for _, m := range list {
+				got = append(got, field[string](t, m, "body"))
+			}
+			if !slices.Equal(got, history) {
+				t.Errorf("the archive has %q, want %q", got, history)
+			}
+		}
+	})
+}
+
+func splitPort(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err == nil {
+		port, err = strconv.Atoi(text)
+	}
+	return host, port, err
+}
