@@ -10,7 +10,6 @@ import (
 
 	"sabir/internal/resume"
 	"sabir/internal/session"
-	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
@@ -82,14 +81,10 @@ func (c *clientStream) text(x *xmlstream.Element) string {
 // is told the same after a sudden end of the server. Where that cannot be, the answer waits for the next batch.
 func (c *clientStream) ack() {
 	s := c.session.Load()
-	if a := s.Advance(false); a != nil {
-		err := c.srv.o.DB.Write(c.ctx, func(tx mod.Tx) error { return a.Write(c.ctx, tx) })
-		a.Done(err == nil)
-		if err != nil {
-			c.srv.o.Log.Error("stanzas cannot be acknowledged", "jid", s.JID().String(), "error", err)
-			c.ackDue = true
-			return
-		}
+	if err := c.managed.Load().progress(c.ctx); err != nil {
+		c.srv.o.Log.Error("stanzas cannot be acknowledged", "jid", s.JID().String(), "error", err)
+		c.ackDue = true
+		return
 	}
 	c.srv.o.CrashPoint(BeforeAck)
 	s.Queue.PutRaw(string(sm.AppendAck(nil, s.Handled())))
@@ -255,6 +250,7 @@ type managed struct {
 
 	mu       sync.Mutex
 	stream   *clientStream // nil while it is parked
+	last     *clientStream // while it is parked: that has carried it, as long as its reader is at work
 	parkedAt time.Time
 	claimed  bool // a stream is about to take it over
 	stale    bool // the server ended suddenly: what the client knows of its contacts may not be so any more

@@ -78,11 +78,15 @@ func (m *managed) take(c *clientStream, h uint32) (failed stanza.Condition, err 
 		return stanza.ItemNotFound, err
 	}
 	m.claimed = true
-	old := m.stream
+	old, last := m.stream, m.last
 	m.mu.Unlock()
-	if old != nil {
+	switch {
+	case old != nil:
 		old.takeOver()
+	case last != nil: // who writes to it may have noticed its end before who reads from it
+		last.settle()
 	}
+	behind := m.progress(c.ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -93,6 +97,11 @@ func (m *managed) take(c *clientStream, h uint32) (failed stanza.Condition, err 
 		m.over, m.claimed = true, false
 		m.srv.later(m.finish)
 		return stanza.ItemNotFound, nil
+	case behind != nil:
+		m.srv.o.Log.Error("a session cannot be resumed", "jid", m.s.JID().String(), "error", behind)
+		m.claimed = false
+		m.park()
+		return stanza.InternalServerError, nil
 	}
 	if err := m.s.Queue.Rewind(h); err != nil {
 		m.claimed = false
@@ -102,6 +111,18 @@ func (m *managed) take(c *clientStream, h uint32) (failed stanza.Condition, err 
 	m.stream = c
 	m.s.SetCarrier(c.carrier(m.closeWith))
 	return "", nil
+}
+
+// progress makes durable how many stanzas were handled, before a client is told: after a sudden end of the server it is told
+// the same.
+func (m *managed) progress(ctx context.Context) error {
+	a := m.s.Advance(false)
+	if a == nil {
+		return nil
+	}
+	err := m.srv.o.DB.Write(ctx, func(tx mod.Tx) error { return a.Write(ctx, tx) })
+	a.Done(err == nil)
+	return err
 }
 
 // attach lets the session be written to the stream that took it, first of all what the stream has to say. It returns errEnd
@@ -159,9 +180,19 @@ func (c *clientStream) takeOver() {
 		last := c.lastBytes(stream.Err(stream.Conflict, "resumed on another stream"))
 		c.session.Load().Queue.Detach(last...)
 	})
+	c.settle()
+}
+
+// settle commits what the client has sent over a stream that has lost its session, or is about to, and the server has read.
+// Nothing that comes there is handled any more, nor does the end of the stream say anything of the session.
+func (c *clientStream) settle() {
+	c.setEnded()
 	c.busy.Lock()
 	defer c.busy.Unlock()
-	c.batch.Flush(c.ctx)
+	if c.batch != nil {
+		c.batch.Flush(c.ctx)
+		c.batch = nil
+	}
 }
 
 // leave is called when a stream ends that carried the session, with its last bytes. It tells whether the session goes on
@@ -174,6 +205,7 @@ func (m *managed) leave(c *clientStream, park bool, last [][]byte) bool {
 	case park && m.max > 0:
 		m.s.Queue.Detach(last...) // before another stream can take the session over
 		m.park()
+		m.last = c
 		return true
 	default:
 		m.over = true
@@ -181,6 +213,15 @@ func (m *managed) leave(c *clientStream, park bool, last [][]byte) bool {
 		return false
 	}
 	return true
+}
+
+// left says that the reader of a stream that has carried the session has handled all it will.
+func (m *managed) left(c *clientStream) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.last == c {
+		m.last = nil
+	}
 }
 
 // parked sees to a session whose stream was lost.

@@ -110,6 +110,10 @@ func (c *clientStream) finish(err error) {
 		c.t.close() // the connection is broken: nothing can be said any more
 		c.lose(nil)
 	}
+	if m := c.managed.Load(); m != nil {
+		c.flush()
+		m.left(c)
+	}
 	c.release()
 }
 

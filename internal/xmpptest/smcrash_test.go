@@ -10,6 +10,8 @@ import (
 	"sabir/internal/transcript"
 	"sabir/internal/xmpptest"
 	"sabir/xmpp/client"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 )
 
@@ -220,6 +222,46 @@ func TestKillAfterOffline(t *testing.T) {
 		}
 		if got = distinct(got); strings.Join(got, " ") != "0 1 2" && strings.Join(got, " ") != "1 2" {
 			t.Errorf("got %v", got)
+		}
+	})
+}
+
+// TestResumedIsDurable resumes a session after stanzas that leave nothing in the database, and kills the server at once: what
+// <resumed/> has said to be handled is so after the restart as well.
+func TestResumedIsDurable(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		s := xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		a := s.MustAccount(t, "juliet")
+		j := managed(t, s, a, "balcony")
+		const n = 20
+		for range n {
+			if err := j.Ping(t.Context(), jid.JID{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		abort(t, j)
+		<-j.Done()
+		told := func(s *xmpptest.Server) uint32 {
+			t.Helper()
+			c := newRacer(t, managedConfig(t, s, a, "balcony"))
+			if err := c.s.SendElement(sm.Resume(j.Managed().ID(), n)); err != nil {
+				t.Fatal(err)
+			}
+			f, err := c.s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, ok := sm.ParseH(f.Element().Attr("h"))
+			if f.Name().Local != "resumed" || !ok {
+				t.Fatalf("the resumption is answered with %s", f.Raw())
+			}
+			return h
+		}
+		before := told(s)
+		s.Kill()
+		s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		if after := told(s); before < n || after < before {
+			t.Errorf("%d were handled, and %d after the restart, of %d", before, after, n)
 		}
 	})
 }

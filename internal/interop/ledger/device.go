@@ -254,9 +254,13 @@ func (d *Device) covered(text, by string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := uint32(h) - d.out // XEP-0198#acking: it wraps
-	if uint64(n) > uint64(len(d.queue)) {
-		d.book.fault("%s: the server says that it has handled %d stanzas, %d more than it was sent", d.Name, h, uint64(n)-uint64(len(d.queue)))
-		n = uint32(len(d.queue)) // or nothing would ever be covered again, and the fault not be told
+	switch {               // the count is taken over in any case, or nothing would ever be covered again, and the fault not be told
+	case int32(n) < 0:
+		d.book.fault("%s: the server says that it has handled %d stanzas, and has said %d before", d.Name, h, d.out)
+		n = 0
+	case int(n) > len(d.queue):
+		d.book.fault("%s: the server says that it has handled %d stanzas, %d more than it was sent", d.Name, h, int(n)-len(d.queue))
+		n = uint32(len(d.queue))
 	}
 	for _, q := range d.queue[:n] {
 		if q.m != nil {
