@@ -181,14 +181,23 @@ func (r *Responder) execute(ctx context.Context, c *mod.Command, call *mod.Call,
 	r.end(id)
 	r.o.Host.Log().Info("command", "node", c.NodeOf(), "by", call.By.String(), "at", call.At.String())
 	result, err := c.Run(ctx, call, args)
-	var e *stanza.Error
-	if err != nil && !errors.As(err, &e) {
-		err = fmt.Errorf("command %s: %w", c.NodeOf(), err)
+	if e, ok := errors.AsType[*stanza.Error](err); ok {
+		return failed(c, id, e), nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("command %s: %w", c.NodeOf(), err)
 	}
 	return completed(c, id, result), nil
+}
+
+// failed is the answer of a command that has been given rightly and could not do its work: completed, with a note that says why
+// (XEP-0050#impl-commands).
+func failed(c *mod.Command, id string, e *stanza.Error) *xmlstream.Element {
+	why := e.Text
+	if why == "" {
+		why = string(e.Condition)
+	}
+	return answer(c.NodeOf(), id, "completed").Add(xmlstream.El(NS, "note", xmlstream.A("type", "error"), why))
 }
 
 func answer(node, id, status string) *xmlstream.Element {

@@ -29,8 +29,10 @@ type (
 		JID      jid.JID `json:"accountjid" doc:"The Jabber ID for this account" required:""`
 		Password Secret  `json:"password" doc:"The password for this account" required:""`
 	}
-	userArgs struct {
-		JID jid.JID `json:"accountjid" doc:"The Jabber ID for statistics" required:""`
+	// XEP-0133#get-user-stats has accountjid; clients that treat it as they do all others with a user send accountjids.
+	statsArgs struct {
+		JID  jid.JID   `json:"accountjid" doc:"The Jabber ID for statistics"`
+		JIDs []jid.JID `json:"accountjids" doc:"Further Jabber IDs"`
 	}
 	usersArgs struct {
 		JIDs []jid.JID `json:"accountjids" doc:"The Jabber IDs of the accounts" required:""`
@@ -229,20 +231,34 @@ func getLastLogin(ctx context.Context, b Backend, c *mod.Call, a usersArgs) (any
 	return l, nil
 }
 
-func getStats(ctx context.Context, b Backend, c *mod.Call, a userArgs) (any, error) {
-	if _, _, err := exist(ctx, b, c, []jid.JID{a.JID}); err != nil {
+func getStats(ctx context.Context, b Backend, c *mod.Call, a statsArgs) (any, error) {
+	all := a.JIDs
+	if !a.JID.IsZero() {
+		all = append([]jid.JID{a.JID}, all...)
+	}
+	if len(all) == 0 {
+		return nil, stanza.Err(stanza.NotAcceptable, "name an account")
+	}
+	if _, _, err := exist(ctx, b, c, all); err != nil {
 		return nil, err
 	}
-	contacts, err := b.Roster(c.Host).Contacts(ctx, a.JID.Bare())
-	if err != nil {
-		return nil, err
+	var stats []userStats
+	for _, j := range all {
+		contacts, err := b.Roster(c.Host).Contacts(ctx, j.Bare())
+		if err != nil {
+			return nil, err
+		}
+		var here []string
+		for _, s := range b.Sessions(j.Bare()) {
+			here = append(here, s.JID().Resource())
+		}
+		slices.Sort(here)
+		stats = append(stats, userStats{j.Bare(), len(contacts), strings.Join(here, ",")})
 	}
-	var here []string
-	for _, s := range b.Sessions(a.JID.Bare()) {
-		here = append(here, s.JID().Resource())
+	if len(stats) == 1 {
+		return stats[0], nil
 	}
-	slices.Sort(here)
-	return userStats{a.JID.Bare(), len(contacts), strings.Join(here, ",")}, nil
+	return stats, nil
 }
 
 // announce sends a text to all users who are online (XEP-0133#announce).

@@ -1,4 +1,5 @@
-// Package adhoc offers the commands of the host and of its extensions to clients (XEP-0050), to each those that it may give: users
+// Package adhoc offers the commands of the host and of its extensions to clients (XEP-0050), at the domain and at the user's own address,
+// to each those that it may give: users
 // what concerns their own account, the administrators of the host those of XEP-0133 and of the extensions, those of the
 // server all.
 package adhoc
@@ -32,7 +33,7 @@ func newAdhoc(h mod.Host, _ any) (*mod.Hooks, error) {
 			return h.Right(who) >= c.Right, nil
 		},
 	})}
-	return &mod.Hooks{IQ: []mod.IQHandler{n.r.IQ(mod.AtHost)}, HostNodes: n}, nil
+	return &mod.Hooks{IQ: []mod.IQHandler{n.r.IQ(mod.AtHost | mod.AtOwn)}, HostNodes: n}, nil
 }
 
 func (n nodes) NodeInfo(ctx context.Context, who jid.JID, node string) (*mod.Disco, error) {

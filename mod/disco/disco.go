@@ -89,7 +89,7 @@ func (d *disco) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, e
 			return nil, stanza.Err(stanza.ServiceUnavailable, "")
 		}
 	}
-	if at == mod.AtHost && node != "" {
+	if hosts(r) && node != "" {
 		n, err := d.h.HostNodes().NodeInfo(ctx, r.From, node)
 		if err != nil {
 			return nil, err
@@ -104,6 +104,10 @@ func (d *disco) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, e
 	}
 	return info.Element(), nil
 }
+
+// hosts tells whether the nodes of the host are to be found at an address: at its domain, and for a user at the own account, where
+// clients look for commands too.
+func hosts(r *mod.Request) bool { return r.Account.IsZero() || r.Account == r.From.Bare() }
 
 // capsNode tells whether node names exactly this information by its hash, as it does when somebody asks for the
 // capabilities that the host announced (XEP-0115#discover, XEP-0390#algorithm-hashnodes). What stands before the hash of
@@ -154,6 +158,15 @@ func (d *disco) accountItems(ctx context.Context, r *mod.Request, items *wire.It
 			if list, items.Page, err = mod.PageItems(r.Payload, list); err != nil {
 				return nil, err
 			}
+			return appendItems(items, list).Element(), nil
+		}
+	}
+	if items.Node != "" && hosts(r) {
+		list, ok, err := d.h.HostNodes().NodeItems(ctx, r.From, items.Node)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			return appendItems(items, list).Element(), nil
 		}
 	}

@@ -110,3 +110,15 @@ func compareAttrs(got, want *xmlstream.Element, lax bool) string {
 	}
 	return ""
 }
+
+// ExpectFailed checks that got is the answer of a command that was given rightly and failed for a reason (XEP-0050#impl-commands), of which
+// why is a part.
+func ExpectFailed(t testing.TB, got *stanza.Stanza, why string) {
+	t.Helper()
+	const ns = "http://jabber.org/protocol/commands"
+	c := got.Child(ns, "command")
+	note := c.Child(ns, "note")
+	if c.Attr("status") != "completed" || note.Attr("type") != "error" || !strings.Contains(note.Text(), why) {
+		t.Errorf("got %s, want a command that has failed: %s", got, why)
+	}
+}
