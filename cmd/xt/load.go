@@ -196,6 +196,17 @@ func (p *peer) send() error {
 	return p.c.Send(m)
 }
 
+// fill gives all the credit that there is room for: a message of an earlier run, which comes late, may have given some.
+func (p *peer) fill() {
+	for {
+		select {
+		case p.credit <- struct{}{}:
+		default:
+			return
+		}
+	}
+}
+
 func (l *load) chat(ctx context.Context) error {
 	if l.rate > 0 {
 		return l.paced(ctx)
@@ -204,9 +215,7 @@ func (l *load) chat(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	for _, p := range l.peers {
-		for range l.window {
-			p.credit <- struct{}{}
-		}
+		p.fill()
 		wg.Go(func() {
 			for {
 				select {
