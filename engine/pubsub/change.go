@@ -47,6 +47,9 @@ type steps struct {
 
 // follow adds what a change of a client brings with it.
 func (s *Service) follow(ctx context.Context, st *steps, c Changed, n *node) error {
+	if err := s.summarize(ctx, st, n, c); err != nil {
+		return err
+	}
 	if s.o.Follow == nil {
 		return nil
 	}

@@ -51,6 +51,9 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 	if instant {
 		name = stanza.NewID()
 	}
+	if attaching(name) {
+		return nil, stanza.Err(stanza.NotAllowed, "the service makes the nodes of attachments")
+	}
 	defer s.turn(r.at, name).Unlock()
 	s.tree.Lock()
 	defer s.tree.Unlock()
@@ -140,6 +143,11 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
+	attached, err := s.attached(ctx, n, was.config)
+	if err != nil {
+		return nil, err
+	}
+	moved = append(slices.DeleteFunc(moved, func(m *node) bool { return attaching(m.name) }), attached...)
 	c := n.config
 	s.note(c)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
@@ -210,6 +218,9 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 	for i, g := range gone { // whom to tell, before nobody knows any more
 		if told[i], err = s.audience(ctx, g, true); err != nil {
 			return nil, err
+		}
+		if g != n && attaching(g.name) {
+			continue
 		}
 		if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: g.name}}, g); err != nil {
 			return nil, err

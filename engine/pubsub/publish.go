@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"sabir/mod"
 	"sabir/xmpp/payload/dataform"
@@ -21,6 +22,12 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(name, nsSummary+"/") {
+		return nil, stanza.Err(stanza.Forbidden, "summaries are the service's")
+	}
+	if attaching(name) {
+		options = nil // XEP-0470#auto-create
+	}
 	defer s.turn(r.at, name).Unlock()
 	n, fresh, err := s.target(ctx, r, name, options)
 	if err != nil {
@@ -28,6 +35,9 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 	}
 	i, err := s.incoming(n, r, x)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkAttachments(n, i, payload(x)); err != nil {
 		return nil, err
 	}
 	st := &steps{all: []*step{{n: n, fresh: fresh, put: i}}}
@@ -67,6 +77,9 @@ func publishOptions(pubsub *xmlstream.Element) (*dataform.Form, error) {
 func (s *Service) target(ctx context.Context, r *request, name string, options *dataform.Form) (n *node, fresh bool, err error) {
 	n, err = s.store.node(ctx, r.at, name)
 	switch {
+	case errors.Is(err, errNoNode) && attaching(name):
+		n, err = s.attachments(ctx, r, name)
+		return n, true, err
 	case errors.Is(err, errNoNode):
 		n, err = s.fresh(ctx, r, name)
 		if err == nil && options != nil {
@@ -97,6 +110,10 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 
 // mayPublish obeys affiliations and publish model of a node and of its ancestors (XEP-0496#parent-rules).
 func (s *Service) mayPublish(ctx context.Context, n *node, r *request) error {
+	n, err := s.standIn(ctx, n)
+	if err != nil {
+		return err
+	}
 	if err := s.maySend(ctx, n, r); err != nil || n.config.Parent == "" {
 		return err
 	}
@@ -272,6 +289,9 @@ func (s *Service) retract(ctx context.Context, r *request, x *xmlstream.Element)
 		n = &m
 	}
 	st := &steps{all: []*step{{n: n, del: ids}}}
+	if err := s.detach(ctx, st, n, i.id); err != nil {
+		return nil, err
+	}
 	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name, ID: i.id}}, n); err != nil {
 		return nil, err
 	}

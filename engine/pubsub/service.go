@@ -68,6 +68,7 @@ func New(h mod.Host, o Options) *Service {
 // turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one. With
 // PEP it is that of the account, since nodes change together.
 func (s *Service) turn(at jid.JID, name string) *sync.Mutex {
+	name = summaryOf(at, name)
 	if s.o.PEP {
 		name = ""
 	}
@@ -132,7 +133,7 @@ func Features(pep bool) []string {
 	} else {
 		names = append(names, "access-open", "get-pending")
 	}
-	out := []string{NSOrder, NSOrder + "@" + NS, nsRelations, nsExtSub, nsExtDisco}
+	out := []string{NSOrder, NSOrder + "@" + NS, nsRelations, nsExtSub, nsExtDisco, nsAttachments}
 	for _, n := range names {
 		out = append(out, NS+"#"+n)
 	}
@@ -231,12 +232,20 @@ func (s *Service) affiliation(ctx context.Context, n *node, who jid.JID) (Affili
 	if s.o.PEP && who.Bare() == n.at {
 		return Owner, nil
 	}
+	n, err := s.standIn(ctx, n)
+	if err != nil {
+		return None, err
+	}
 	return s.store.affiliation(ctx, n, who)
 }
 
 // mayRead returns nil where somebody may subscribe to a node and read it, and so its ancestors (XEP-0496#parent-rules), or the
 // error that is owed.
 func (s *Service) mayRead(ctx context.Context, n *node, who jid.JID) error {
+	n, err := s.standIn(ctx, n)
+	if err != nil {
+		return err
+	}
 	if err := s.reaches(ctx, n, who); err != nil || n.config.Parent == "" {
 		return err
 	}
@@ -306,6 +315,10 @@ func (s *Service) owners(ctx context.Context, n *node) ([]jid.JID, error) {
 	var out []jid.JID
 	if s.o.PEP {
 		out = append(out, n.at)
+	}
+	n, err := s.standIn(ctx, n)
+	if err != nil {
+		return nil, err
 	}
 	list, err := s.store.affiliations(ctx, n)
 	for _, a := range list {

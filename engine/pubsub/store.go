@@ -198,9 +198,10 @@ func (s store) moved(ctx context.Context, at jid.JID, name string) (uri string, 
 	return uri, err
 }
 
-// count returns how many nodes a service has of a creator.
+// count returns how many nodes a service has of a creator, without those of attachments, which others bring into being.
 func (s store) count(ctx context.Context, at, creator jid.JID) (n int, err error) {
-	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_node WHERE service = ? AND creator = ?`, at.String(), creator.String()).Scan(&n)
+	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_node WHERE service = ? AND creator = ?
+		AND name NOT LIKE 'urn:xmpp:pubsub-attachments:%'`, at.String(), creator.String()).Scan(&n)
 	return n, err
 }
 

@@ -16,7 +16,7 @@ import (
 // Info describes the extension.
 var Info = mod.Info{
 	Name:    "pubsub",
-	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
+	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0", "XEP-0470 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
 	Doc:     "A publish-subscribe service at a domain of its own.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
 	Config: func() any {
