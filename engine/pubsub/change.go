@@ -189,10 +189,16 @@ func (s *Service) do1(ctx context.Context, tx mod.Tx, p *step) error {
 		return nil
 	}
 	added, err := s.store.put(ctx, tx, p.n, p.put)
-	if err != nil || !added {
+	if err == nil && added {
+		p.gone, err = s.makeRoom(ctx, tx, p.n)
+	}
+	if err != nil {
 		return err
 	}
-	p.gone, err = s.makeRoom(ctx, tx, p.n)
+	stored, err := s.store.stored(ctx, tx, p.n)
+	if err == nil && stored > int64(s.o.Limits.Stored) {
+		err = stanza.Errf(stanza.ResourceConstraint, "the nodes of %s hold no more than %d characters", p.n.creator, s.o.Limits.Stored).OfType(stanza.Cancel)
+	}
 	return err
 }
 

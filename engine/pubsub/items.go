@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
 )
 
 const itemFields = `id, seq, publisher, created, stamp, payload`
@@ -23,12 +25,15 @@ func scanItem(r scanner) (*item, error) {
 
 // put keeps an item as the newest of its node. It returns false where an item of this id was there before.
 func (s store) put(ctx context.Context, tx mod.Tx, n *node, i *item) (fresh bool, err error) {
-	created := i.stamp.UnixMicro()
-	err = tx.QueryRow(ctx, `SELECT created FROM pubsub_item WHERE node = ? AND id = ?`, n.num, i.id).Scan(&created)
+	created, size := i.stamp.UnixMicro(), int64(0)
+	err = tx.QueryRow(ctx, `SELECT created, LENGTH(payload) FROM pubsub_item WHERE node = ? AND id = ?`, n.num, i.id).Scan(&created, &size)
 	if fresh = errors.Is(err, mod.ErrNoRows); err != nil && !fresh {
 		return false, err
 	}
-	if err := tx.QueryRow(ctx, `UPDATE pubsub_node SET seq = seq + 1 WHERE num = ? RETURNING seq`, n.num).Scan(&i.seq); err != nil {
+	if err := tx.QueryRow(ctx, `UPDATE pubsub_node SET seq = seq + 1, stored = stored + ? WHERE num = ? RETURNING seq`,
+		int64(utf8.RuneCountInString(i.payload))-size, n.num).Scan(&i.seq); errors.Is(err, mod.ErrNoRows) {
+		return false, stanza.Err(stanza.ItemNotFound, "the node was deleted just now")
+	} else if err != nil {
 		return false, err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO pubsub_item (node, id, seq, publisher, created, stamp, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -44,6 +49,13 @@ func (s store) put(ctx context.Context, tx mod.Tx, n *node, i *item) (fresh bool
 func (s store) held(ctx context.Context, tx mod.Tx, n *node) (count int64, err error) {
 	err = tx.QueryRow(ctx, `SELECT items FROM pubsub_node WHERE num = ?`, n.num).Scan(&count)
 	return count, err
+}
+
+// stored returns the characters of all payloads of a creator's nodes at a service.
+func (s store) stored(ctx context.Context, tx mod.Tx, n *node) (size int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT CAST(COALESCE(SUM(stored), 0) AS BIGINT) FROM pubsub_node WHERE service = ? AND creator = ?`,
+		n.at.String(), n.creator.String()).Scan(&size)
+	return size, err
 }
 
 // oldest returns the ids of the items that have not been published for the longest time.
@@ -71,14 +83,15 @@ func (s store) expired(ctx context.Context, tx mod.Tx, n *node, before time.Time
 
 // delete deletes an item. It returns false where there is none.
 func (s store) delete(ctx context.Context, tx mod.Tx, n *node, id string) (bool, error) {
-	r, err := tx.Exec(ctx, `DELETE FROM pubsub_item WHERE node = ? AND id = ?`, n.num, id)
+	var size int64
+	err := tx.QueryRow(ctx, `DELETE FROM pubsub_item WHERE node = ? AND id = ? RETURNING LENGTH(payload)`, n.num, id).Scan(&size)
+	if errors.Is(err, mod.ErrNoRows) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
-	if rows, err := r.RowsAffected(); err != nil || rows == 0 {
-		return false, err
-	}
-	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items - 1 WHERE num = ?`, n.num)
+	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items - 1, stored = stored - ? WHERE num = ?`, size, n.num)
 	return true, err
 }
 
@@ -87,7 +100,7 @@ func (s store) purge(ctx context.Context, tx mod.Tx, n *node) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_item WHERE node = ?`, n.num); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE pubsub_node SET items = 0 WHERE num = ?`, n.num)
+	_, err := tx.Exec(ctx, `UPDATE pubsub_node SET items = 0, stored = 0 WHERE num = ?`, n.num)
 	return err
 }
 

@@ -34,6 +34,11 @@ func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, er
 	} else if has >= s.o.Limits.Nodes {
 		return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
 	}
+	if has, err := s.store.total(ctx, r.at); err != nil {
+		return nil, err
+	} else if has >= s.o.Limits.Total {
+		return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
+	}
 	return &node{at: r.at, name: name, creator: r.from.Bare(), created: s.now(), config: s.defaults()}, nil
 }
 

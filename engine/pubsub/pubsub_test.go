@@ -1,6 +1,7 @@
 package pubsub_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func newService(t *testing.T, d db.DB, pep bool) (*modtest.Host, *pubsub.Service
 	h := modtest.New(t, mod.Info{
 		Name: pubsub.Module, Engines: []mod.Engine{{Name: pubsub.Module, Schema: pubsub.Schema}},
 		New: func(h mod.Host, _ any) (*mod.Hooks, error) {
-			limits := pubsub.Limits{Items: 10, Payload: 1000, Nodes: 3, Subscriptions: 2}
+			limits := pubsub.Limits{Items: 10, Payload: 1000, Nodes: 3, Subscriptions: 2, Stored: 2500, Total: 5}
 			if pep {
 				s = pubsub.New(h, pubsub.Options{PEP: true, Limits: limits})
 				return &mod.Hooks{IQ: s.Handlers(mod.AtAccount)}, nil
@@ -125,6 +126,32 @@ func TestLimits(t *testing.T) {
 		if got := ids(result(t, get(h, "romeo@localhost/a", "pubsub.localhost", "<items node='1'/>"))); strings.Count(got, " ") != 9 {
 			t.Errorf("a node with room for 10 has %q", got)
 		}
+	})
+}
+
+// What one creator keeps is bounded in all, and what it deletes makes room; and so are the nodes of a service.
+func TestQuota(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, _ := newService(t, d, false)
+		publish := func(who, node, id string, size int) *stanza.Stanza {
+			return set(h, who+"@localhost/a", "pubsub.localhost", "<publish node='"+node+"'><item id='"+id+"'><x xmlns='u'>"+strings.Repeat("ä", size)+"</x></item></publish>")
+		}
+		for i := range 5 {
+			result(t, publish("romeo", strconv.Itoa(i%2), strconv.Itoa(i), 450))
+		}
+		refused(t, publish("romeo", "0", "5", 450), stanza.ResourceConstraint, "")
+		result(t, publish("juliet", "j", "5", 450)) // another one's
+		result(t, publish("romeo", "0", "0", 200))  // in place of a larger one
+		result(t, publish("romeo", "0", "6", 200))
+		refused(t, publish("romeo", "0", "7", 200), stanza.ResourceConstraint, "")
+		result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<retract node='1'><item id='1'/></retract>"))
+		result(t, publish("romeo", "0", "7", 200))
+		result(t, h.IQ(stanza.TypeSet, "romeo@localhost/a", "pubsub.localhost", "<pubsub xmlns='"+pubsub.NSOwner+"'><purge node='1'/></pubsub>"))
+		result(t, publish("romeo", "0", "8", 450))
+		for _, n := range []string{"k", "l"} {
+			result(t, set(h, "nurse@localhost/a", "pubsub.localhost", "<create node='"+n+"'/>"))
+		}
+		refused(t, set(h, "nurse@localhost/a", "pubsub.localhost", "<create node='m'/>"), stanza.PolicyViolation, "max-nodes-exceeded")
 	})
 }
 

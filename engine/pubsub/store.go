@@ -205,6 +205,12 @@ func (s store) count(ctx context.Context, at, creator jid.JID) (n int, err error
 	return n, err
 }
 
+// total returns how many nodes a service has.
+func (s store) total(ctx context.Context, at jid.JID) (n int, err error) {
+	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_node WHERE service = ?`, at.String()).Scan(&n)
+	return n, err
+}
+
 // create makes a node and its creator's affiliation. It returns false where the name is taken.
 func (s store) create(ctx context.Context, tx mod.Tx, n *node) (bool, error) {
 	num, err := newNum()

@@ -3,6 +3,7 @@ package pep
 import (
 	"context"
 	"fmt"
+	"math"
 
 	engine "sabir/engine/pubsub"
 	"sabir/engine/vcard"
@@ -18,8 +19,10 @@ var Info = mod.Info{
 	Specs:   []string{"XEP-0163 1.2.2", "XEP-0060 1.30.0", "XEP-0398 1.0.0", "XEP-0402 1.2.0", "XEP-0411 1.1.0", "XEP-0442 0.2.0", "XEP-0490 1.0.1", "XEP-0470 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
 	Doc:     "Makes every account a publish-subscribe service: avatars, bookmarks, keys, moods and what else clients keep and share there.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}, {Name: vcard.Module, Schema: vcard.Schema}},
-	Config:  func() any { return &Config{Items: 1000, Payload: 192 << 10, Nodes: 500, Subscriptions: 10_000} },
-	New:     newPEP,
+	Config: func() any {
+		return &Config{Items: 1000, Payload: 192 << 10, Nodes: 500, Subscriptions: 10_000, Stored: 32 << 20}
+	},
+	New: newPEP,
 }
 
 // Config is the section [mod.pep].
@@ -28,12 +31,13 @@ type Config struct {
 	Payload       int `toml:"payload" doc:"Bytes of the payload of an item."`
 	Nodes         int `toml:"nodes" doc:"Nodes of an account."`
 	Subscriptions int `toml:"subscriptions" doc:"Subscriptions of a node, besides the contacts that need none."`
+	Stored        int `toml:"stored" doc:"Characters of the payloads of all nodes of an account."`
 }
 
 // Validate checks that the limits are positive.
 func (c *Config) Validate() error {
-	if c.Items < 1 || c.Payload < 1 || c.Nodes < 1 || c.Subscriptions < 1 {
-		return fmt.Errorf("items, payload, nodes and subscriptions are at least 1")
+	if c.Items < 1 || c.Payload < 1 || c.Nodes < 1 || c.Subscriptions < 1 || c.Stored < 1 {
+		return fmt.Errorf("items, payload, nodes, subscriptions and stored are at least 1")
 	}
 	return nil
 }
@@ -51,7 +55,7 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 	c := cfg.(*Config)
 	p := &pep{h: h, avatars: newAvatars()}
 	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Limits: engine.Limits{
-		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions,
+		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored, Total: math.MaxInt,
 	}})
 	hooks := &mod.Hooks{
 		IQ:           p.s.Handlers(mod.AtAccount),

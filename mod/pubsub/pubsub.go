@@ -20,7 +20,7 @@ var Info = mod.Info{
 	Doc:     "A publish-subscribe service at a domain of its own.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
 	Config: func() any {
-		return &Config{Domain: "pubsub", Name: "Publish-subscribe", Create: "users", Items: 10_000, Payload: 128 << 10, Nodes: 1000, Subscriptions: 100_000}
+		return &Config{Domain: "pubsub", Name: "Publish-subscribe", Create: "users", Items: 10_000, Payload: 128 << 10, Nodes: 1000, Subscriptions: 100_000, Stored: 256 << 20, Total: 1_000_000}
 	},
 	New: newPubsub,
 }
@@ -34,12 +34,14 @@ type Config struct {
 	Payload       int    `toml:"payload" doc:"Bytes of the payload of an item."`
 	Nodes         int    `toml:"nodes" doc:"Nodes that one address may make."`
 	Subscriptions int    `toml:"subscriptions" doc:"Subscriptions of a node."`
+	Stored        int    `toml:"stored" doc:"Characters of the payloads in the nodes that one address has made."`
+	Total         int    `toml:"total" doc:"Nodes of the service."`
 }
 
 // Validate checks that the limits are positive.
 func (c *Config) Validate() error {
-	if c.Items < 1 || c.Payload < 1 || c.Nodes < 1 || c.Subscriptions < 1 {
-		return fmt.Errorf("items, payload, nodes and subscriptions are at least 1")
+	if c.Items < 1 || c.Payload < 1 || c.Nodes < 1 || c.Subscriptions < 1 || c.Stored < 1 || c.Total < 1 {
+		return fmt.Errorf("items, payload, nodes, subscriptions, stored and total are at least 1")
 	}
 	return nil
 }
@@ -60,7 +62,7 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 	p := &pubsub{h: h, c: c}
 	p.s = engine.New(h, engine.Options{
 		Domain:    domain,
-		Limits:    engine.Limits{Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions},
+		Limits:    engine.Limits{Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored, Total: c.Total},
 		MayCreate: p.mayCreate,
 	})
 	p.face = p.service(domain)
