@@ -59,7 +59,7 @@ func (s *Service) follow(ctx context.Context, st *steps, c Changed, n *node) err
 		return err
 	}
 	for _, k := range f.Changes {
-		if err := s.plan(ctx, st, n.at, k); err != nil {
+		if err := s.plan(ctx, st, n.at, n.at, k); err != nil {
 			return err
 		}
 	}
@@ -72,15 +72,15 @@ func (s *Service) follow(ctx context.Context, st *steps, c Changed, n *node) err
 	return nil
 }
 
-// plan adds a change that the server makes in the name of an account, whose lock is held.
-func (s *Service) plan(ctx context.Context, st *steps, account jid.JID, c mod.NodeChange) error {
-	n, err := s.store.node(ctx, account, c.Node)
+// plan adds a change that the server makes in the name of an account, or of itself, at a service whose lock is held.
+func (s *Service) plan(ctx context.Context, st *steps, at, who jid.JID, c mod.NodeChange) error {
+	n, err := s.store.node(ctx, at, c.Node)
 	absent := errors.Is(err, errNoNode)
 	switch {
 	case absent && c.Payload == nil:
 		return nil
 	case absent:
-		if n, err = s.fresh(ctx, &request{at: account, from: account}, c.Node); err != nil {
+		if n, err = s.fresh(ctx, &request{at: at, from: who}, c.Node); err != nil {
 			return err
 		}
 		n.config = configured(n.config, c)
@@ -91,6 +91,8 @@ func (s *Service) plan(ctx context.Context, st *steps, account jid.JID, c mod.No
 		}
 	case err != nil:
 		return err
+	case !s.o.PEP && n.creator != who:
+		return stanza.Errf(stanza.Conflict, "the node %s is that of %s", c.Node, n.creator)
 	}
 	shut := c.Private && !absent && n.config.Access != AccessWhitelist
 	if shut { // XEP-0411#security, XEP-0490#rules-server
@@ -101,7 +103,7 @@ func (s *Service) plan(ctx context.Context, st *steps, account jid.JID, c mod.No
 		st.all = append(st.all, &step{n: n, del: []string{c.ID}, close: shut})
 		return nil
 	}
-	i := &item{id: c.ID, publisher: account, stamp: s.now(), payload: c.Payload.String()}
+	i := &item{id: c.ID, publisher: who, stamp: s.now(), payload: c.Payload.String()}
 	i.created = i.stamp
 	if len(i.id) > maxName || len(i.payload) > s.o.Limits.Payload {
 		return fault(stanza.NotAcceptable, "payload-too-big")
@@ -116,6 +118,7 @@ func configured(c Config, by mod.NodeChange) Config {
 	if by.Private {
 		c.Access = AccessWhitelist // XEP-0223#approach
 	}
+	c.MaxItems = 1
 	if by.Many {
 		c.MaxItems, c.SendLast = 0, SendNever // as clients ask for it by publish-options: XEP-0402#adding-a-bookmark
 	}
@@ -221,7 +224,7 @@ func (s *Service) Change(ctx context.Context, account jid.JID, list []mod.NodeCh
 	defer s.turn(account, "").Unlock()
 	st := new(steps)
 	for _, c := range list {
-		if err := s.plan(ctx, st, account, c); err != nil {
+		if err := s.plan(ctx, st, account, account, c); err != nil {
 			return err
 		}
 		access := AccessOpen
@@ -240,6 +243,16 @@ func (s *Service) Change(ctx context.Context, account jid.JID, list []mod.NodeCh
 		st.more = append(st.more, write)
 	}
 	return s.apply(ctx, account, st)
+}
+
+// Publish makes a change in the name of the server at a service of its own.
+func (s *Service) Publish(ctx context.Context, c mod.NodeChange) error {
+	defer s.turn(s.o.Domain, c.Node).Unlock()
+	st := new(steps)
+	if err := s.plan(ctx, st, s.o.Domain, s.h.Domain(), c); err != nil {
+		return err
+	}
+	return s.apply(ctx, s.o.Domain, st)
 }
 
 // Item implements part of mod.AccountNodes.

@@ -16,7 +16,7 @@ import (
 // Info describes the extension.
 var Info = mod.Info{
 	Name:    "pubsub",
-	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0", "XEP-0470 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
+	Specs:   []string{"XEP-0060 1.30.0", "XEP-0413 1.1.1", "XEP-0442 0.2.0", "XEP-0462 0.2.0", "XEP-0470 0.2.0", "XEP-0485 1.0.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
 	Doc:     "A publish-subscribe service at a domain of its own.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}},
 	Config: func() any {
@@ -36,6 +36,7 @@ type Config struct {
 	Subscriptions int    `toml:"subscriptions" doc:"Subscriptions of a node."`
 	Stored        int    `toml:"stored" doc:"Characters of the payloads in the nodes that one address has made."`
 	Total         int    `toml:"total" doc:"Nodes of the service."`
+	ServerInfo    bool   `toml:"server_info" doc:"Tell at the node serverinfo which domain is served, for maps of the network, and let other servers name this one on theirs (XEP-0485)."`
 }
 
 // Validate checks that the limits are positive.
@@ -66,10 +67,15 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 		MayCreate: p.mayCreate,
 	})
 	p.face = p.service(domain)
+	var features []mod.Feature
+	if c.ServerInfo {
+		features = append(features, mod.Feature{At: mod.AtHost, Var: nsServerInfo})
+	}
 	return &mod.Hooks{
 		Services:       []*mod.Service{p.face},
+		Features:       features,
 		AccountRemoved: p.s.AccountRemoved,
-		Start:          p.s.Start,
+		Start:          p.start,
 		Unbound: func(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
 			if len(h.Sessions(s.JID().Bare())) > 0 {
 				return
@@ -82,7 +88,21 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 }
 
 func (p *pubsub) mayCreate(who jid.JID) bool {
-	return p.c.Create == "anybody" || p.c.Create == "users" && who.DomainJID() == p.h.Domain()
+	return who == p.h.Domain() || p.c.Create == "anybody" || p.c.Create == "users" && who.DomainJID() == p.h.Domain()
+}
+
+// nsServerInfo qualifies what a server tells of itself (XEP-0485#impl), and is the feature of one that wants that.
+const nsServerInfo = "urn:xmpp:serverinfo:0"
+
+func (p *pubsub) start(ctx context.Context) error {
+	if p.c.ServerInfo {
+		// Which domains there are streams with is left out, as it may be: it changes all the time, and who is named has to be asked.
+		x := xmlstream.El(nsServerInfo, "serverinfo", xmlstream.El(nsServerInfo, "domain", xmlstream.A("name", p.h.Domain().String())))
+		if err := p.s.Publish(ctx, mod.NodeChange{Node: "serverinfo", ID: "current", Payload: x}); err != nil {
+			p.h.Log().Error("the node serverinfo is not as it should be", "error", err)
+		}
+	}
+	return p.s.Start(ctx)
 }
 
 // nsCommands qualifies ad-hoc commands (XEP-0050).
