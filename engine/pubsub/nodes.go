@@ -60,8 +60,6 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 		return nil, stanza.Err(stanza.NotAllowed, "the service makes the nodes of attachments")
 	}
 	defer s.turn(r.at, name).Unlock()
-	s.tree.Lock()
-	defer s.tree.Unlock()
 	n, err := s.fresh(ctx, r, name)
 	if err != nil {
 		if s.o.PEP && r.from.Bare() != r.at {
@@ -79,6 +77,7 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 			}
 		}
 	}
+	defer s.hold(n.config)()
 	if _, err := s.relate(ctx, n, Config{}, r); err != nil {
 		return nil, err
 	}
@@ -142,8 +141,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if n.config, err = s.submitted(n.config, form); err != nil {
 		return nil, err
 	}
-	s.tree.Lock()
-	defer s.tree.Unlock()
+	defer s.hold(was.config, n.config)()
 	moved, err := s.relate(ctx, n, was.config, r)
 	if err != nil {
 		return nil, err

@@ -84,8 +84,7 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 		n, err = s.fresh(ctx, r, name)
 		if err == nil && options != nil {
 			if n.config, _, err = n.config.precondition(options); err == nil {
-				s.tree.Lock()
-				defer s.tree.Unlock()
+				defer s.hold(n.config)()
 				_, err = s.relate(ctx, n, Config{}, r)
 			}
 		}

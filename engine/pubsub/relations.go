@@ -24,9 +24,21 @@ func notRelated(why string) *stanza.Error {
 	return e
 }
 
+// hold takes the lock s.tree where one of the configurations has relationships, and returns what lets go of it. Most have none, and
+// need not wait for one another.
+func (s *Service) hold(list ...Config) (release func()) {
+	for _, c := range list {
+		if c.Link != "" || c.Parent != "" {
+			s.tree.Lock()
+			return s.tree.Unlock
+		}
+	}
+	return func() {}
+}
+
 // relate checks the relationships of a node whose configuration was, and completes them: a linking node has the parent of the
 // node that it links to. It returns the linking nodes that move with it. Who asks may publish to what it relates to: it is told of
-// there, and an owner need not bear with the nodes of others. The lock s.tree is held.
+// there, and an owner need not bear with the nodes of others. s.hold has been called for both configurations.
 func (s *Service) relate(ctx context.Context, n *node, was Config, r *request) (moved []*node, err error) {
 	c := &n.config
 	if c.Link == was.Link && c.Parent == was.Parent {
