@@ -49,6 +49,7 @@ var may = []struct {
 	{"internal/host", "library mod internal/session"},
 	{"internal/route", "library mod internal/session internal/host"},
 	{"internal/listen", "internal/config internal/observe internal/disk xmpp/certname"},
+	{"internal/resolve", "xmpp/dial"},
 	{"internal/incoming", "xmpp/stanza xmpp/stream xmpp/xmlstream internal/config internal/conn internal/listen"},
 	{"internal/c2s", "library mod engine/lru internal/auth internal/config internal/conn internal/incoming internal/host internal/listen internal/route internal/session internal/resume"},
 	{"internal/s2s", "library mod internal/config internal/conn internal/incoming internal/listen internal/route"},

@@ -21,6 +21,8 @@ type Federation struct {
 	Revoked  []string `toml:"revoked" doc:"SHA-256 fingerprints, in hex, of certificates that are refused wherever they stand in a chain."`
 	Resolver string   `toml:"resolver" reload:"restart" doc:"Address and port of the DNS server to ask; the system's if there is none."`
 
+	DNSSEC string `toml:"dnssec" enum:"loopback,always,never" reload:"restart" doc:"Whether to believe the DNS server that DNSSEC has validated an answer: loopback (one on this machine), always (also one to which nobody else can change the way) or never. TLSA records (DANE) that were validated say which certificate a server must show: that one and no other, by whatever authority."`
+
 	Limits           StreamLimits `toml:"limits" doc:"Of a stream whose domain has proved who it is; before, limits.before_auth holds."`
 	Skip             int          `toml:"skip" min:"0" max:"67108864" doc:"Bytes of a stanza beyond limits.bytes that are read and thrown away, so that its sender gets an error and the stream goes on for the others."`
 	ByteRate         int          `toml:"byte_rate" doc:"Bytes per second that are read from one domain in the long run; 0 for no limit."`
@@ -49,6 +51,7 @@ func defaultS2S() Federation {
 	return Federation{
 		Enabled:          true,
 		Auth:             "certificate",
+		DNSSEC:           "loopback",
 		Limits:           StreamLimits{Bytes: 512 << 10, Depth: 100, Attributes: 50, Elements: 10000, Name: 256},
 		Skip:             4 << 20,
 		ByteRate:         2 << 20,

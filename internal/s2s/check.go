@@ -177,7 +177,10 @@ func (c *checker) certificate(t dial.Target, o *peerStream) {
 			c.say("certificate", "warning", "its owner has to renew it", "%s: the certificate ends within %d days", t, int(left.Hours()/24))
 		}
 	}
-	switch dialback := c.s.policy.Load().rule(c.p.remote.Domain()).auth == authDialback; {
+	if len(o.tlsa) > 0 {
+		c.say("certificate", "ok", "", "%s has TLSA records that DNSSEC has validated: %d", t, len(o.tlsa))
+	}
+	switch dialback := c.s.policy.Load().rule(c.p.remote.Domain()).auth == authDialback && len(o.tlsa) == 0; {
 	case o.bad == nil:
 		c.say("certificate", "ok", "", "%s proves that it is the server of %s", t, c.p.remote.Domain())
 	case dialback:

@@ -42,10 +42,8 @@ func (p *policy) verify(state *tls.ConnectionState, domain string, now time.Time
 		return errNoCertificate
 	}
 	chain := state.PeerCertificates
-	for _, c := range chain {
-		if slices.Contains(p.set.Revoked, fingerprint(c)) {
-			return fmt.Errorf("the certificate %s… is revoked by s2s.revoked", fingerprint(c)[:16])
-		}
+	if err := p.revoked(chain); err != nil {
+		return err
 	}
 	leaf := chain[0]
 	if r := p.rule(domain); r.auth == authPin {
@@ -54,16 +52,22 @@ func (p *policy) verify(state *tls.ConnectionState, domain string, now time.Time
 		}
 		return fmt.Errorf("the certificate %s is not pinned", fingerprint(leaf))
 	}
-	between := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		between.AddCert(c)
-	}
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: p.roots, Intermediates: between, CurrentTime: now, KeyUsages: usage})
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: p.roots, Intermediates: between(state), CurrentTime: now, KeyUsages: usage})
 	if err != nil {
 		return explain(err, chain, now)
 	}
 	if !certname.Certifies(leaf, domain) {
 		return fmt.Errorf("the certificate is not for %s, but for %s", domain, namesOf(leaf))
+	}
+	return nil
+}
+
+// revoked tells whether one of the certificates is refused wherever it stands.
+func (p *policy) revoked(chain []*x509.Certificate) error {
+	for _, c := range chain {
+		if slices.Contains(p.set.Revoked, fingerprint(c)) {
+			return fmt.Errorf("the certificate %s… is revoked by s2s.revoked", fingerprint(c)[:16])
+		}
 	}
 	return nil
 }

@@ -129,9 +129,11 @@ var _ carrier = (*outStream)(nil)
 type peerStream struct {
 	tcp      *stream.TCP
 	conn     *dial.Conn
+	opened   bool // a header was sent on this connection
 	features stream.Features
 	id       string
-	bad      error // why its certificate does not prove the domain; nil where it does
+	bad      error       // why its certificate does not prove the domain; nil where it does
+	tlsa     []dial.TLSA // that DNSSEC has validated, and that it must fit
 	chain    []*x509.Certificate
 }
 
@@ -142,8 +144,8 @@ func (s *Server) open(ctx context.Context, p pair) (*peerStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.bad != nil && s.policy.Load().rule(p.remote.Domain()).auth != authDialback {
-		s.leave(o.tcp)
+	if o.bad != nil && (s.policy.Load().rule(p.remote.Domain()).auth != authDialback || len(o.tlsa) > 0) {
+		s.leave(o)
 		return nil, final("that server does not prove that it is the one of its domain: "+o.bad.Error(), nil)
 	}
 	return o, nil
@@ -196,15 +198,19 @@ func (s *Server) openOnce(ctx context.Context, p pair, targets []dial.Target) (*
 		err = ctx.Err()
 	}
 	if err != nil {
-		s.leave(o.tcp)
+		s.leave(o)
 		return nil, err
 	}
 	return o, nil
 }
 
 // leave ends a stream of which nothing came.
-func (s *Server) leave(t *stream.TCP) {
-	if err := errors.Join(t.CloseStream(), t.Close()); err != nil {
+func (s *Server) leave(o *peerStream) {
+	var err error
+	if o.opened {
+		err = o.tcp.CloseStream()
+	}
+	if err = errors.Join(err, o.tcp.Close()); err != nil {
 		s.o.Log.Debug("leaving a server", "error", err) // it may have gone first
 	}
 }
@@ -241,6 +247,11 @@ func (s *Server) clientTLS(p pair, alpn string) *tls.Config {
 
 // encrypt opens the stream, starts TLS where it is not there yet, looks at the certificate and opens the stream anew.
 func (s *Server) encrypt(ctx context.Context, o *peerStream, p pair) error {
+	records, err := s.o.Dialer.TLSA(ctx, o.conn.Target)
+	if err != nil {
+		return fmt.Errorf("TLSA records of %s: %w", o.conn.Target, err)
+	}
+	o.tlsa = usable(records)
 	if !o.conn.Target.DirectTLS {
 		if err := s.header(o, p); err != nil {
 			return err
@@ -248,6 +259,7 @@ func (s *Server) encrypt(ctx context.Context, o *peerStream, p pair) error {
 		if !o.features.StartTLS {
 			return final("that server does not encrypt", nil) // RFC 7590 §3.4
 		}
+		o.opened = false
 		if err := o.tcp.StartTLS(ctx, s.clientTLS(p, "")); err != nil {
 			return err
 		}
@@ -257,17 +269,22 @@ func (s *Server) encrypt(ctx context.Context, o *peerStream, p pair) error {
 		return errors.New("there is no TLS")
 	}
 	o.chain = state.PeerCertificates
-	o.bad = s.trust(state, p)
+	o.bad = s.trust(state, p, o)
 	return s.header(o, p)
 }
 
 // trust judges the certificate of the server to which we have connected.
-func (s *Server) trust(state *tls.ConnectionState, p pair) error {
-	return s.policy.Load().verify(state, p.remote.Domain(), s.o.Clock.Now(), x509.ExtKeyUsageServerAuth)
+func (s *Server) trust(state *tls.ConnectionState, p pair, o *peerStream) error {
+	pol := s.policy.Load()
+	if len(o.tlsa) > 0 && len(state.PeerCertificates) > 0 && pol.rule(p.remote.Domain()).auth != authPin {
+		return pol.dane(o.tlsa, state, p.remote.Domain(), o.conn.Target.Host, s.o.Clock.Now())
+	}
+	return pol.verify(state, p.remote.Domain(), s.o.Clock.Now(), x509.ExtKeyUsageServerAuth)
 }
 
 // header opens the stream and reads the features.
 func (s *Server) header(o *peerStream, p pair) error {
+	o.opened = true
 	h, err := o.tcp.Open(stream.Header{From: p.local.Domain(), To: p.remote.Domain(), Version: "1.0"})
 	if err != nil {
 		return err
@@ -302,7 +319,7 @@ func (s *Server) openOut(ctx context.Context, l *link) (*outStream, error) {
 	}
 	if err != nil {
 		l.lost(o)
-		s.leave(p.tcp)
+		s.leave(p)
 		return nil, err
 	}
 	s.o.Metrics.RemoteStream("out", 1)

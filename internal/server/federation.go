@@ -1,20 +1,24 @@
 package server
 
 import (
-	"context"
-	"net"
-
 	"sabir/internal/config"
+	"sabir/internal/resolve"
 	"sabir/internal/s2s"
 )
 
-// newS2S makes what talks to other servers. It connects by the one dialler, with the DNS server of the configuration.
+// newS2S makes what talks to other servers. It connects by the one dialler, with the DNS server of the configuration or those
+// of the system.
 func (s *Server) newS2S(cfg *config.Config) *s2s.Server {
 	d := *s.dialer
+	trust := func(server string) bool {
+		return cfg.S2S.DNSSEC == "always" || cfg.S2S.DNSSEC == "loopback" && resolve.Loopback(server)
+	}
 	if a := cfg.S2S.Resolver; a != "" {
-		d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, a)
-		}}
+		d.Resolver = resolve.New(resolve.Options{Servers: []string{a}, Trust: trust(a)})
+	} else if r, err := resolve.System("/etc/resolv.conf", trust); err == nil {
+		d.Resolver = r
+	} else {
+		s.log.Warn("the DNS servers of the system are not known, so DNSSEC counts for nothing", "error", err)
 	}
 	return s2s.New(s2s.Options{
 		DB: s.db, Log: s.log, Clock: s.o.Clock, TLS: s.certs, Dialer: &d, Roots: s.roots, Metrics: s.metrics,

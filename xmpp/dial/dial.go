@@ -26,6 +26,22 @@ type Resolver interface {
 
 var _ Resolver = (*net.Resolver)(nil)
 
+// SecureResolver is a Resolver that knows what DNSSEC has validated.
+type SecureResolver interface {
+	Resolver
+	// SecureSRV is LookupSRV, and tells whether the answer was validated.
+	SecureSRV(ctx context.Context, service, proto, name string) (records []*net.SRV, secure bool, err error)
+	// LookupTLSA returns the TLSA records for a port of a host. Where they, or the addresses of the host, were not validated
+	// there are none; an error says that it is not known whether there are some.
+	LookupTLSA(ctx context.Context, host string, port uint16) ([]TLSA, error)
+}
+
+// TLSA is a record that says which certificate a server shows (RFC 6698 §2.1).
+type TLSA struct {
+	Usage, Selector, Matching uint8
+	Data                      []byte
+}
+
 // The defaults of a Dialer.
 const (
 	DefaultTimeout      = 10 * time.Second       // for one target
@@ -164,6 +180,16 @@ func (d *Dialer) HTTPClient(base *tls.Config) *http.Client {
 	}
 }
 
+// TLSA returns the records about the certificate of a target. There are none where DNSSEC does not reach from the domain to
+// the target. An error forbids to connect: who could suppress the records could be anybody (RFC 7673 §3.3).
+func (d *Dialer) TLSA(ctx context.Context, t Target) ([]TLSA, error) {
+	r, ok := d.resolver().(SecureResolver)
+	if !ok || !t.Secure {
+		return nil, nil
+	}
+	return r.LookupTLSA(ctx, t.Host, t.Port)
+}
+
 // Names returns the Resolver that is asked.
 func (d *Dialer) Names() Resolver { return d.resolver() }
 
@@ -201,6 +227,9 @@ type Target struct {
 	Host      string // a name or an IP literal, without brackets
 	Port      uint16
 	DirectTLS bool // TLS from the first byte on (XEP-0368)
+
+	// Secure says that DNSSEC has validated that the domain is served here (RFC 7673 §3.1).
+	Secure bool
 
 	priority, weight uint16
 }

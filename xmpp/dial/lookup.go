@@ -45,7 +45,7 @@ func (d *Dialer) Lookup(ctx context.Context, s Service, domain string) ([]Target
 		err     error
 	}
 	ask := func(service string, direct bool, out chan<- answer) {
-		_, records, err := d.resolver().LookupSRV(ctx, service, "tcp", domain)
+		records, secure, err := d.srv(ctx, service, domain)
 		var a answer
 		if err != nil && !notFound(err) {
 			a.err = err
@@ -56,7 +56,7 @@ func (d *Dialer) Lookup(ctx context.Context, s Service, domain string) ([]Target
 				a.denied = len(records) == 1
 				continue
 			}
-			a.targets = append(a.targets, Target{host, r.Port, direct, r.Priority, r.Weight})
+			a.targets = append(a.targets, Target{host, r.Port, direct, secure, r.Priority, r.Weight})
 		}
 		out <- a
 	}
@@ -77,6 +77,15 @@ func (d *Dialer) Lookup(ctx context.Context, s Service, domain string) ([]Target
 	}
 	// RFC 6120 §3.2.1: no answer to the query leads to the fallback as well.
 	return []Target{{Host: domain, Port: s.Port}}, nil
+}
+
+// srv asks for SRV records, and whether DNSSEC has validated them.
+func (d *Dialer) srv(ctx context.Context, service, domain string) (records []*net.SRV, secure bool, err error) {
+	if r, ok := d.resolver().(SecureResolver); ok {
+		return r.SecureSRV(ctx, service, "tcp", domain)
+	}
+	_, records, err = d.resolver().LookupSRV(ctx, service, "tcp", domain)
+	return records, false, err
 }
 
 func notFound(err error) bool {
