@@ -193,8 +193,17 @@ type Devices struct {
 
 // Web says what the HTTPS listener serves.
 type Web struct {
-	Client  bool     `toml:"client" doc:"Serve the web client at /."`
+	Client   bool     `toml:"client" doc:"Serve the web client at /."`
+	HostMeta HostMeta `toml:"host_meta" doc:"What host-meta.json says beside the address of the WebSocket (XEP-0487)."`
+
 	Origins []string `toml:"origins" doc:"Origins of other web sites whose pages may connect over WebSocket, such as \"https://chat.example.org\"; \"*\" for all."`
+}
+
+// HostMeta is what a domain publishes of itself. Without addresses it says nothing.
+type HostMeta struct {
+	Addresses []string     `toml:"addresses" doc:"IP addresses under which this server can be reached from everywhere. If there are any, clients and other servers that read host-meta.json connect to them, at the ports of the listeners with TLS, and need not ask DNS."`
+	TTL       mod.Duration `toml:"ttl" min:"1m" doc:"How long others may keep that."`
+	Pins      []string     `toml:"pins" doc:"SHA-256 hashes, in base64, of public keys that are in use or will be: whoever reads them trusts them as a certificate. Add a new one two times ttl before it is used, and remove an old one after that."`
 }
 
 // Outbound says what the server itself may connect to. Whoever can name a host for it to connect to is kept away from the
@@ -296,7 +305,7 @@ func Default() *Config {
 			Devices:       Devices{Names: true, Keep: seconds(90 * 24 * 3600), Max: 50, PasswordChange: "others"},
 		},
 		S2S: defaultS2S(),
-		Web: Web{Client: true},
+		Web: Web{Client: true, HostMeta: HostMeta{TTL: seconds(3600)}},
 		Log: Log{Level: "info", Format: "text", Trace: 8 << 20},
 	}
 }

@@ -23,6 +23,8 @@ type Federation struct {
 
 	DNSSEC string `toml:"dnssec" enum:"loopback,always,never" reload:"restart" doc:"Whether to believe the DNS server that DNSSEC has validated an answer: loopback (one on this machine), always (also one to which nobody else can change the way) or never. TLSA records (DANE) that were validated say which certificate a server must show: that one and no other, by whatever authority."`
 
+	HostMeta string `toml:"host_meta" enum:"never,fallback,first" doc:"Whether to read at https://DOMAIN/.well-known/host-meta.json where the server of a domain is (XEP-0487): never, as a fallback where the way of DNS has led to no server, or first."`
+
 	Limits           StreamLimits `toml:"limits" doc:"Of a stream whose domain has proved who it is; before, limits.before_auth holds."`
 	Skip             int          `toml:"skip" min:"0" max:"67108864" doc:"Bytes of a stanza beyond limits.bytes that are read and thrown away, so that its sender gets an error and the stream goes on for the others."`
 	ByteRate         int          `toml:"byte_rate" doc:"Bytes per second that are read from one domain in the long run; 0 for no limit."`
@@ -52,6 +54,7 @@ func defaultS2S() Federation {
 		Enabled:          true,
 		Auth:             "certificate",
 		DNSSEC:           "loopback",
+		HostMeta:         "never",
 		Limits:           StreamLimits{Bytes: 512 << 10, Depth: 100, Attributes: 50, Elements: 10000, Name: 256},
 		Skip:             4 << 20,
 		ByteRate:         2 << 20,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"net"
 	"net/netip"
 	"net/url"
@@ -23,6 +24,16 @@ func (r *reader) validate(c *Config, sections []Section) {
 	case strings.HasPrefix(u, "sqlite:"), strings.HasPrefix(u, "postgres://"), strings.HasPrefix(u, "postgresql://"):
 	default:
 		r.problem("database.url", "write sqlite:PATH or postgres://user:password@host/name", "it names no database that is known")
+	}
+	for i, a := range c.Web.HostMeta.Addresses {
+		if _, err := netip.ParseAddr(a); err != nil {
+			r.problem("web.host_meta.addresses["+strconv.Itoa(i)+"]", "write an IP address, such as \"192.0.2.1\"", "%q is no address", a)
+		}
+	}
+	for i, p := range c.Web.HostMeta.Pins {
+		if h, err := base64.StdEncoding.DecodeString(p); err != nil || len(h) != 32 {
+			r.problem("web.host_meta.pins["+strconv.Itoa(i)+"]", "openssl x509 -in CERT -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64", "%q is no SHA-256 in base64", p)
+		}
 	}
 	for i, o := range c.Web.Origins {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Path != "") {

@@ -109,7 +109,7 @@ func (c *checker) target(ctx context.Context, t dial.Target) {
 	if _, err := netip.ParseAddr(t.Host); err != nil {
 		c.addresses(ctx, t)
 	}
-	o, err := c.s.openAt(ctx, c.p, []dial.Target{t})
+	o, err := c.s.openAt(ctx, c.p, []dial.Target{t}, nil)
 	if err != nil {
 		c.failed(t, err)
 		return

@@ -161,8 +161,17 @@ func (c *inStream) identify() error {
 	return c.srv.policy.Load().verify(state, r.Domain(), c.srv.o.Clock.Now(), x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth)
 }
 
-// mayDialBack tells whether a domain may prove itself by a key: always with a good certificate, else where the rule for it
-// says so, and never without TLS (XEP-0220#security).
+// certifies tells whether the certificate of the peer proves a domain, be it another than that of the header.
+func (c *inStream) certifies(remote jid.JID) bool {
+	state, _ := c.t.TLS()
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return false
+	}
+	return c.srv.policy.Load().verify(state, remote.Domain(), c.srv.o.Clock.Now(), x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth) == nil
+}
+
+// mayDialBack tells whether a domain may prove itself by a key that its server is asked about: always with a good
+// certificate, else where the rule for it says so, and never without TLS (XEP-0220#security).
 func (c *inStream) mayDialBack(remote jid.JID) bool {
 	if !c.t.Encrypted() {
 		return false

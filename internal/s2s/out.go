@@ -129,7 +129,8 @@ var _ carrier = (*outStream)(nil)
 type peerStream struct {
 	tcp      *stream.TCP
 	conn     *dial.Conn
-	opened   bool // a header was sent on this connection
+	dir      *dial.Directory // what the domain has said about the target; nil for nothing
+	opened   bool            // a header was sent on this connection
 	features stream.Features
 	id       string
 	bad      error       // why its certificate does not prove the domain; nil where it does
@@ -153,11 +154,26 @@ func (s *Server) open(ctx context.Context, p pair) (*peerStream, error) {
 
 // openAny is open for who judges the certificate himself.
 func (s *Server) openAny(ctx context.Context, p pair) (*peerStream, error) {
-	targets, err := s.targets(ctx, p.remote)
-	if err != nil {
-		return nil, err
+	mode := s.settings().HostMeta
+	if len(s.policy.Load().rule(p.remote.Domain()).address) > 0 {
+		mode = "never" // the configuration says where it is
 	}
-	return s.openAt(ctx, p, targets)
+	if mode == "first" {
+		if o, err := s.openDirectory(ctx, p); err == nil {
+			return o, nil
+		}
+	}
+	targets, err := s.targets(ctx, p.remote)
+	var o *peerStream
+	if err == nil {
+		o, err = s.openAt(ctx, p, targets, nil)
+	}
+	if err != nil && mode == "fallback" && ctx.Err() == nil {
+		if other, bad := s.openDirectory(ctx, p); bad == nil {
+			return other, nil
+		}
+	}
+	return o, err
 }
 
 // maxRedirects is how often one attempt follows <see-other-host/>.
@@ -165,9 +181,11 @@ const maxRedirects = 2
 
 // openAt is openAny at given targets. Where a server sends us to another host, what it must show there is the same as
 // here, and so are the addresses that we connect to (RFC 6120 §4.9.3.19).
-func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*peerStream, error) {
+//
+// dir is what the domain itself has said about the targets; nil for nothing.
+func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target, dir *dial.Directory) (*peerStream, error) {
 	for n := 0; ; n++ {
-		o, err := s.openOnce(ctx, p, targets)
+		o, err := s.openOnce(ctx, p, targets, dir)
 		var se *stream.Error
 		if err == nil || !errors.As(err, &se) || se.Condition != stream.SeeOtherHost {
 			return o, err
@@ -177,7 +195,7 @@ func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*pe
 			return nil, fmt.Errorf("that server sends us on to %q: %w", se.Host, err)
 		}
 		s.o.Log.Info("a server sends us to another host", "domain", p.remote.Domain(), "host", t.String())
-		targets = []dial.Target{t}
+		targets, dir = []dial.Target{t}, nil
 	}
 }
 
@@ -185,13 +203,13 @@ func (s *Server) openAt(ctx context.Context, p pair, targets []dial.Target) (*pe
 func oneLabel(host string) bool { return !strings.ContainsAny(host, ".:") }
 
 // openOnce connects, encrypts, and reads the features behind the encryption.
-func (s *Server) openOnce(ctx context.Context, p pair, targets []dial.Target) (*peerStream, error) {
+func (s *Server) openOnce(ctx context.Context, p pair, targets []dial.Target, dir *dial.Directory) (*peerStream, error) {
 	direct := s.clientTLS(p, dial.Server().ALPN)
 	c, err := s.o.Dialer.Dial(ctx, targets, direct)
 	if err != nil {
 		return nil, err
 	}
-	o := &peerStream{conn: c, tcp: stream.NewTCP(c.Conn, stanza.NSServer, incoming.Limits(s.set.Load().Limits.BeforeAuth, 0))}
+	o := &peerStream{dir: dir, conn: c, tcp: stream.NewTCP(c.Conn, stanza.NSServer, incoming.Limits(s.set.Load().Limits.BeforeAuth, 0))}
 	stop := context.AfterFunc(ctx, func() { o.tcp.Close() })
 	err = s.encrypt(ctx, o, p)
 	if !stop() && err == nil {
@@ -278,6 +296,9 @@ func (s *Server) trust(state *tls.ConnectionState, p pair, o *peerStream) error 
 	pol := s.policy.Load()
 	if len(o.tlsa) > 0 && len(state.PeerCertificates) > 0 && pol.rule(p.remote.Domain()).auth != authPin {
 		return pol.dane(o.tlsa, state, p.remote.Domain(), o.conn.Target.Host, s.o.Clock.Now())
+	}
+	if o.dir != nil && len(state.PeerCertificates) > 0 && pol.rule(p.remote.Domain()).auth != authPin {
+		return pol.delegated(o.dir, state, p.remote.Domain(), o.conn.Target.Host, s.o.Clock.Now())
 	}
 	return pol.verify(state, p.remote.Domain(), s.o.Clock.Now(), x509.ExtKeyUsageServerAuth)
 }

@@ -84,6 +84,7 @@ type Server struct {
 	streams map[*inStream]struct{}
 	resume  map[string]*resumable
 	rates   map[jid.JID]*rate
+	dirs    map[jid.JID]cached
 	closing bool           // nothing is taken in for other servers any more
 	ending  bool           // and nothing is begun any more
 	wg      sync.WaitGroup // streams, links and keys that are being checked
@@ -98,7 +99,7 @@ const maxChecks = 64
 func New(o Options) *Server {
 	s := &Server{
 		o: o, keys: newDialbackKeys(), checks: make(chan struct{}, maxChecks),
-		links: make(map[pair]*link), streams: make(map[*inStream]struct{}), resume: make(map[string]*resumable), rates: make(map[jid.JID]*rate),
+		links: make(map[pair]*link), streams: make(map[*inStream]struct{}), resume: make(map[string]*resumable), rates: make(map[jid.JID]*rate), dirs: make(map[jid.JID]cached),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reaper.init(s)

@@ -64,6 +64,15 @@ func (c *inStream) receiving(x *xmlstream.Element, p pair) error {
 		return refuse("cancel", "not-allowed", "this server does not talk to that domain")
 	case c.remote.Load() == nil:
 		return stream.Err(stream.ImproperAddressing, "the stream header names no domain")
+	case c.certifies(p.remote): // XEP-0344#dwd: the certificate says it, so nobody needs to be asked
+		if c.pairs++; c.pairs > set.DomainsPerStream {
+			return refuse("wait", "resource-constraint", "too many pairs on one stream")
+		}
+		c.prove(p, "dialback without dialback")
+		if err := c.t.write(appendDialback(nil, "result", p.local.Domain(), p.remote.Domain(), "", "valid", "")); err != nil {
+			return err
+		}
+		return c.raise()
 	case !c.mayDialBack(p.remote):
 		c.srv.o.Log.Info("a server does not prove its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "address", c.t.Addr().String(), "error", c.certErr)
 		why := "a certificate that is valid for the domain is required"

@@ -186,13 +186,13 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	s.metrics.QueueFunc(s.c2s.QueuedBytes)
 	s.metrics.HoldFunc(s.c2s.HeldBack)
 	s.metrics.WaitingFunc(s.c2s.HandshakesWaiting)
-	s.web = web.New(s.webOptions(cfg))
 	if err := s.c2s.Restore(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
+	s.web = web.New(s.webOptions(cfg)) // host-meta names the ports
 	if err := s.s2s.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -292,8 +292,27 @@ func pairs(cfg *config.Config) []listen.Pair {
 func (s *Server) webOptions(cfg *config.Config) web.Options {
 	return web.Options{
 		Socket: s.c2s.WebSocket(c2s.WebSocketOptions{Origins: cfg.Web.Origins, Leaf: s.certs.Leaf}),
-		Client: cfg.Web.Client, Domains: domains(cfg), Log: s.log,
+		Client: cfg.Web.Client, Domains: domains(cfg), Directory: s.directory(cfg), Log: s.log,
 	}
+}
+
+// directory is what the domains publish of themselves; nil where the configuration names no addresses.
+func (s *Server) directory(cfg *config.Config) *web.Directory {
+	m := &cfg.Web.HostMeta
+	if len(m.Addresses) == 0 {
+		return nil
+	}
+	return &web.Directory{IPs: m.Addresses, TTL: time.Duration(m.TTL), Pins: m.Pins, ClientTLS: s.port(config.C2STLS), ServerTLS: s.port(config.S2STLS)}
+}
+
+// port returns the port of the first socket of a purpose, or 0.
+func (s *Server) port(p config.Purpose) int {
+	for _, l := range s.listeners {
+		if a, ok := l.Addr().(*net.TCPAddr); ok && l.Purpose() == p {
+			return a.Port
+		}
+	}
+	return 0
 }
 
 func domains(cfg *config.Config) []string {

@@ -6,10 +6,15 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"log/slog"
+	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"sabir/web"
+	"sabir/xmpp/certname"
+	"sabir/xmpp/dial"
 )
 
 // Options say what is served.
@@ -20,7 +25,18 @@ type Options struct {
 	Client bool
 	// Domains are the hosts of the server, the first of which is offered where a request names none of them.
 	Domains []string
-	Log     *slog.Logger
+	// Directory is what host-meta.json says by XEP-0487; nil for nothing.
+	Directory *Directory
+	Log       *slog.Logger
+}
+
+// Directory tells clients and other servers all that they need to connect (XEP-0487).
+type Directory struct {
+	IPs  []string
+	TTL  time.Duration
+	Pins []string // SHA-256 of public keys, in base64
+	// ClientTLS and ServerTLS are ports with TLS from the start; 0 where there is none.
+	ClientTLS, ServerTLS int
 }
 
 // Server is the handler of the HTTPS listener.
@@ -82,8 +98,63 @@ func (s *site) hostMeta(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *site) hostMetaJSON(w http.ResponseWriter, r *http.Request) {
-	b, err := json.Marshal(map[string]any{"links": s.socket(r)})
+	var doc any = map[string]any{"links": s.socket(r)}
+	if d := s.o.Directory; d != nil {
+		doc = s.directory(d, r)
+	}
+	b, err := json.Marshal(doc)
 	s.write(w, "application/json", b, err)
+}
+
+// entry is a link of XEP-0487#httpformat.
+type entry struct {
+	Rel      string   `json:"rel"`
+	Href     string   `json:"href,omitempty"`
+	Port     int      `json:"port,omitempty"`
+	Priority int      `json:"priority"`
+	Weight   int      `json:"weight"`
+	SNI      string   `json:"sni"`
+	IPs      []string `json:"ips"`
+}
+
+// directory makes the document of a domain, with the ways that a firewall lets through least often last.
+func (s *site) directory(d *Directory, r *http.Request) any {
+	name := s.domain(r)
+	links := []entry{}
+	for _, l := range s.socket(r) {
+		links = append(links, entry{Rel: l.Rel, Href: l.Href, Priority: 20, Weight: 1, SNI: hostname(r), IPs: d.IPs})
+	}
+	for _, l := range []struct {
+		rel  string
+		port int
+	}{{dial.RelClientTLS, d.ClientTLS}, {dial.RelServerTLS, d.ServerTLS}} {
+		if l.port != 0 {
+			links = append(links, entry{Rel: l.rel, Port: l.port, Priority: 10, Weight: 1, SNI: name, IPs: d.IPs})
+		}
+	}
+	xmpp := map[string]any{"ttl": int(d.TTL / time.Second)}
+	if len(d.Pins) > 0 {
+		xmpp["public-key-pins-sha-256"] = d.Pins
+	}
+	return map[string]any{"xmpp": xmpp, "links": links}
+}
+
+func hostname(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.Host); err == nil {
+		return host
+	}
+	return r.Host
+}
+
+// domain returns the host of this server that a request is about, in the form of DNS.
+func (s *site) domain(r *http.Request) string {
+	asked := strings.ToLower(hostname(r))
+	for _, d := range s.o.Domains {
+		if certname.ASCII(d) == asked {
+			return asked
+		}
+	}
+	return certname.ASCII(s.o.Domains[0])
 }
 
 func (s *site) write(w http.ResponseWriter, contentType string, b []byte, err error) {

@@ -72,24 +72,36 @@ type Conn struct {
 	Target   Target
 }
 
-// Dial connects to the first target that answers, in the order given. For those with direct TLS it makes the handshake
-// with conf, which TLSConfig made; conf may be nil where there are none. The error names every target that was tried.
+// Dial connects to one of the targets, which are in the order in which to try them: those of one priority by happy eyeballs,
+// those of the next where none of them answers (XEP-0495#algorithm). For those with direct TLS it makes the handshake with conf,
+// which TLSConfig made; conf may be nil where there are none. The error names every target that was tried.
 func (d *Dialer) Dial(ctx context.Context, targets []Target, conf *tls.Config) (*Conn, error) {
 	if len(targets) == 0 {
 		return nil, errors.New("there is no target to connect to")
 	}
 	var errs []error
-	for _, t := range targets {
-		c, err := d.dialTarget(ctx, t, conf)
-		if err == nil {
-			return &Conn{c, t}, nil
+	for len(targets) > 0 {
+		n := groupLen(targets)
+		c, bad := d.dialGroup(ctx, targets[:n], conf)
+		if c != nil {
+			return c, nil
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", t, err))
+		errs = append(errs, bad...)
 		if ctx.Err() != nil {
 			break
 		}
+		targets = targets[n:]
 	}
 	return nil, errors.Join(errs...)
+}
+
+// groupLen returns how many targets at the front are of one priority.
+func groupLen(t []Target) int {
+	n := 1
+	for n < len(t) && t[n].priority == t[0].priority {
+		n++
+	}
+	return n
 }
 
 func (d *Dialer) dialTarget(ctx context.Context, t Target, conf *tls.Config) (net.Conn, error) {
@@ -99,12 +111,16 @@ func (d *Dialer) dialTarget(ctx context.Context, t Target, conf *tls.Config) (ne
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	c, err := d.dialHost(ctx, t.Host, t.Port)
+	c, err := d.dialHost(ctx, t)
 	if err != nil || !t.DirectTLS {
 		return c, err
 	}
 	if conf == nil {
 		return nil, errors.Join(errors.New("direct TLS without a TLS configuration"), c.Close())
+	}
+	if len(t.Addrs) > 0 {
+		conf = conf.Clone()
+		conf.ServerName = t.Host
 	}
 	s := tls.Client(c, conf)
 	if err := s.HandshakeContext(ctx); err != nil {
@@ -230,6 +246,8 @@ type Target struct {
 
 	// Secure says that DNSSEC has validated that the domain is served here (RFC 7673 §3.1).
 	Secure bool
+	// Addrs are the addresses of the host, where the domain itself has published them; then TLS asks for Host (XEP-0487).
+	Addrs []netip.Addr
 
 	priority, weight uint16
 }

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -9,15 +10,83 @@ import (
 	"time"
 )
 
+// maxTargets is how many targets are tried at a time.
+const maxTargets = 4
+
+// attempt is the outcome of one at a target.
+type attempt struct {
+	conn net.Conn
+	t    Target
+	err  error
+}
+
+// dialGroup connects to one of the targets of a priority. Each has a head start over the next, long enough for both of its
+// address families to be tried, and ends it by failing (XEP-0495#connecting).
+func (d *Dialer) dialGroup(ctx context.Context, targets []Target, conf *tls.Config) (*Conn, []error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan attempt, len(targets))
+	open := 0
+	start := func() {
+		if open == maxTargets || len(targets) == 0 || ctx.Err() != nil {
+			return
+		}
+		t := targets[0]
+		targets = targets[1:]
+		open++
+		go func() {
+			c, err := d.dialTarget(ctx, t, conf)
+			results <- attempt{c, t, err}
+		}()
+	}
+	next := time.NewTicker(2 * d.attemptDelay())
+	defer next.Stop()
+	start()
+	var errs []error
+	for open > 0 {
+		select {
+		case a := <-results:
+			open--
+			if a.err == nil {
+				go closeLosers(results, open)
+				return &Conn{a.conn, a.t}, nil
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", a.t, a.err))
+			next.Reset(2 * d.attemptDelay())
+			start()
+		case <-next.C:
+			start()
+		}
+	}
+	return nil, errs
+}
+
+// closeLosers closes what the attempts still under way come to.
+func closeLosers(results <-chan attempt, n int) {
+	for range n {
+		if a := <-results; a.err == nil {
+			a.conn.Close() // nobody has seen it, so there is nobody to tell
+		}
+	}
+}
+
+func (d *Dialer) attemptDelay() time.Duration {
+	if d.AttemptDelay > 0 {
+		return d.AttemptDelay
+	}
+	return DefaultAttemptDelay
+}
+
 // dialHost connects to one of the addresses of a host: both families are looked up at once, IPv6 has a short head start,
 // addresses of the families alternate, and an attempt that takes long is overtaken by the next (RFC 8305).
-func (d *Dialer) dialHost(ctx context.Context, host string, port uint16) (net.Conn, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
+func (d *Dialer) dialHost(ctx context.Context, t Target) (net.Conn, error) {
+	host, port := t.Host, t.Port
+	if a, err := netip.ParseAddr(host); err == nil && len(t.Addrs) == 0 {
 		return d.connect(ctx, netip.AddrPortFrom(a, port))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := race{d: d, ctx: ctx, port: port, results: make(chan result), found: d.lookup(ctx, host)}
+	r := race{d: d, ctx: ctx, port: port, results: make(chan result), found: d.lookup(ctx, t)}
 	return r.run()
 }
 
@@ -28,11 +97,24 @@ type addresses struct {
 	err   error
 }
 
-func (d *Dialer) lookup(ctx context.Context, host string) <-chan addresses {
+func (d *Dialer) lookup(ctx context.Context, t Target) <-chan addresses {
 	found := make(chan addresses, 2)
+	if len(t.Addrs) > 0 {
+		known := [2]addresses{{v6: true}, {}}
+		for _, a := range t.Addrs {
+			i := 0
+			if a.Unmap().Is4() {
+				i = 1
+			}
+			known[i].addrs = append(known[i].addrs, a)
+		}
+		found <- known[0]
+		found <- known[1]
+		return found
+	}
 	for _, network := range []string{"ip6", "ip4"} {
 		go func() {
-			a, err := d.resolver().LookupNetIP(ctx, network, host)
+			a, err := d.resolver().LookupNetIP(ctx, network, t.Host)
 			found <- addresses{network == "ip6", a, err}
 		}()
 	}
@@ -60,10 +142,7 @@ type race struct {
 }
 
 func (r *race) run() (net.Conn, error) {
-	delay := r.d.AttemptDelay
-	if delay == 0 {
-		delay = DefaultAttemptDelay
-	}
+	delay := r.d.attemptDelay()
 	r.last4 = true // IPv6 first
 	next := time.NewTimer(time.Hour)
 	next.Stop()

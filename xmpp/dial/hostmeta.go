@@ -37,12 +37,12 @@ func (d *Dialer) HostMeta(ctx context.Context, domain string, base *tls.Config) 
 	h := d.HTTPClient(base)
 	defer h.CloseIdleConnections()
 	at := url.URL{Scheme: "https", Host: domain, Path: "/.well-known/host-meta.json"}
-	links, errJSON := fetchLinks(ctx, h, at.String(), parseJRD)
+	links, errJSON := fetch(ctx, h, at.String(), parseJRD)
 	if errJSON == nil {
 		return links, nil
 	}
 	at.Path = "/.well-known/host-meta"
-	links, err := fetchLinks(ctx, h, at.String(), parseXRD)
+	links, err := fetch(ctx, h, at.String(), parseXRD)
 	if err != nil {
 		return nil, errors.Join(errJSON, err)
 	}
@@ -67,30 +67,31 @@ func (d *Dialer) WebSocketURLs(ctx context.Context, domain string, base *tls.Con
 	return urls, nil
 }
 
-func fetchLinks(ctx context.Context, h *http.Client, at string, parse func([]byte) ([]Link, error)) (links []Link, err error) {
+// fetch reads a document over https.
+func fetch[T any](ctx context.Context, h *http.Client, at string, parse func([]byte) (T, error)) (doc T, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
-		return nil, err
+		return doc, err
 	}
 	resp, err := h.Do(r)
 	if err != nil {
-		return nil, err
+		return doc, err
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", at, resp.Status)
+		return doc, fmt.Errorf("%s: %s", at, resp.Status)
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxHostMeta+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", at, err)
+		return doc, fmt.Errorf("%s: %w", at, err)
 	}
 	if len(b) > maxHostMeta {
-		return nil, fmt.Errorf("%s: more than %d bytes", at, maxHostMeta)
+		return doc, fmt.Errorf("%s: more than %d bytes", at, maxHostMeta)
 	}
-	if links, err = parse(b); err != nil {
-		return nil, fmt.Errorf("%s: %w", at, err)
+	if doc, err = parse(b); err != nil {
+		return doc, fmt.Errorf("%s: %w", at, err)
 	}
-	return links, nil
+	return doc, nil
 }
 
 func parseJRD(b []byte) ([]Link, error) {

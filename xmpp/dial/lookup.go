@@ -20,13 +20,18 @@ type Service struct {
 	Port, PortTLS uint16
 	// ALPN is the protocol's name in direct TLS (XEP-0368#reqs).
 	ALPN string
+	rel  string // in host-meta (XEP-0487)
 }
 
 // Client returns the service for clients.
-func Client() Service { return Service{"xmpp-client", "xmpps-client", 5222, 5223, "xmpp-client"} }
+func Client() Service {
+	return Service{"xmpp-client", "xmpps-client", 5222, 5223, "xmpp-client", RelClientTLS}
+}
 
 // Server returns the service for other servers.
-func Server() Service { return Service{"xmpp-server", "xmpps-server", 5269, 5270, "xmpp-server"} }
+func Server() Service {
+	return Service{"xmpp-server", "xmpps-server", 5269, 5270, "xmpp-server", RelServerTLS}
+}
 
 // ErrNotOffered says that a domain declares by a target of "." that it does not offer the service (RFC 2782).
 var ErrNotOffered = errors.New("the domain does not offer this service")
@@ -56,7 +61,7 @@ func (d *Dialer) Lookup(ctx context.Context, s Service, domain string) ([]Target
 				a.denied = len(records) == 1
 				continue
 			}
-			a.targets = append(a.targets, Target{host, r.Port, direct, secure, r.Priority, r.Weight})
+			a.targets = append(a.targets, Target{Host: host, Port: r.Port, DirectTLS: direct, Secure: secure, priority: r.Priority, weight: r.Weight})
 		}
 		out <- a
 	}
@@ -99,10 +104,7 @@ func order(t []Target) {
 		return cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.weight, b.weight)) // weight 0 stands first
 	})
 	for len(t) > 1 {
-		n := 1
-		for n < len(t) && t[n].priority == t[0].priority {
-			n++
-		}
+		n := groupLen(t)
 		draw(t[:n])
 		t = t[n:]
 	}
