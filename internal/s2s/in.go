@@ -237,7 +237,7 @@ func (c *inStream) element(f *xmlstream.Frame) error {
 	case sm.NS:
 		return c.management(f)
 	case nsBidi:
-		if n.Local == "bidi" && !c.trusted.Load() {
+		if n.Local == "bidi" && !c.trusted.Load() && c.t.Encrypted() { // XEP-0288#feature: TLS comes first
 			c.bidi = true                                // XEP-0288#nego
 			c.largest.Store(int64(largest(f.Element()))) // XEP-0478#advertise-bidi
 			return nil

@@ -448,15 +448,22 @@ func (o *outStream) dialback(p *peerStream, why error) error {
 				return nil
 			case "error":
 				e := stanza.ParseError(rescoped(x))
-				text := "that server cannot check who we are: " + string(e.Condition)
-				if e.Condition == stanza.RemoteServerTimeout || e.Condition == stanza.RemoteServerNotFound || e.Condition == stanza.ResourceConstraint || e.Condition == stanza.InternalServerError {
-					return &failure{condition: stanza.RemoteServerTimeout, text: text, err: why}
-				}
-				return final(text, errors.Join(e, why))
+				// XEP-0220#errors: whatever it is, the senders get a timeout.
+				return &failure{condition: stanza.RemoteServerTimeout, text: "that server cannot check who we are: " + string(e.Condition), final: !passing(e.Condition), err: errors.Join(e, why)}
 			}
-			return final("that server does not believe who we are", why)
+			// XEP-0220 §2.1.1: our own server is said not to know the key.
+			return &failure{condition: stanza.InternalServerError, text: "that server does not believe who we are", final: true, err: why}
 		}
 	}
+}
+
+// passing tells whether an error of dialback may be over in a moment (XEP-0220#errors).
+func passing(c stanza.Condition) bool {
+	switch c {
+	case stanza.RemoteServerTimeout, stanza.RemoteServerNotFound, stanza.ResourceConstraint, stanza.InternalServerError, "remote-connection-failed":
+		return true
+	}
+	return false
 }
 
 // rescoped returns the <error/> of a dialback element as one of a stanza.

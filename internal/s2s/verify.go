@@ -64,7 +64,7 @@ func (c *inStream) receiving(x *xmlstream.Element, p pair) error {
 		return refuse("cancel", "not-allowed", "this server does not talk to that domain")
 	case c.remote.Load() == nil:
 		return stream.Err(stream.ImproperAddressing, "the stream header names no domain")
-	case c.certifies(p.remote): // XEP-0344#dwd: the certificate says it, so nobody needs to be asked
+	case c.trusted.Load() && c.certifies(p.remote): // XEP-0344#dwd: of a further domain the certificate says it all
 		if c.pairs++; c.pairs > set.DomainsPerStream {
 			return refuse("wait", "resource-constraint", "too many pairs on one stream")
 		}
@@ -117,6 +117,9 @@ func (c *inStream) check(p pair, id, key string) {
 	default:
 		c.srv.o.Log.Warn("the key of a server is not valid", "domain", p.remote.Domain(), "to", p.local.Domain(), "address", c.t.Addr().String())
 		answer = appendDialback(nil, "result", p.local.Domain(), p.remote.Domain(), "", "invalid", "")
+		if c.trusted.Load() { // XEP-0220 §2.2.1: `invalid` would end the stream for the others as well
+			answer = appendDialback(nil, "result", p.local.Domain(), p.remote.Domain(), "", "error", dialbackError("auth", "forbidden", "the key is not valid"))
+		}
 	}
 	if err := c.t.write(answer); err != nil {
 		c.t.Close()

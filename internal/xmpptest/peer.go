@@ -25,7 +25,7 @@ type authority struct {
 
 // Peer makes the place of another server for a script: a domain of its own, whose records lead to a socket of its own.
 //
-// Its certificates are: "" for a good one, "self-signed", "expired", "other" for one of another domain, and "none" for none
+// Its certificates are: "" for a good one, which is for what is directly below the domain, too, "self-signed", "expired", "other" for one of another domain, and "none" for none
 // as a client and a self-signed one as a server.
 func (s *Server) Peer(_ context.Context, domain string) (*transcript.Peer, error) {
 	var b [4]byte
@@ -47,7 +47,7 @@ func (s *Server) Peer(_ context.Context, domain string) (*transcript.Peer, error
 }
 
 func (s *Server) peerTLS(domain, kind string) (*tls.Config, error) {
-	c := &x509.Certificate{Subject: pkix.Name{CommonName: domain}, DNSNames: []string{domain}, NotAfter: time.Now().Add(24 * time.Hour)}
+	c := &x509.Certificate{Subject: pkix.Name{CommonName: domain}, DNSNames: []string{domain, "*." + domain}, NotAfter: time.Now().Add(24 * time.Hour)}
 	by := s.ca
 	switch kind {
 	case "":
