@@ -64,8 +64,33 @@ type Config struct {
 	Silent []string `json:"silent,omitempty"`
 	// MemberLists are the roles that may read the lists of members; nil for the rules of XEP-0045#modifymember.
 	MemberLists []string `json:"member_lists,omitempty"`
+	// ForwardMentions sends members who are not in what mentions them (XEP-0452). Mentions says who may mention whom.
+	ForwardMentions bool     `json:"forward_mentions,omitempty"`
+	Mentions        Mentions `json:"mentions,omitzero"`
 	// Slow is how many seconds a participant waits between two messages (XEP-0500).
 	Slow int `json:"slow,omitempty"`
+}
+
+// Mentions are the permissions of XEP-0513#permissions. The zero value is what rooms begin with.
+type Mentions struct {
+	Count        int `json:"count,omitempty"` // in one message; 0 for the usual number
+	Individual   Who `json:"individual,omitempty"`
+	Channel      Who `json:"channel,omitempty"`
+	Associations Who `json:"associations,omitempty"`
+	Hats         Who `json:"hats,omitempty"`
+}
+
+const (
+	usualMentions = 5
+	maxMentions   = 50
+)
+
+// Most returns how many mentions of a message count.
+func (m *Mentions) Most() int {
+	if m.Count == 0 {
+		return usualMentions
+	}
+	return m.Count
 }
 
 // Broadcasts tells whether presence of a role is told to the room.
@@ -104,6 +129,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("a password has at most %d bytes", maxSecret)
 	case c.MaxUsers < 0 || c.History < 0 || c.History > MaxHistory:
 		return fmt.Errorf("a room sends 0 to %d messages of its history, and holds no negative number of users", MaxHistory)
+	case c.Mentions.Count < 0 || c.Mentions.Count > maxMentions:
+		return fmt.Errorf("a message has at most %d mentions", maxMentions)
 	case c.Slow < 0 || c.Slow > maxSlow:
 		return fmt.Errorf("a slow room waits 0 to %d seconds", maxSlow)
 	}

@@ -115,6 +115,9 @@ func (c *chat) roomInfo() *dataform.Form {
 	}
 	add("{urn:xmpp:muc-activity}message-activity", dataform.TextSingle, "Messages per hour", c.messagesPerHour()) // XEP-0502#retrieve
 	add("hats#hash", dataform.TextSingle, "Hats hash", c.hats.hash())                                             // XEP-0317#disco
+	for _, k := range mentionSettings() {                                                                         // XEP-0513#permissions
+		add(k.field.Var, k.field.Type, k.field.Label, k.get(&c.cfg)...)
+	}
 	if c.cfg.Slow > 0 {
 		add(cfgPrefix+"slow_mode_duration", dataform.TextSingle, "Seconds between two messages", strconv.Itoa(c.cfg.Slow))
 	}

@@ -9,6 +9,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // enter lets a client in, or sends it everything anew if it is in (XEP-0045#enter).
@@ -30,7 +31,10 @@ func (c *chat) enter(t *turn, s *stanza.Stanza, at *seat) error {
 	user := s.From.Bare()
 	affiliation := c.affiliation(user)
 	if e := c.door(s, user, affiliation); e != nil {
-		return e
+		if err := c.byToken(t, s, user, e); err != nil {
+			return err
+		}
+		affiliation = c.affiliation(user)
 	}
 	codes := c.warnings()
 	nick, chosen, err := c.nickFor(user, nick)
@@ -63,6 +67,28 @@ func (c *chat) door(s *stanza.Stanza, user jid.JID, a room.Affiliation) *stanza.
 		return stanza.Err(stanza.ServiceUnavailable, "this room is full").OfType(stanza.Wait)
 	}
 	return nil
+}
+
+// byToken opens the door to who has a token, and tells who has none that holds what the door has said (XEP-0488#using).
+func (c *chat) byToken(t *turn, s *stanza.Stanza, user jid.JID, e *stanza.Error) error {
+	if e.Condition != stanza.RegistrationRequired && e.Condition != stanza.NotAuthorized {
+		return e
+	}
+	ok, err := c.admitted(t, s, user)
+	if err != nil {
+		return err
+	}
+	given := s.Child(nsMUC, "x").ChildText(nsMUC, "password") != ""
+	switch {
+	case ok: // a member still needs a place, and where the room has a password, no other one
+		if c.full(user, room.Member) {
+			return stanza.Err(stanza.ServiceUnavailable, "this room is full").OfType(stanza.Wait)
+		}
+		return nil
+	case given && !c.cfg.Protected: // what came can only have been a token
+		return stanza.Err(stanza.NotAuthorized, "the token has expired, or never was").With(xmlstream.El(nsToken, "expired-token"))
+	}
+	return e
 }
 
 func (c *chat) password(s *stanza.Stanza) bool {

@@ -109,6 +109,7 @@ func (c *chat) settings() []setting {
 		number("muc#maxhistoryfetch", "Messages that who enters is sent", func(c *room.Config) *int { return &c.History }),
 		flag(cfgPrefix+"enablelogging", "Discussions are published: warn who enters", func(c *room.Config) *bool { return &c.Logged }, false),
 		flag(cfgPrefix+"enablearchiving", "Keep the messages", func(c *room.Config) *bool { return &c.Unarchived }, true),
+		flag(cfgPrefix+"forwardmentions", "Forward messages with mentions to non-present, affiliated users", func(c *room.Config) *bool { return &c.ForwardMentions }, false),
 		number(cfgPrefix+"slow_mode_duration", "Seconds between two messages of one participant", func(c *room.Config) *int { return &c.Slow }),
 	}
 	return all

@@ -255,6 +255,7 @@ func (c *chat) tell(t *turn, r *said, at archive.Place) {
 	}
 	c.counted(r.s)
 	c.toAll(t, r.s)
+	c.notify(t, r)
 }
 
 // toAll sends a message to all clients, encoded once.
