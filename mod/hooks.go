@@ -301,6 +301,9 @@ type Hooks struct {
 	// Services are the domains that the extension owns beside the host's.
 	Services []*Service
 
+	// Closing is called before Stop, while streams are still there, where the settings have taken the extension away, or the domain
+	// of its service, and the server goes on. It is not called when the server stops: what the extension keeps is there again afterwards.
+	Closing func(ctx context.Context)
 	// Start is called when the host is complete, Stop when it ends.
 	Start func(ctx context.Context) error
 	Stop  func()

@@ -117,3 +117,34 @@ func (h *Host) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID) e
 	}
 	return nil
 }
+
+// Closing tells the extensions that are not on now any more, or whose services are not, that they end for good. now is nil where
+// the host itself is gone.
+func (h *Host) Closing(ctx context.Context, now *Host) {
+	for _, e := range h.t.ext {
+		if e.hooks.Closing == nil || now != nil && now.has(e) {
+			continue
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					h.recovered(e.name, r)
+				}
+			}()
+			e.hooks.Closing(ctx)
+		}()
+	}
+}
+
+// has tells whether an extension of another host is on here as well, with the domains that it had.
+func (h *Host) has(e extension) bool {
+	if !slices.Contains(h.Extensions(), e.name) {
+		return false
+	}
+	for _, v := range e.hooks.Services {
+		if !slices.ContainsFunc(h.t.services, func(o *Service) bool { return o.Domain == v.Domain }) {
+			return false
+		}
+	}
+	return true
+}

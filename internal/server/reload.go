@@ -38,8 +38,13 @@ func (s *Server) Reload(ctx context.Context, now *config.Config) ([]config.Chang
 		}
 		return nil, err
 	}
-	s.cfg.Store(now)
 	before := s.router.Hosts()
+	for domain, h := range before {
+		if hosts[domain] != h {
+			h.Closing(ctx, hosts[domain])
+		}
+	}
+	s.cfg.Store(now)
 	s.router.SetHosts(hosts)
 	s.c2s.Configure(streamSettings(now))
 	s.s2s.Configure(s2s.Settings{Federation: now.S2S, Limits: now.Limits})

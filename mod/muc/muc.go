@@ -131,7 +131,7 @@ func newMUC(h mod.Host, cfg any) (*mod.Hooks, error) {
 	}
 	m.adhoc = adhoc.New(adhoc.Options{Host: h, Name: "Commands of the rooms", Commands: m.commandsAt, May: m.mayCommand})
 	m.svc = m.service(domain)
-	return &mod.Hooks{Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
+	return &mod.Hooks{Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Closing: m.closing, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
 }
 
 func (m *muc) service(domain jid.JID) *mod.Service {

@@ -52,6 +52,7 @@ const (
 	kicked           code = 307
 	noLongerMember   code = 321
 	membersOnlyNow   code = 322
+	shutDown         code = 332 // removed because the service ends
 	failed           code = 333 // removed because of a technical problem
 )
 
