@@ -69,7 +69,7 @@ func (l *Log) Append(ctx context.Context, tx mod.Tx, m Message, rows ...Row) ([]
 	}
 	if !t.shared {
 		if !l.o.NoSearch && m.Text != "" {
-			t.k.words = document(m.Text, rows)
+			t.k.words = document(m.Text, t.who)
 		}
 		tx.Gather(gathered{}, t.k, l.writeAll)
 	}
@@ -79,15 +79,23 @@ func (l *Log) Append(ctx context.Context, tx mod.Tx, m Message, rows ...Row) ([]
 // taken is a seq for one Append.
 type taken struct {
 	k      *stored
-	mark   int64 // to be stored; 0 if there is no need
-	shared bool  // k has been gathered already
+	mark   int64    // to be stored; 0 if there is no need
+	shared bool     // k has been gathered already
+	who    []string // the words under which it is found
 }
 
 // take gives a seq to a message. It is called on the goroutine that runs the transaction.
 func (l *Log) take(tx mod.Tx, m Message, rows []Row) (taken, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.shares(tx, m, rows) {
+	var who []string
+	if m.Text != "" {
+		who = make([]string, 0, 2*len(rows))
+		for _, r := range rows {
+			who = append(who, r.Archive.who, peerWord(r.Peer))
+		}
+	}
+	if l.shares(tx, m, rows, who) {
 		return taken{k: l.prev.k, shared: true}, nil
 	}
 	now := l.o.Now().UnixMicro()
@@ -96,28 +104,25 @@ func (l *Log) take(tx mod.Tx, m Message, rows []Row) (taken, error) {
 		return taken{}, ErrClock
 	}
 	l.last = at
-	t := taken{k: &stored{seq: at<<openerBits | l.opener, stamp: now, wire: m.Wire, ref: refKey(m.Ref)}}
+	t := taken{k: &stored{seq: at<<openerBits | l.opener, stamp: now, wire: m.Wire, ref: refKey(m.Ref)}, who: who}
 	if at > l.reserved {
 		t.mark = at + int64(ahead/time.Microsecond)
 		l.stale = true
 	}
-	l.prev = appended{tx: tx, m: m, k: t.k, who: l.prev.who[:0]}
-	for _, r := range rows {
-		l.prev.who = append(l.prev.who, r.Archive.who, peerWord(r.Peer))
-	}
+	l.prev = appended{tx: tx, m: m, k: t.k, who: who}
 	return t, nil
 }
 
 // shares tells whether the message is the one before, of the same Write, for other archives. Every seq resets prev, so
-// those archives have nothing that is later. The index of words must have it under their names already.
-func (l *Log) shares(tx mod.Tx, m Message, rows []Row) bool {
+// those archives have nothing that is later. The index of words must have it under the words that stand for them, who, already.
+func (l *Log) shares(tx mod.Tx, m Message, rows []Row, who []string) bool {
 	if l.prev.tx != tx || l.prev.m != m {
 		return false
 	}
-	return !slices.ContainsFunc(rows, func(r Row) bool {
-		return slices.ContainsFunc(l.prev.k.entries, func(e entry) bool { return e.owner == r.Archive.num }) ||
-			m.Text != "" && (!slices.Contains(l.prev.who, r.Archive.who) || !slices.Contains(l.prev.who, peerWord(r.Peer)))
-	})
+	return !slices.ContainsFunc(who, func(w string) bool { return !slices.Contains(l.prev.who, w) }) &&
+		!slices.ContainsFunc(rows, func(r Row) bool {
+			return slices.ContainsFunc(l.prev.k.entries, func(e entry) bool { return e.owner == r.Archive.num })
+		})
 }
 
 // bury is the condition under which a body is no longer held by any archive.

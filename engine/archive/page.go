@@ -95,25 +95,6 @@ const (
 	pagePeerAscPostgres  = fromPostgres + own + rest + peer + ascPostgres + `) y ORDER BY y.seq`
 	pagePeerDescPostgres = fromPostgres + own + rest + peer + descPostgres + `) y ORDER BY y.seq DESC`
 
-	// The index of words is the outer loop, in its own order.
-	textSQLite = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
-	FROM archive_text t CROSS JOIN archive_entry e CROSS JOIN archive_body b
-	WHERE b.seq = t.rowid AND e.segment = (t.rowid >> 49) AND e.owner = ? AND e.seq = t.rowid AND t.rowid > ? AND t.rowid < ?
-	AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0 AND e.tombstone IS NULL AND (? = 0 OR e.peer = ?)
-	AND (? = '' OR e.resource = ?) AND archive_text MATCH ?
-	AND EXISTS (SELECT 1 FROM archive_span s WHERE s.owner = e.owner AND s.segment = e.segment)`
-	textSQLiteAsc  = textSQLite + ` ORDER BY t.rowid LIMIT ?`
-	textSQLiteDesc = textSQLite + ` ORDER BY t.rowid DESC LIMIT ?`
-
-	textPostgres = `SELECT x.seq, x.stamp, x.kind, FALSE, x.wire FROM archive_span s CROSS JOIN LATERAL (
-	SELECT e.seq, e.stamp, e.kind, b.wire
-	FROM archive_body b JOIN archive_entry e ON e.seq = b.seq
-	WHERE b.segment = s.segment AND e.segment = s.segment AND e.owner = ? AND e.seq > ? AND e.seq < ?
-	AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0 AND e.tombstone IS NULL AND (CAST(? AS bigint) = 0 OR e.peer = ?)
-	AND (? = '' OR e.resource = ?) AND b.words @@ CAST(CAST(? AS text) AS tsquery)`
-	textPostgresAsc  = textPostgres + ascPostgres
-	textPostgresDesc = textPostgres + descPostgres
-
 	refer = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
 	FROM archive_span s JOIN archive_entry e ON e.segment = s.segment AND e.peer = ? AND e.ref = ? AND e.owner = s.owner
 	LEFT JOIN archive_body b ON b.segment = e.segment AND b.seq = e.seq
@@ -258,26 +239,27 @@ func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) (items []Ite
 	first, last := max(b.lo+1, 0)>>segmentBits, max(b.hi-1, 0)>>segmentBits
 	switch sqlite := l.db.Dialect() == mod.SQLite; {
 	case sqlite && b.match != "":
-		return l.read(ctx, a, l.statement(b), append(b.args(nil, a.num), n))
+		return l.read(ctx, a, pick(b.backward, textSQLiteAsc, textSQLiteDesc), append(b.args(nil, a.num), n))
 	case sqlite:
 		return l.read(ctx, a, l.statement(b), append(b.args([]any{a.num, first, last}, a.num), n))
 	}
-	if b.match == "" {
-		near, err := l.nearest(ctx, a, b.backward, first, last)
-		if err != nil || near < 0 {
-			return nil, err
-		}
-		if items, err = l.read(ctx, a, statementOne(b), append(b.args([]any{near, near}, a.num), n)); err != nil || len(items) == n {
-			return items, err
-		}
-		if n -= len(items); b.backward {
-			last = near - 1
-		} else {
-			first = near + 1
-		}
-		if first > last {
-			return items, nil
-		}
+	near, err := l.nearest(ctx, a, b.backward, first, last)
+	if err != nil || near < 0 {
+		return nil, err
+	}
+	if b.match != "" {
+		return l.search(ctx, a, b, near, first, last, n)
+	}
+	if items, err = l.read(ctx, a, statementOne(b), append(b.args([]any{near, near}, a.num), n)); err != nil || len(items) == n {
+		return items, err
+	}
+	if n -= len(items); b.backward {
+		last = near - 1
+	} else {
+		first = near + 1
+	}
+	if first > last {
+		return items, nil
 	}
 	more, err := l.read(ctx, a, l.statement(b), append(b.args(nil, a.num), n, a.num, first, last, n))
 	return append(items, more...), err
@@ -325,27 +307,24 @@ func (l *Log) read(ctx context.Context, a Archive, query string, args []any) (it
 	return items, rows.Err()
 }
 
-// statement returns the one that answers a query.
+// statement returns the one that answers a query without words.
 func (l *Log) statement(b bounds) string {
-	pick := func(asc, desc string) string {
-		if b.backward {
-			return desc
-		}
-		return asc
-	}
 	switch sqlite := l.db.Dialect() == mod.SQLite; {
-	case b.match != "" && sqlite:
-		return pick(textSQLiteAsc, textSQLiteDesc)
-	case b.match != "":
-		return pick(textPostgresAsc, textPostgresDesc)
 	case b.peer != 0 && sqlite:
-		return pick(pagePeerAsc, pagePeerDesc)
+		return pick(b.backward, pagePeerAsc, pagePeerDesc)
 	case b.peer != 0:
-		return pick(pagePeerAscPostgres, pagePeerDescPostgres)
+		return pick(b.backward, pagePeerAscPostgres, pagePeerDescPostgres)
 	case sqlite:
-		return pick(pageAsc, pageDesc)
+		return pick(b.backward, pageAsc, pageDesc)
 	}
-	return pick(pageAscPostgres, pageDescPostgres)
+	return pick(b.backward, pageAscPostgres, pageDescPostgres)
+}
+
+func pick(backward bool, asc, desc string) string {
+	if backward {
+		return desc
+	}
+	return asc
 }
 
 // args appends what all statements ask of an entry.

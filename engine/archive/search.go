@@ -1,6 +1,8 @@
 package archive
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,31 +18,72 @@ const (
 	maxTerms = 16       // words of a search that count
 )
 
-// document is what the index holds of a message: the words of its text, those that stand for the archives, and those
+// Statements that search.
+const (
+	// SQLite: the index of words is the outer loop, in its own order.
+	textSQLite = `SELECT e.seq, e.stamp, e.kind, FALSE, b.wire
+	FROM archive_text t CROSS JOIN archive_entry e CROSS JOIN archive_body b
+	WHERE b.seq = t.rowid AND e.segment = (t.rowid >> 49) AND e.owner = ? AND e.seq = t.rowid AND t.rowid > ? AND t.rowid < ?
+	AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0 AND e.tombstone IS NULL AND (? = 0 OR e.peer = ?)
+	AND (? = '' OR e.resource = ?) AND archive_text MATCH ?
+	AND EXISTS (SELECT 1 FROM archive_span s WHERE s.owner = e.owner AND s.segment = e.segment)`
+	textSQLiteAsc  = textSQLite + ` ORDER BY t.rowid LIMIT ?`
+	textSQLiteDesc = textSQLite + ` ORDER BY t.rowid DESC LIMIT ?`
+
+	// PostgreSQL knows nothing of how few messages have all the words, so it is left no choice. First it looks through
+	// the nearest messages of the archive themselves: common words are found there. Then it takes all that the index has
+	// (which holds the word for the archive, so that it is nothing of others), and looks each up by its key: + 0 keeps
+	// the engine from reading another index instead, and OFFSET 0 from joining in another way.
+	nearPostgres = `SELECT x.seq, x.stamp, x.kind, FALSE, b.wire FROM (
+	SELECT e.seq, e.stamp, e.kind, e.tombstone FROM archive_entry e JOIN archive_span s ON s.owner = e.owner AND s.segment = e.segment
+	WHERE e.segment = ? AND e.owner = ? AND e.seq > ? AND e.seq < ?`
+	lookPostgres = `) x CROSS JOIN LATERAL (SELECT b.wire FROM archive_body b
+	WHERE b.segment = ? AND b.seq = x.seq AND b.words @@ CAST(CAST(? AS text) AS tsquery) OFFSET 0) b WHERE x.tombstone IS NULL`
+	nearPostgresAsc  = nearPostgres + filters + ` ORDER BY e.seq LIMIT ?` + lookPostgres + ` ORDER BY x.seq LIMIT ?`
+	nearPostgresDesc = nearPostgres + filters + ` ORDER BY e.seq DESC LIMIT ?` + lookPostgres + ` ORDER BY x.seq DESC LIMIT ?`
+
+	textPostgres = `WITH hits AS MATERIALIZED (SELECT b.segment, b.seq FROM archive_body b
+	WHERE b.words @@ CAST(CAST(? AS text) AS tsquery) AND b.segment + 0 >= ? AND b.segment + 0 <= ? AND b.seq + 0 > ? AND b.seq + 0 < ?)
+	SELECT y.seq, y.stamp, y.kind, FALSE, (SELECT b.wire FROM archive_body b WHERE b.segment = y.segment AND b.seq = y.seq)
+	FROM (SELECT h.segment, h.seq, x.stamp, x.kind FROM hits h CROSS JOIN LATERAL (
+	SELECT e.stamp, e.kind FROM archive_entry e
+	WHERE e.segment = h.segment AND e.owner = ? AND e.seq = h.seq AND e.tombstone IS NULL` + filters + `
+	AND EXISTS (SELECT 1 FROM archive_span s WHERE s.owner = e.owner AND s.segment = e.segment) OFFSET 0) x`
+	textPostgresAsc  = textPostgres + ` ORDER BY h.seq LIMIT ?) y ORDER BY y.seq`
+	textPostgresDesc = textPostgres + ` ORDER BY h.seq DESC LIMIT ?) y ORDER BY y.seq DESC`
+	filters          = ` AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0
+	AND (CAST(? AS bigint) = 0 OR e.peer = ?) AND (? = '' OR e.resource = ?)`
+)
+
+// nearBy is how many messages a search on PostgreSQL looks through before it asks the index of words.
+const nearBy = 500
+
+// search answers a search on PostgreSQL between two segments, both included, of which near is the first in the direction of
+// the query that has something.
+func (l *Log) search(ctx context.Context, a Archive, b bounds, near, first, last int64, n int) ([]Item, error) {
+	args := append([]any{near, a.num, b.lo, b.hi}, b.filters()...)
+	items, err := l.read(ctx, a, pick(b.backward, nearPostgresAsc, nearPostgresDesc), append(args, nearBy, near, b.match, n))
+	if err != nil || len(items) == n {
+		return items, err
+	}
+	args = append([]any{b.match, first, last, b.lo, b.hi, a.num}, b.filters()...)
+	return l.read(ctx, a, pick(b.backward, textPostgresAsc, textPostgresDesc), append(args, n))
+}
+
+// filters are the arguments of the constant of that name.
+func (b *bounds) filters() []any {
+	return []any{b.start, b.end, b.mask, b.peer, b.peer, b.resource, b.resource}
+}
+
+// document is what the index holds of a message: the words of its text, and in who those that stand for the archives, and
 // for the peers, which on a message between local accounts stand for the other archives too.
-func document(text string, rows []Row) string {
+func document(text string, who []string) string {
 	if len(text) > maxText {
 		text = strings.ToValidUTF8(text[:maxText], "")
 	}
-	var b strings.Builder
-	seen := make(map[string]bool, 16)
-	add := func(w string) {
-		if !seen[w] {
-			seen[w] = true
-			if b.Len() > 0 {
-				b.WriteByte(' ')
-			}
-			b.WriteString(w)
-		}
-	}
-	for _, r := range rows {
-		add(r.Archive.who)
-		add(peerWord(r.Peer))
-	}
-	for _, w := range words(text) {
-		add(w)
-	}
-	return b.String()
+	list := append(slices.Clone(who), words(text)...)
+	slices.Sort(list)
+	return strings.Join(slices.Compact(list), " ")
 }
 
 // words splits a text: runs of letters and digits in lower case without diacritics. Scripts that are written without

@@ -42,27 +42,51 @@ const (
 		last_seq = CASE WHEN archive_span.last_seq < excluded.low THEN excluded.last_seq END,
 		lead = CASE WHEN archive_span.lead < excluded.lead THEN excluded.lead ELSE archive_span.lead END`
 
-	entryInto = `INSERT INTO archive_entry (segment, owner, seq, stamp, peer, resource, kind, ref) VALUES `
+	entryInto = `archive_entry (segment, owner, seq, stamp, peer, resource, kind, ref) VALUES `
 	entryRow  = `(?, ?, ?, ?, ?, ?, ?, ?)`
 
-	bodyInto         = `INSERT INTO archive_body (seq, segment, owner, other, wire) VALUES `
+	bodyInto         = `archive_body (seq, segment, owner, other, wire) VALUES `
 	bodyRow          = `(?, ?, ?, ?, ?)`
-	bodyIntoPostgres = `INSERT INTO archive_body (seq, segment, owner, other, wire, words) VALUES `
+	bodyIntoPostgres = `archive_body (seq, segment, owner, other, wire, words) VALUES `
 	bodyRowPostgres  = `(?, ?, ?, ?, ?, array_to_tsvector(string_to_array(CAST(? AS text), ' ')))`
 
-	pendingInto = `INSERT INTO archive_pending (seq, words) VALUES `
+	pendingInto = `archive_pending (seq, words) VALUES `
 	pendingRow  = `(?, ?)`
 
-	span1    = spanInto + spanRow + spanElse
-	span16   = spanInto + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + `,` + spanRow + spanElse
-	entry1   = entryInto + entryRow
-	entry16  = entryInto + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow + `,` + entryRow
-	body1    = bodyInto + bodyRow
-	body16   = bodyInto + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow + `,` + bodyRow
-	bodyP1   = bodyIntoPostgres + bodyRowPostgres
-	bodyP16  = bodyIntoPostgres + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres + `,` + bodyRowPostgres
-	pending1 = pendingInto + pendingRow
-	pend16   = pendingInto + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow + `,` + pendingRow
+	// On SQLite a statement that fails leaves the rows before: the Writes are undone in any case, and it need not keep the pages as
+	// they were.
+	insert         = `INSERT OR FAIL INTO `
+	insertPostgres = `INSERT INTO `
+)
+
+// Rows of some.
+const (
+	spanRow4  = spanRow + `, ` + spanRow + `, ` + spanRow + `, ` + spanRow
+	spanRow16 = spanRow4 + `, ` + spanRow4 + `, ` + spanRow4 + `, ` + spanRow4
+
+	entryRow4  = entryRow + `, ` + entryRow + `, ` + entryRow + `, ` + entryRow
+	entryRow16 = entryRow4 + `, ` + entryRow4 + `, ` + entryRow4 + `, ` + entryRow4
+
+	bodyRow4  = bodyRow + `, ` + bodyRow + `, ` + bodyRow + `, ` + bodyRow
+	bodyRow16 = bodyRow4 + `, ` + bodyRow4 + `, ` + bodyRow4 + `, ` + bodyRow4
+
+	bodyRowPostgres4  = bodyRowPostgres + `, ` + bodyRowPostgres + `, ` + bodyRowPostgres + `, ` + bodyRowPostgres
+	bodyRowPostgres16 = bodyRowPostgres4 + `, ` + bodyRowPostgres4 + `, ` + bodyRowPostgres4 + `, ` + bodyRowPostgres4
+
+	pendingRow4  = pendingRow + `, ` + pendingRow + `, ` + pendingRow + `, ` + pendingRow
+	pendingRow16 = pendingRow4 + `, ` + pendingRow4 + `, ` + pendingRow4 + `, ` + pendingRow4
+)
+
+// statement is an INSERT of one row and of some.
+type statement struct{ one, many string }
+
+var (
+	intoSpan          = statement{spanInto + spanRow + spanElse, spanInto + spanRow16 + spanElse}
+	intoEntry         = statement{insert + entryInto + entryRow, insert + entryInto + entryRow16}
+	intoEntryPostgres = statement{insertPostgres + entryInto + entryRow, insertPostgres + entryInto + entryRow16}
+	intoBody          = statement{insert + bodyInto + bodyRow, insert + bodyInto + bodyRow16}
+	intoBodyPostgres  = statement{insertPostgres + bodyIntoPostgres + bodyRowPostgres, insertPostgres + bodyIntoPostgres + bodyRowPostgres16}
+	intoPending       = statement{insert + pendingInto + pendingRow, insert + pendingInto + pendingRow16}
 )
 
 // writeAll writes the messages that the Writes of a transaction have appended. Their neighbours in the tables are written one after
@@ -81,29 +105,32 @@ func (l *Log) writeAll(tx mod.Tx, all []any) error {
 	if err := spans(tx, entries); err != nil {
 		return err
 	}
-	if err := inserts(tx, entry1, entry16, entries, line.args); err != nil {
-		return err
-	}
 	if err := shares(tx, all); err != nil {
 		return err
 	}
 	if l.db.Dialect() == mod.Postgres {
-		return inserts(tx, bodyP1, bodyP16, all, func(v any, args []any) []any { return append(v.(*stored).body(args), v.(*stored).words) })
+		if err := inserts(tx, intoEntryPostgres, entries, line.args); err != nil {
+			return err
+		}
+		return inserts(tx, intoBodyPostgres, all, func(v any, args []any) []any { return append(v.(*stored).body(args), v.(*stored).words) })
 	}
-	if err := inserts(tx, body1, body16, all, func(v any, args []any) []any { return v.(*stored).body(args) }); err != nil {
+	if err := inserts(tx, intoEntry, entries, line.args); err != nil {
+		return err
+	}
+	if err := inserts(tx, intoBody, all, func(v any, args []any) []any { return v.(*stored).body(args) }); err != nil {
 		return err
 	}
 	all = slices.DeleteFunc(slices.Clone(all), func(v any) bool { return v.(*stored).words == "" })
-	return inserts(tx, pending1, pend16, all, func(v any, args []any) []any { return append(args, v.(*stored).seq, v.(*stored).words) })
+	return inserts(tx, intoPending, all, func(v any, args []any) []any { return append(args, v.(*stored).seq, v.(*stored).words) })
 }
 
 // inserts runs a statement for each of list, as many rows at a time as there is a statement for.
-func inserts[T any](tx mod.Tx, one, many string, list []T, args func(T, []any) []any) error {
+func inserts[T any](tx mod.Tx, into statement, list []T, args func(T, []any) []any) error {
 	buf := make([]any, 0, 8*some)
 	for len(list) > 0 {
-		query, n := one, 1
+		query, n := into.one, 1
 		if len(list) >= some {
-			query, n = many, some
+			query, n = into.many, some
 		}
 		buf = buf[:0]
 		for _, v := range list[:n] {
@@ -165,7 +192,7 @@ func spans(tx mod.Tx, entries []line) error {
 		}
 		list = append(list, change{e.owner, seq >> segmentBits, 1, seq, seq, lead})
 	}
-	return inserts(tx, span1, span16, list, change.args)
+	return inserts(tx, intoSpan, list, change.args)
 }
 
 // shares writes which archives have a message beside the two that its body names.
@@ -183,7 +210,7 @@ func shares(tx mod.Tx, all []any) error {
 }
 
 // indexAtOnce is how many messages go into the index of words in one Write, so that others do not wait for long.
-const indexAtOnce = 200
+const indexAtOnce = 1000
 
 // Index puts the messages that wait for it into the index of words, those of all Logs of the database. A search does so
 // itself; called every few seconds, it leaves little to it. On PostgreSQL nothing waits.
