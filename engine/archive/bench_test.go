@@ -23,9 +23,10 @@ const envRows = "SABIR_BENCH_ARCHIVE"
 
 const (
 	benchArchives = 1000
-	benchBatch    = 64 // messages in a Write; each goes into two archives
-	// benchStep is the time between two of them: 28,000 messages a day, so that 10 million rows are half a year.
-	benchStep = 200 * time.Second
+	benchBatch    = 64 // messages in a Write that is measured; each goes into two archives
+	benchFill     = 16 * benchBatch
+	// benchStep is the time between two messages: 28,000 of them a day, so that 10 million rows are half a year.
+	benchStep = 3125 * time.Millisecond
 )
 
 // bench is 1,000 archives, of which the first has a fifth of all messages. A message of some 500 bytes has 17 words.
@@ -36,10 +37,11 @@ type bench struct {
 	n        int
 }
 
-func (b *bench) batch() {
+// batch writes some messages, and lets the time pass that they take to come.
+func (b *bench) batch(messages int) {
 	b.t.Helper()
 	err := b.d.Write(ctx, func(tx mod.Tx) error {
-		for i := range benchBatch {
+		for i := range messages {
 			n := b.n + i
 			from, to := n*7919%benchArchives, n*104729%(benchArchives-1)+1
 			if n%5 < 2 {
@@ -60,7 +62,8 @@ func (b *bench) batch() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.n += benchBatch
+	b.n += messages
+	b.c.add(time.Duration(messages) * benchStep)
 }
 
 // BenchmarkScale lets archives grow and measures at each size what an append and some queries take. Run it with
@@ -92,8 +95,12 @@ func BenchmarkScale(t *testing.B) {
 			for _, size := range sizes {
 				began, had := time.Now(), b.n
 				for b.n*2 < size {
-					b.batch()
-					b.c.add(benchStep)
+					b.batch(min(benchFill, size/2-b.n))
+					if b.n/benchFill%64 == 0 {
+						if err := b.l.Index(ctx); err != nil {
+							t.Fatal(err)
+						}
+					}
 				}
 				if n := b.n - had; n > 0 {
 					t.Logf("%s: %d rows; the last %d at %v each", engine, b.n*2, n*2, time.Since(began)/time.Duration(n*2))
@@ -112,8 +119,7 @@ func (b *bench) measure(t *testing.B, size int) {
 	t.Run(name("append-row"), func(t *testing.B) {
 		began := b.cpu(t)
 		for range t.N {
-			b.batch()
-			b.c.add(benchStep)
+			b.batch(benchBatch)
 		}
 		if err := b.l.Index(ctx); err != nil {
 			t.Fatal(err)

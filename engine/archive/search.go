@@ -32,8 +32,8 @@ const (
 
 	// PostgreSQL knows nothing of how few messages have all the words, so it is left no choice. First it looks through
 	// the nearest messages of the archive themselves: common words are found there. Then it takes all that the index has
-	// (which holds the word for the archive, so that it is nothing of others), and looks each up by its key: + 0 keeps
-	// the engine from reading another index instead, and OFFSET 0 from joining in another way.
+	// (which holds the word for the archive, so that it is nothing of others), and looks them up by their keys until
+	// there are enough: + 0 keeps the engine from reading another index instead, and OFFSET 0 from joining in another way.
 	nearPostgres = `SELECT x.seq, x.stamp, x.kind, FALSE, b.wire FROM (
 	SELECT e.seq, e.stamp, e.kind, e.tombstone FROM archive_entry e JOIN archive_span s ON s.owner = e.owner AND s.segment = e.segment
 	WHERE e.segment = ? AND e.owner = ? AND e.seq > ? AND e.seq < ?`
@@ -45,18 +45,19 @@ const (
 	textPostgres = `WITH hits AS MATERIALIZED (SELECT b.segment, b.seq FROM archive_body b
 	WHERE b.words @@ CAST(CAST(? AS text) AS tsquery) AND b.segment + 0 >= ? AND b.segment + 0 <= ? AND b.seq + 0 > ? AND b.seq + 0 < ?)
 	SELECT y.seq, y.stamp, y.kind, FALSE, (SELECT b.wire FROM archive_body b WHERE b.segment = y.segment AND b.seq = y.seq)
-	FROM (SELECT h.segment, h.seq, x.stamp, x.kind FROM hits h CROSS JOIN LATERAL (
+	FROM (SELECT h.segment, h.seq, x.stamp, x.kind FROM (SELECT segment, seq FROM hits`
+	pickPostgres = `) h CROSS JOIN LATERAL (
 	SELECT e.stamp, e.kind FROM archive_entry e
 	WHERE e.segment = h.segment AND e.owner = ? AND e.seq = h.seq AND e.tombstone IS NULL` + filters + `
 	AND EXISTS (SELECT 1 FROM archive_span s WHERE s.owner = e.owner AND s.segment = e.segment) OFFSET 0) x`
-	textPostgresAsc  = textPostgres + ` ORDER BY h.seq LIMIT ?) y ORDER BY y.seq`
-	textPostgresDesc = textPostgres + ` ORDER BY h.seq DESC LIMIT ?) y ORDER BY y.seq DESC`
+	textPostgresAsc  = textPostgres + ` ORDER BY seq` + pickPostgres + ` ORDER BY h.seq LIMIT ?) y ORDER BY y.seq`
+	textPostgresDesc = textPostgres + ` ORDER BY seq DESC` + pickPostgres + ` ORDER BY h.seq DESC LIMIT ?) y ORDER BY y.seq DESC`
 	filters          = ` AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0
 	AND (CAST(? AS bigint) = 0 OR e.peer = ?) AND (? = '' OR e.resource = ?)`
 )
 
 // nearBy is how many messages a search on PostgreSQL looks through before it asks the index of words.
-const nearBy = 500
+const nearBy = 100
 
 // search answers a search on PostgreSQL between two segments, both included, of which near is the first in the direction of
 // the query that has something.
