@@ -37,6 +37,7 @@ func TestModel(t *testing.T) {
 				"restart": func(*rapid.T) { m.f.l = m.f.open(m.space) },
 				"replace": m.replace,
 				"remove":  m.remove,
+				"merge":   m.merge,
 				"query":   m.query,
 			})
 		})
@@ -126,6 +127,16 @@ func (m *model) replace(r *rapid.T) {
 		r.Fatal(err)
 	}
 	k.Wire, k.text, k.Tombstone = "gone", "", true
+}
+
+// merge puts what is fresh into the index of conversations, as it is done when there is more of it.
+func (m *model) merge(r *rapid.T) {
+	if m.f.d.Dialect() == mod.Postgres {
+		r.Skip()
+	}
+	if err := m.f.l.merge(ctx, rapid.IntRange(0, 3).Draw(r, "least")); err != nil {
+		r.Fatal(err)
+	}
 }
 
 func (m *model) remove(r *rapid.T) {

@@ -55,24 +55,29 @@ type Page struct {
 }
 
 // Statements that read a page: one for all segments in which the archive has something, so that a sparse archive costs no more
-// statements than a busy one. The engines take the segments in order and stop at the limit. The index of conversations has
-// the owner in the peer; the plus keeps SQLite from preferring the key. PostgreSQL needs the inner limit to read each segment in order.
+// statements than a busy one. The engines take the segments in order and stop at the limit. PostgreSQL needs the inner limit to read each segment in order.
 const (
 	fields = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')`
 	rest   = ` AND e.seq > ? AND e.seq < ? AND e.stamp >= ? AND e.stamp <= ? AND (e.kind & ?) = 0
 	AND e.seq < (CAST(? AS BIGINT) + s.lead) * 1024` // within a span no seq is ahead of its stamp by more than lead
 	own    = ` AND e.owner = ?`
-	talk   = ` AND +e.owner = ?`
 	peer   = ` AND e.peer = ? AND (? = '' OR e.resource = ?)`
 	within = ` WHERE s.owner = ? AND s.segment >= ? AND s.segment <= ? AND s.count > 0`
 
-	fromSQLite   = fields + ` FROM archive_span s CROSS JOIN archive_entry e LEFT JOIN archive_body b ON b.seq = e.seq` + within + ` AND e.segment = s.segment`
-	ascSQLite    = ` ORDER BY s.segment, e.seq LIMIT ?`
-	descSQLite   = ` ORDER BY s.segment DESC, e.seq DESC LIMIT ?`
-	pageAsc      = fromSQLite + own + rest + ascSQLite
-	pageDesc     = fromSQLite + own + rest + descSQLite
-	pagePeerAsc  = fromSQLite + talk + rest + peer + ascSQLite
-	pagePeerDesc = fromSQLite + talk + rest + peer + descSQLite
+	fromSQLite = fields + ` FROM archive_span s CROSS JOIN archive_entry e LEFT JOIN archive_body b ON b.seq = e.seq` + within + ` AND e.segment = s.segment`
+	ascSQLite  = ` ORDER BY s.segment, e.seq LIMIT ?`
+	descSQLite = ` ORDER BY s.segment DESC, e.seq DESC LIMIT ?`
+	pageAsc    = fromSQLite + own + rest + ascSQLite
+	pageDesc   = fromSQLite + own + rest + descSQLite
+	freshAsc   = fromSQLite + own + rest + peer + ascSQLite
+	freshDesc  = fromSQLite + own + rest + peer + descSQLite
+
+	// The index of conversations is read in its order, and leads to the entries. Its key has the owner in the peer.
+	fromTalk = fields + ` FROM archive_span s CROSS JOIN archive_talk k CROSS JOIN archive_entry e LEFT JOIN archive_body b ON b.seq = e.seq` + within + `
+	AND k.segment = s.segment AND e.segment = k.segment AND e.seq = k.seq` + own + ` AND k.seq > ? AND k.seq < ? AND e.stamp >= ? AND e.stamp <= ?
+	AND (e.kind & ?) = 0 AND k.seq < (CAST(? AS BIGINT) + s.lead) * 1024 AND k.peer = ? AND (? = '' OR e.resource = ?)`
+	talkAsc  = fromTalk + ` ORDER BY s.segment, k.seq LIMIT ?`
+	talkDesc = fromTalk + ` ORDER BY s.segment DESC, k.seq DESC LIMIT ?`
 
 	// PostgreSQL plans best for one segment, which a constant names: it reads that partition alone. What the first segment in
 	// the direction of the page does not have, one more statement takes from all others; it looks up the bodies last.
@@ -94,11 +99,6 @@ const (
 	pageDescPostgres     = fromPostgres + own + rest + descPostgres + `) y ORDER BY y.seq DESC`
 	pagePeerAscPostgres  = fromPostgres + own + rest + peer + ascPostgres + `) y ORDER BY y.seq`
 	pagePeerDescPostgres = fromPostgres + own + rest + peer + descPostgres + `) y ORDER BY y.seq DESC`
-
-	refer = `SELECT e.seq, e.stamp, e.kind, e.tombstone IS NOT NULL, COALESCE(e.tombstone, b.wire, '')
-	FROM archive_span s JOIN archive_entry e ON e.segment = s.segment AND e.peer = ? AND e.ref = ? AND e.owner = s.owner
-	LEFT JOIN archive_body b ON b.segment = e.segment AND b.seq = e.seq
-	WHERE s.owner = ? ORDER BY e.seq DESC LIMIT 1`
 )
 
 // bounds is a Query made into numbers.
@@ -119,8 +119,8 @@ func (l *Log) Page(ctx context.Context, a Archive, q Query) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	if some && b.match != "" {
-		if err := l.Index(ctx); err != nil {
+	if some && b.match != "" && l.db.Dialect() == mod.SQLite {
+		if err := l.indexWords(ctx); err != nil {
 			return Page{}, err
 		}
 	}
@@ -236,12 +236,14 @@ func (l *Log) narrow(ctx context.Context, a Archive, id string, f func(seq int64
 
 // walk reads up to n matching items in the direction of the query.
 func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) (items []Item, err error) {
-	first, last := max(b.lo+1, 0)>>segmentBits, max(b.hi-1, 0)>>segmentBits
+	first, last := b.segments()
 	switch sqlite := l.db.Dialect() == mod.SQLite; {
 	case sqlite && b.match != "":
 		return l.read(ctx, a, pick(b.backward, textSQLiteAsc, textSQLiteDesc), append(b.args(nil, a.num), n))
+	case sqlite && b.peer != 0:
+		return l.converse(ctx, a, b, n)
 	case sqlite:
-		return l.read(ctx, a, l.statement(b), append(b.args([]any{a.num, first, last}, a.num), n))
+		return l.read(ctx, a, pick(b.backward, pageAsc, pageDesc), append(b.args([]any{a.num, first, last}, a.num), n))
 	}
 	near, err := l.nearest(ctx, a, b.backward, first, last)
 	if err != nil || near < 0 {
@@ -261,8 +263,13 @@ func (l *Log) walk(ctx context.Context, a Archive, b bounds, n int) (items []Ite
 	if first > last {
 		return items, nil
 	}
-	more, err := l.read(ctx, a, l.statement(b), append(b.args(nil, a.num), n, a.num, first, last, n))
+	more, err := l.read(ctx, a, statementRest(b), append(b.args(nil, a.num), n, a.num, first, last, n))
 	return append(items, more...), err
+}
+
+// segments returns the first one and the last one that have something of what is asked.
+func (b *bounds) segments() (first, last int64) {
+	return max(b.lo+1, 0) >> segmentBits, max(b.hi-1, 0) >> segmentBits
 }
 
 // nearest returns the first segment, or the last one, of those in which an archive has something, or -1.
@@ -307,15 +314,10 @@ func (l *Log) read(ctx context.Context, a Archive, query string, args []any) (it
 	return items, rows.Err()
 }
 
-// statement returns the one that answers a query without words.
-func (l *Log) statement(b bounds) string {
-	switch sqlite := l.db.Dialect() == mod.SQLite; {
-	case b.peer != 0 && sqlite:
-		return pick(b.backward, pagePeerAsc, pagePeerDesc)
-	case b.peer != 0:
+// statementRest returns the one for all the other segments.
+func statementRest(b bounds) string {
+	if b.peer != 0 {
 		return pick(b.backward, pagePeerAscPostgres, pagePeerDescPostgres)
-	case sqlite:
-		return pick(b.backward, pageAsc, pageDesc)
 	}
 	return pick(b.backward, pageAscPostgres, pageDescPostgres)
 }
@@ -399,22 +401,6 @@ func (l *Log) Metadata(ctx context.Context, a Archive) (first, last Place, err e
 		*end.p = p.Items[0].Place
 	}
 	return first, last, nil
-}
-
-// Refer returns the newest item with this Message.Ref in the conversation of an archive with a peer, or ErrNotFound. It reads
-// the index of the conversation, all of it.
-func (l *Log) Refer(ctx context.Context, a Archive, peer jid.JID, ref string) (Item, error) {
-	var i Item
-	var seq, kind int64
-	err := l.db.QueryRow(ctx, refer, peerKey(a, peer), refKey(ref), a.num).Scan(&seq, &i.Stamp, &kind, &i.Tombstone, &i.Wire)
-	if errors.Is(err, mod.ErrNoRows) {
-		return Item{}, ErrNotFound
-	}
-	if err != nil {
-		return Item{}, fmt.Errorf("archive: refer: %w", err)
-	}
-	i.ID, i.Groupchat = l.id(a, seq), kind&kindGroupchat != 0
-	return i, nil
 }
 
 // Find returns the item of one id, or ErrNotFound.

@@ -29,13 +29,19 @@ func (f *fixture) plan(dest []any, query string, args ...any) string {
 	return plan
 }
 
-// TestPlan: a page with one contact is read from the index of conversations, in its order.
+// TestPlan: a page with one contact is read from the index of conversations, in its order, and each message by its key.
 func TestPlan(t *testing.T) {
 	f := setup(t, dbtest.SQLite(t))
 	var id, parent, unused int64
-	plan := f.plan([]any{&id, &parent, &unused}, `EXPLAIN QUERY PLAN `+pagePeerDesc, 1, 0, 9, 1, 1, 9, 1, 9, 0, 9, 5, "", "", 50)
-	if !strings.Contains(plan, "archive_entry_peer (segment=? AND peer=? AND seq>? AND seq<?)") || strings.Contains(plan, "TEMP B-TREE") {
-		t.Errorf("the plan is:\n%s", plan)
+	plan := f.plan([]any{&id, &parent, &unused}, `EXPLAIN QUERY PLAN `+talkDesc, 1, 0, 9, 1, 1, 9, 1, 9, 0, 9, 5, "", "", 50)
+	for _, want := range []string{"SEARCH k USING PRIMARY KEY (segment=? AND peer=? AND seq>? AND seq<?)", "SEARCH e USING PRIMARY KEY (segment=? AND owner=? AND seq=?)"} {
+		if !strings.Contains(plan, want) || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("no %s, or something is sorted:\n%s", want, plan)
+		}
+	}
+	plan = f.plan([]any{&id, &parent, &unused}, `EXPLAIN QUERY PLAN `+freshDesc, 1, 0, 9, 1, 1, 9, 1, 9, 0, 9, 5, "", "", 50)
+	if want := "SEARCH e USING PRIMARY KEY (segment=? AND owner=? AND seq>? AND seq<?)"; !strings.Contains(plan, want) || strings.Contains(plan, "TEMP B-TREE") {
+		t.Errorf("no %s, or something is sorted:\n%s", want, plan)
 	}
 }
 

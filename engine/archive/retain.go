@@ -70,28 +70,28 @@ func (l *Log) purgeOwner(ctx context.Context, num int64) error {
 func (l *Log) trim(ctx context.Context, owner, segment, cutoff int64) error {
 	for more := true; more; {
 		err := l.db.Write(ctx, func(tx mod.Tx) error {
-			seqs, err := oldest(ctx, tx, owner, segment, cutoff)
+			list, err := oldest(ctx, tx, owner, segment, cutoff)
 			if err != nil {
 				return err
 			}
-			more = len(seqs) == chunk
-			if len(seqs) == 0 {
+			more = len(list) == chunk
+			if len(list) == 0 {
 				_, err := tx.Exec(ctx, `DELETE FROM archive_span WHERE owner = ? AND segment = ? AND count = 0`, owner, segment)
 				return err
 			}
-			last := seqs[len(seqs)-1]
-			if _, err := tx.Exec(ctx, `DELETE FROM archive_entry WHERE segment = ? AND owner = ? AND seq <= ?`, segment, owner, last); err != nil {
+			last := list[len(list)-1]
+			if _, err := tx.Exec(ctx, `DELETE FROM archive_entry WHERE segment = ? AND owner = ? AND seq <= ?`, segment, owner, last.seq); err != nil {
 				return err
 			}
-			for _, seq := range seqs {
-				if err := l.bury(ctx, tx, segment, seq); err != nil {
+			for _, o := range list {
+				if err := l.bury(ctx, tx, segment, o.seq); err != nil {
 					return err
 				}
-				if _, err := tx.Exec(ctx, `DELETE FROM archive_share WHERE segment = ? AND seq = ? AND owner = ?`, segment, seq, owner); err != nil {
+				if err := l.forget(ctx, tx, owner, o); err != nil {
 					return err
 				}
 			}
-			if _, err := tx.Exec(ctx, `UPDATE archive_span SET count = count - ? WHERE owner = ? AND segment = ?`, len(seqs), owner, segment); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE archive_span SET count = count - ? WHERE owner = ? AND segment = ?`, len(list), owner, segment); err != nil {
 				return err
 			}
 			_, err = tx.Exec(ctx, `DELETE FROM archive_span WHERE owner = ? AND segment = ? AND count <= 0`, owner, segment)
@@ -104,24 +104,42 @@ func (l *Log) trim(ctx context.Context, owner, segment, cutoff int64) error {
 	return nil
 }
 
+// forget deletes what other tables have of a row of an archive.
+func (l *Log) forget(ctx context.Context, tx mod.Tx, owner int64, o old) error {
+	segment := o.seq >> segmentBits
+	_, err := tx.Exec(ctx, `DELETE FROM archive_share WHERE segment = ? AND seq = ? AND owner = ?`, segment, o.seq, owner)
+	if err != nil || l.db.Dialect() == mod.Postgres {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM archive_fresh WHERE seq = ? AND owner = ?`, o.seq, owner); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM archive_talk WHERE segment = ? AND peer = ? AND seq = ?`, segment, o.peer, o.seq)
+	return err
+}
+
+// old is a row of an archive that is to go.
+type old struct{ seq, peer int64 }
+
 // oldest returns the first messages of an archive in a segment, while they are before cutoff, up to a chunk.
-func oldest(ctx context.Context, tx mod.Tx, owner, segment, cutoff int64) (seqs []int64, err error) {
-	rows, err := tx.Query(ctx, `SELECT seq, stamp FROM archive_entry WHERE segment = ? AND owner = ? ORDER BY seq LIMIT ?`, segment, owner, chunk)
+func oldest(ctx context.Context, tx mod.Tx, owner, segment, cutoff int64) (list []old, err error) {
+	rows, err := tx.Query(ctx, `SELECT seq, peer, stamp FROM archive_entry WHERE segment = ? AND owner = ? ORDER BY seq LIMIT ?`, segment, owner, chunk)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var seq, stamp int64
-		if err := rows.Scan(&seq, &stamp); err != nil {
+		var o old
+		var stamp int64
+		if err := rows.Scan(&o.seq, &o.peer, &stamp); err != nil {
 			return nil, err
 		}
 		if stamp >= cutoff {
 			break
 		}
-		seqs = append(seqs, seq)
+		list = append(list, o)
 	}
-	return seqs, rows.Err()
+	return list, rows.Err()
 }
 
 // holder is an archive that is to lose something of a segment.
@@ -138,8 +156,10 @@ type holder struct {
 // others, of whatever space, keep something, the rows are deleted one by one. It is called for each space, daily; it
 // works in small Writes and may take long.
 func (l *Log) Retain(ctx context.Context, keep func(archive string) time.Time) error {
-	if err := l.Index(ctx); err != nil {
-		return err
+	if l.db.Dialect() == mod.SQLite {
+		if err := errors.Join(l.merge(ctx, 0), l.indexWords(ctx)); err != nil {
+			return fmt.Errorf("archive: retain: %w", err)
+		}
 	}
 	var from int64
 	for {
@@ -162,7 +182,7 @@ func (l *Log) Retain(ctx context.Context, keep func(archive string) time.Time) e
 func (l *Log) segment(ctx context.Context, from int64) (int64, error) {
 	first, found := int64(0), false
 	// One after the other: a row that is not scanned keeps its connection.
-	for _, ask := range []func() mod.Row{
+	asks := []func() mod.Row{
 		func() mod.Row {
 			return l.db.QueryRow(ctx, `SELECT segment FROM archive_span WHERE segment >= ? ORDER BY segment LIMIT 1`, from)
 		},
@@ -172,7 +192,13 @@ func (l *Log) segment(ctx context.Context, from int64) (int64, error) {
 		func() mod.Row {
 			return l.db.QueryRow(ctx, `SELECT seq >> 49 FROM archive_body WHERE seq >= ? ORDER BY seq LIMIT 1`, from<<segmentBits)
 		},
-	} {
+	}
+	if l.db.Dialect() == mod.SQLite {
+		asks = append(asks, func() mod.Row {
+			return l.db.QueryRow(ctx, `SELECT segment FROM archive_talk WHERE segment >= ? ORDER BY segment LIMIT 1`, from)
+		})
+	}
+	for _, ask := range asks {
 		var s int64
 		err := ask().Scan(&s)
 		if errors.Is(err, mod.ErrNoRows) {
@@ -266,37 +292,55 @@ func (l *Log) drop(ctx context.Context, segment int64) error {
 		return err
 	}
 	from, to := segment<<segmentBits, (segment+1)<<segmentBits-1
-	for _, part := range [][]string{
-		{`DELETE FROM archive_text WHERE rowid IN (SELECT seq FROM archive_body WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?)`,
-			`DELETE FROM archive_body WHERE seq IN (SELECT seq FROM archive_body WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?)`},
-		{`DELETE FROM archive_entry WHERE segment = ? AND (owner, seq) IN
-			(SELECT owner, seq FROM archive_entry WHERE segment = ? ORDER BY owner, seq LIMIT ?)`},
-		{`DELETE FROM archive_share WHERE segment = ? AND (seq, owner) IN
-			(SELECT seq, owner FROM archive_share WHERE segment = ? ORDER BY seq, owner LIMIT ?)`},
+	for _, p := range []part{
+		{`SELECT 1 FROM archive_body WHERE seq BETWEEN ? AND ? LIMIT 1`, []any{from, to}, []string{
+			`DELETE FROM archive_text WHERE rowid IN (SELECT seq FROM archive_body WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?)`,
+			`DELETE FROM archive_body WHERE seq IN (SELECT seq FROM archive_body WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?)`}, []any{from, to, chunk}},
+		{`SELECT 1 FROM archive_entry WHERE segment = ? LIMIT 1`, []any{segment}, []string{`DELETE FROM archive_entry WHERE segment = ? AND (owner, seq) IN
+			(SELECT owner, seq FROM archive_entry WHERE segment = ? ORDER BY owner, seq LIMIT ?)`}, []any{segment, segment, chunk}},
+		{`SELECT 1 FROM archive_talk WHERE segment = ? LIMIT 1`, []any{segment}, []string{`DELETE FROM archive_talk WHERE segment = ? AND (peer, seq) IN
+			(SELECT peer, seq FROM archive_talk WHERE segment = ? ORDER BY peer, seq LIMIT ?)`}, []any{segment, segment, chunk}},
+		{`SELECT 1 FROM archive_share WHERE segment = ? LIMIT 1`, []any{segment}, []string{`DELETE FROM archive_share WHERE segment = ? AND (seq, owner) IN
+			(SELECT seq, owner FROM archive_share WHERE segment = ? ORDER BY seq, owner LIMIT ?)`}, []any{segment, segment, chunk}},
 	} {
-		args := []any{segment, segment, chunk}
-		if len(part) > 1 {
-			args = []any{from, to, chunk}
-		}
-		for gone := int64(1); gone > 0; {
-			err := l.db.Write(ctx, func(tx mod.Tx) error {
-				for _, query := range part {
-					r, err := tx.Exec(ctx, query, args...)
-					if err == nil {
-						gone, err = r.RowsAffected()
-					}
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
+		if err := l.dropPart(ctx, p); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// part is what a drop deletes in one go: ask tells whether there is something left of it.
+type part struct {
+	ask     string
+	askArgs []any
+	queries []string
+	args    []any
+}
+
+func (l *Log) dropPart(ctx context.Context, p part) error {
+	for {
+		var one int64
+		ask := p.ask
+		err := l.db.QueryRow(ctx, ask, p.askArgs...).Scan(&one)
+		if errors.Is(err, mod.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = l.db.Write(ctx, func(tx mod.Tx) error {
+			for _, query := range p.queries {
+				if _, err := tx.Exec(ctx, query, p.args...); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // reclaim gives free pages back to the file system, some in each Write. PostgreSQL does it by truncation.

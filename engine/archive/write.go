@@ -120,6 +120,9 @@ func (l *Log) writeAll(tx mod.Tx, all []any) error {
 	if err := inserts(tx, intoBody, all, func(v any, args []any) []any { return v.(*stored).body(args) }); err != nil {
 		return err
 	}
+	if err := inserts(tx, intoFresh, entries, func(e line, args []any) []any { return fresh{e.k.seq, e.owner, e.peer, e.k.ref}.args(args) }); err != nil {
+		return err
+	}
 	all = slices.DeleteFunc(slices.Clone(all), func(v any) bool { return v.(*stored).words == "" })
 	return inserts(tx, intoPending, all, func(v any, args []any) []any { return append(args, v.(*stored).seq, v.(*stored).words) })
 }
@@ -212,12 +215,20 @@ func shares(tx mod.Tx, all []any) error {
 // indexAtOnce is how many messages go into the index of words in one Write, so that others do not wait for long.
 const indexAtOnce = 1000
 
-// Index puts the messages that wait for it into the index of words, those of all Logs of the database. A search does so
-// itself; called every few seconds, it leaves little to it. On PostgreSQL nothing waits.
+// Index puts the messages that wait for it into the index of words, and where they are many into that of conversations:
+// those of all Logs of the database. It is called every few seconds. On PostgreSQL nothing waits.
 func (l *Log) Index(ctx context.Context) error {
 	if l.db.Dialect() == mod.Postgres {
 		return nil
 	}
+	if err := l.merge(ctx, mergeAt); err != nil {
+		return fmt.Errorf("archive: index: %w", err)
+	}
+	return l.indexWords(ctx)
+}
+
+// indexWords does the first half. A search does so itself.
+func (l *Log) indexWords(ctx context.Context) error {
 	for n := int64(indexAtOnce); n == indexAtOnce; {
 		var one int64
 		err := l.db.QueryRow(ctx, `SELECT 1 FROM archive_pending LIMIT 1`).Scan(&one)

@@ -63,7 +63,7 @@ const (
 	pageBytes = 512 << 10
 	// sweep is how often it is looked for what is too old.
 	sweep = 6 * time.Hour
-	// indexEvery is how often new messages are put into the index of words, but for those that a search waits for.
+	// indexEvery is how often new messages are put into the indexes, but for those that a search waits for.
 	indexEvery = 5 * time.Second
 	// settled is when a transaction has long ended that was open at the beginning.
 	settled = 10 * time.Second
@@ -143,9 +143,7 @@ func (m *archives) start(ctx context.Context) (err error) {
 		return err
 	}
 	m.h.Go("retain", m.clean)
-	if m.c.Search {
-		m.h.Go("index", m.index)
-	}
+	m.h.Go("index", m.index)
 	return nil
 }
 
@@ -178,7 +176,7 @@ func (m *archives) clean(ctx context.Context) {
 	}
 }
 
-// index puts the words of new messages into the index, many at a time, until the host stops.
+// index puts new messages into the indexes, many at a time, until the host stops.
 func (m *archives) index(ctx context.Context) {
 	tick := time.NewTicker(indexEvery)
 	defer tick.Stop()
@@ -189,7 +187,7 @@ func (m *archives) index(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := m.log.Index(ctx); err != nil && ctx.Err() == nil {
-			m.h.Log().Error("new messages are not in the index of words yet", "error", err)
+			m.h.Log().Error("new messages are not in the indexes yet", "error", err)
 		}
 	}
 }
