@@ -19,6 +19,7 @@
 //
 // archive_body has a message once, archive_entry a row for each archive that has it, archive_span the number of them for
 // each archive and segment of time. The rows of all Writes of a transaction are written at its end, together; on SQLite words
-// wait in archive_pending until Index or a search puts many into the index at once. What is read of an archive is read segment by segment through archive_span, so that
+// wait in archive_pending until Index or a search puts many into the index at once, and rows in archive_fresh until Index puts them
+// into archive_talk, by which conversations are found. What waits is in the commit of its message. What is read of an archive is read segment by segment through archive_span, so that
 // what an append or a page costs does not grow with what others keep, nor with what is older. See docs/adr/0004-archive-segments.md.
 package archive
