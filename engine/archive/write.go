@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"time"
 
 	"sabir/mod"
 )
@@ -214,6 +216,28 @@ func shares(tx mod.Tx, all []any) error {
 
 // indexAtOnce is how many messages go into the index of words in one Write, so that others do not wait for long.
 const indexAtOnce = 1000
+
+// indexEvery is how often new messages are put into the indexes, but for those that a search waits for.
+const indexEvery = 5 * time.Second
+
+// KeepIndexed calls Index every few seconds, until ctx ends. All that use a database may do it.
+func (l *Log) KeepIndexed(ctx context.Context, log *slog.Logger) {
+	if l.db.Dialect() == mod.Postgres {
+		return
+	}
+	tick := time.NewTicker(indexEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := l.Index(ctx); err != nil && ctx.Err() == nil {
+			log.Error("new messages are not in the indexes of the archives yet", "error", err)
+		}
+	}
+}
 
 // Index puts the messages that wait for it into the index of words, and where they are many into that of conversations:
 // those of all Logs of the database. It is called every few seconds. On PostgreSQL nothing waits.

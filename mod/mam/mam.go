@@ -63,8 +63,6 @@ const (
 	pageBytes = 512 << 10
 	// sweep is how often it is looked for what is too old.
 	sweep = 6 * time.Hour
-	// indexEvery is how often new messages are put into the indexes, but for those that a search waits for.
-	indexEvery = 5 * time.Second
 	// settled is when a transaction has long ended that was open at the beginning.
 	settled = 10 * time.Second
 )
@@ -143,7 +141,7 @@ func (m *archives) start(ctx context.Context) (err error) {
 		return err
 	}
 	m.h.Go("retain", m.clean)
-	m.h.Go("index", m.index)
+	m.h.Go("index", func(ctx context.Context) { m.log.KeepIndexed(ctx, m.h.Log()) })
 	return nil
 }
 
@@ -172,22 +170,6 @@ func (m *archives) clean(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(settled):
-		}
-	}
-}
-
-// index puts new messages into the indexes, many at a time, until the host stops.
-func (m *archives) index(ctx context.Context) {
-	tick := time.NewTicker(indexEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := m.log.Index(ctx); err != nil && ctx.Err() == nil {
-			m.h.Log().Error("new messages are not in the indexes yet", "error", err)
 		}
 	}
 }

@@ -207,6 +207,7 @@ func (m *muc) start(ctx context.Context) (err error) {
 	m.h.Go("sweep", m.sweep)
 	m.h.Go("clean", m.clean)
 	m.h.Go("ghosts", m.haunt)
+	m.h.Go("index", func(ctx context.Context) { m.log.KeepIndexed(ctx, m.h.Log()) })
 	return nil
 }
 
