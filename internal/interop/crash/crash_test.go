@@ -1,6 +1,6 @@
 // Package crash owns the tests that kill the server under many clients, again and again, and look whether what was
 // acknowledged is there afterwards: rosters and subscriptions (RFC 6121 §2, §3), passwords (XEP-0077), messages to those who
-// are offline (XEP-0160); messages of all kinds by package ledger; and the tables, whose making is cut short. A ledger outside
+// are offline (XEP-0160); messages of all kinds by package ledger; messages between two servers; and the tables, whose making is cut short. A ledger outside
 // of the server knows what was promised: the result of an iq for what the iq asks, and for messages and presence the answer to
 // a ping that the same stream sent after them (RFC 6120 §10.1).
 //
