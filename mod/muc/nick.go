@@ -71,7 +71,7 @@ func (c *chat) role(t *turn, o *occupant, now room.Standing, i item, codes ...co
 	}
 	c.told(t, o, i, codes...)
 	if c.cfg.Broadcasts(was.Role) && !c.cfg.Broadcasts(now.Role) {
-		c.tellGone(t, o, item{affiliation: now.Affiliation}, o.seats[0].full, nil)
+		c.tellAbsent(t, o, item{affiliation: now.Affiliation}, o.seats[0].full, nil)
 	}
 	if !sawAll && c.cfg.Shows(now.Role) { // a new moderator learns who the others are (XEP-0045#enter-semianon)
 		for _, at := range o.seats {

@@ -98,6 +98,7 @@ func (c *chat) configure(t *turn, cfg room.Config, lists map[jid.JID]associate, 
 		c.applyAffiliation(t, who, a, by)
 	}
 	c.applyDoor(t, was)
+	c.applyBroadcast(t, was)
 	if codes := changed(was, cfg); len(codes) > 0 {
 		c.announcement(t, codes...)
 	}

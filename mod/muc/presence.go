@@ -134,11 +134,18 @@ func (c *chat) out(t *turn, at *seat, i item, text *stanza.Stanza, codes ...code
 
 // tellGone tells all who are still in that an occupant is gone.
 func (c *chat) tellGone(t *turn, o *occupant, i item, full jid.JID, text *stanza.Stanza, codes ...code) {
-	if !c.cfg.Broadcasts(o.Role) {
-		return
+	if c.cfg.Broadcasts(o.Role) {
+		c.tellAbsent(t, o, i, full, text, codes...)
 	}
+}
+
+// tellAbsent tells all others that an occupant is not there any more, or no longer to be seen.
+func (c *chat) tellAbsent(t *turn, o *occupant, i item, full jid.JID, text *stanza.Stanza, codes ...code) {
 	var p [2]*stanza.Stanza
 	for _, other := range c.occupants {
+		if other == o {
+			continue
+		}
 		k, to := 0, jid.JID{}
 		if c.cfg.Shows(other.Role) {
 			k, to = 1, full
@@ -220,6 +227,20 @@ func (c *chat) announceToOthers(t *turn, o *occupant) {
 	}
 }
 
+// applyBroadcast tells all of occupants whose roles are shown from now on, and that those are gone whose roles are not
+// (muc#roomconfig_presencebroadcast).
+func (c *chat) applyBroadcast(t *turn, was room.Config) {
+	for _, o := range c.occupants {
+		switch now := c.cfg.Broadcasts(o.Role); {
+		case now == was.Broadcasts(o.Role):
+		case now:
+			c.announceToOthers(t, o)
+		default:
+			c.tellAbsent(t, o, item{affiliation: o.Affiliation}, o.seats[0].full, nil)
+		}
+	}
+}
+
 // announceToSelf tells the clients of an occupant. They always see their own full JIDs.
 func (c *chat) announceToSelf(t *turn, o *occupant, id string, codes ...code) {
 	for _, x := range o.seats {
@@ -286,7 +307,7 @@ func (c *chat) probed(t *turn, s *stanza.Stanza) error {
 	if at == nil || s.To.IsBare() {
 		return mod.Drop{Why: "a probe of a room"}
 	}
-	if o := c.find(s.To); o != nil {
+	if o := c.find(s.To); o != nil && (c.cfg.Broadcasts(o.Role) || o == at.occupant || at.Role == room.Moderator) {
 		t.send(c.seenBy(o, at.Role).WithTo(s.From))
 		return nil
 	}
