@@ -291,6 +291,11 @@ type Hooks struct {
 	AccountNodes AccountNodes
 	// Offline is given by the extension that keeps messages for absent users. One does.
 	Offline Offline
+	// Pages is given by the extension that shows nodes of publish-subscribe on the web. One does.
+	Pages Pages
+
+	// HTTP are the parts of the server's web site that the extension serves.
+	HTTP []HTTP
 
 	// HostNodes is given by extensions that keep nodes of the host. Each is asked in turn.
 	HostNodes HostNodes

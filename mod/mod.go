@@ -115,6 +115,8 @@ type Host interface {
 	Right(who jid.JID) Right
 	// Commands returns the commands of the host, those of its extensions and of the server, bound to what they run on.
 	Commands() []Command
+	// Pages returns what the extension gives that shows nodes on the web; never nil.
+	Pages() Pages
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
 	// Trace notes what became of a message beside its way, for administrators who ask. mark is Stanza.Mark; what, who and

@@ -157,6 +157,12 @@ func (h *Host) Capabilities() mod.Capabilities { return h.t.caps }
 // AccountNodes returns the nodes of accounts, or nil.
 func (h *Host) AccountNodes() mod.AccountNodes { return h.t.nodes }
 
+// Pages returns what others need of the extension that shows nodes on the web; never nil.
+func (h *Host) Pages() mod.Pages { return h.t.pages }
+
+// Web returns what the extensions serve on the web, by the first segment of its paths. It must not be changed.
+func (h *Host) Web() map[string]http.Handler { return h.t.http }
+
 // Offline returns what others need of the extension that keeps messages for absent users; never nil.
 func (h *Host) Offline() mod.Offline { return h.t.offline }
 

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -26,6 +27,10 @@ type tables struct {
 	nodesBy   string
 	offline   mod.Offline
 	offlineBy string
+	pages     mod.Pages
+	pagesBy   string
+	http      map[string]http.Handler
+	httpBy    map[string]string
 	stream    []mod.StreamFeature
 	nonzas    map[xmlstream.Name]nonza
 	inline    inline
@@ -142,6 +147,15 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 		t.offline, t.offlineBy = h.Offline, name
 	}
+	if h.Pages != nil {
+		if t.pages != nil {
+			return fmt.Errorf("extensions %s and %s both show nodes on the web", t.pagesBy, name)
+		}
+		t.pages, t.pagesBy = h.Pages, name
+	}
+	if err := t.addHTTP(name, h.HTTP); err != nil {
+		return err
+	}
 	if err := t.addNonzas(name, h.Nonzas); err != nil {
 		return err
 	}
@@ -152,6 +166,19 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 	}
 	return t.inline.add(name, h.Inline)
+}
+
+func (t *tables) addHTTP(name string, list []mod.HTTP) error {
+	for _, p := range list {
+		if was, dup := t.httpBy[p.Name]; dup {
+			return fmt.Errorf("extensions %s and %s both serve /%s/", was, name, p.Name)
+		}
+		if t.http == nil {
+			t.http, t.httpBy = make(map[string]http.Handler), make(map[string]string)
+		}
+		t.http[p.Name], t.httpBy[p.Name] = p.Handler, name
+	}
+	return nil
 }
 
 func (t *tables) addNonzas(name string, list []mod.Nonza) error {
@@ -177,6 +204,9 @@ func (t *tables) freeze(shuffle func(int, func(i, j int))) error {
 	}
 	if t.offline == nil {
 		t.offline = noOffline{}
+	}
+	if t.pages == nil {
+		t.pages = noPages{}
 	}
 	for si, side := range []mod.Side{mod.Out, mod.In} {
 		for kind := range t.phases[si] {
@@ -323,3 +353,9 @@ type noOffline struct{}
 
 func (noOffline) Mark(context.Context, jid.JID) (int64, error) { return 0, nil }
 func (noOffline) Skip(mod.Session, int64)                      {}
+
+// noPages stands for the extension that shows nodes on the web where there is none.
+type noPages struct{}
+
+func (noPages) URL(jid.JID, string, string) string { return "" }
+func (noPages) Changed(jid.JID, string)            {}

@@ -292,7 +292,7 @@ func pairs(cfg *config.Config) []listen.Pair {
 func (s *Server) webOptions(cfg *config.Config) web.Options {
 	return web.Options{
 		Socket: s.c2s.WebSocket(c2s.WebSocketOptions{Origins: cfg.Web.Origins, Leaf: s.certs.Leaf}),
-		Client: cfg.Web.Client, Domains: domains(cfg), Directory: s.directory(cfg), Log: s.log,
+		Client: cfg.Web.Client, Domains: domains(cfg), Directory: s.directory(cfg), Hosts: s.router.Hosts, Log: s.log,
 	}
 }
 

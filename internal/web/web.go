@@ -1,5 +1,5 @@
-// Package web owns what the HTTPS listener serves: the WebSocket of XMPP (RFC 7395), how to find it (XEP-0156), and the
-// web client.
+// Package web owns what the HTTPS listener serves: the WebSocket of XMPP (RFC 7395), how to find it (XEP-0156), the
+// web client, and what extensions add (mod.HTTP).
 package web
 
 import (
@@ -12,9 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sabir/internal/host"
 	"sabir/web"
 	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
+	"sabir/xmpp/jid"
 )
 
 // Options say what is served.
@@ -27,7 +29,9 @@ type Options struct {
 	Domains []string
 	// Directory is what host-meta.json says by XEP-0487; nil for nothing.
 	Directory *Directory
-	Log       *slog.Logger
+	// Hosts are those whose extensions serve parts of the site; nil for none.
+	Hosts func() map[jid.JID]*host.Host
+	Log   *slog.Logger
 }
 
 // Directory tells clients and other servers all that they need to connect (XEP-0487).
@@ -64,6 +68,9 @@ func (s *Server) Configure(o Options) {
 	n.mux.Handle("GET "+socketPath, o.Socket)
 	n.mux.HandleFunc("GET /.well-known/host-meta", n.hostMeta)
 	n.mux.HandleFunc("GET /.well-known/host-meta.json", n.hostMetaJSON)
+	for name := range n.parts() {
+		n.mux.HandleFunc("/"+name+"/", n.part)
+	}
 	if o.Client {
 		n.mux.Handle("/", web.Handler(web.ClientConfig{Domains: o.Domains, Websocket: socketPath}))
 	}

@@ -354,6 +354,19 @@ func (h *Host) AccountNodes() mod.AccountNodes {
 	return h.Hooks.AccountNodes
 }
 
+// Pages returns the extension's own, or else one that shows nothing.
+func (h *Host) Pages() mod.Pages {
+	if h.Hooks != nil && h.Hooks.Pages != nil {
+		return h.Hooks.Pages
+	}
+	return pages{}
+}
+
+type pages struct{}
+
+func (pages) URL(jid.JID, string, string) string { return "" }
+func (pages) Changed(jid.JID, string)            {}
+
 // Capabilities returns the extension's own, or else those that Understands has set.
 func (h *Host) Capabilities() mod.Capabilities {
 	if h.Hooks != nil && h.Hooks.Capabilities != nil {
