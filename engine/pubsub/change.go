@@ -131,6 +131,7 @@ func (s *Service) apply(ctx context.Context, at jid.JID, st *steps) error {
 		return err
 	}
 	for _, p := range st.all {
+		s.changed(p.n)
 		s.tell(ctx, p)
 	}
 	for _, f := range st.done {

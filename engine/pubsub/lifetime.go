@@ -48,8 +48,10 @@ func (s *Service) Expire(ctx context.Context) error {
 		if !s.serves(n.at) {
 			continue
 		}
+		gone := 0
 		err := s.write(ctx, n.at, func(tx mod.Tx) error {
 			ids, err := s.store.expired(ctx, tx, n, s.since(n))
+			gone = len(ids)
 			for _, id := range ids {
 				if _, err := s.store.delete(ctx, tx, n, id); err != nil {
 					return err
@@ -59,6 +61,9 @@ func (s *Service) Expire(ctx context.Context) error {
 		})
 		if err != nil {
 			return err
+		}
+		if gone > 0 {
+			s.changed(n)
 		}
 	}
 	return nil
@@ -113,8 +118,12 @@ func (s *Service) forget(ctx context.Context, o offlineItem) error {
 		_, err := s.store.delete(ctx, tx, n, o.id)
 		return err
 	})
-	if err == nil && n.config.NotifyRetract {
+	if err != nil {
+		return err
+	}
+	s.changed(n)
+	if n.config.NotifyRetract {
 		s.announce(ctx, n, retractEvent(n, o.id), nil)
 	}
-	return err
+	return nil
 }

@@ -39,7 +39,9 @@ func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, er
 	} else if has >= s.o.Limits.Total {
 		return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
 	}
-	return &node{at: r.at, name: name, creator: r.from.Bare(), created: s.now(), config: s.defaults()}, nil
+	n := &node{at: r.at, name: name, creator: r.from.Bare(), created: s.now(), config: s.defaults()}
+	n.config.profile(name, "")
+	return n, nil
 }
 
 func (s *Service) defaults() Config {
@@ -72,6 +74,9 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 			return nil, stanza.Err(stanza.BadRequest, "<create/> names the node")
 		}
 		if form := c.Child(dataform.NS, "x"); form != nil {
+			if f, err := dataform.Parse(form); err == nil { // submitted says what is wrong with it
+				n.config.profile(name, f.Field(prefix+"type").Value())
+			}
 			if n.config, err = s.submitted(n.config, form); err != nil {
 				return nil, err
 			}
@@ -166,6 +171,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
+	s.changed(n)
 	if c.NotifyConfig {
 		ev := xmlstream.El(NSEvent, "configuration", xmlstream.A("node", n.name))
 		if c.Payloads {
@@ -244,6 +250,7 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 		return nil, err
 	}
 	for i, g := range gone {
+		s.changed(g)
 		if !g.config.NotifyDelete {
 			continue
 		}

@@ -39,7 +39,7 @@ func itemEvent(n *node, i *item) (*xmlstream.Element, error) {
 	if i.id != "" {
 		e.Add(xmlstream.A("id", i.id))
 	}
-	if n.config.Publish != PublishPublishers || i.publisher != n.creator {
+	if n.tells(i) {
 		e.Add(xmlstream.A("publisher", i.publisher.String())) // XEP-0060#publisher-publish-success-publisher
 	}
 	if i.payload != "" && n.config.Payloads {

@@ -83,6 +83,7 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 	case errors.Is(err, errNoNode):
 		n, err = s.fresh(ctx, r, name)
 		if err == nil && options != nil {
+			n.config.profile(name, options.Field(prefix+"type").Value())
 			if n.config, _, err = n.config.precondition(options); err == nil {
 				defer s.hold(n.config)()
 				_, err = s.relate(ctx, n, Config{}, r)
@@ -190,6 +191,7 @@ func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, er
 	if len(i.payload) > limit {
 		return nil, fault(stanza.NotAcceptable, "payload-too-big")
 	}
+	i.payload = s.linked(n, i, payload)
 	return i, nil
 }
 
@@ -314,6 +316,7 @@ func (s *Service) purgeNode(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err := s.apply(ctx, r.at, st); err != nil {
 		return nil, err
 	}
+	s.changed(n)
 	if n.config.NotifyRetract {
 		s.announce(ctx, n, xmlstream.El(NSEvent, "purge", xmlstream.A("node", n.name)), nil)
 	}

@@ -92,7 +92,7 @@ func addItem(items *xmlstream.Element, n *node, i *item) error {
 		return nil
 	}
 	e := xmlstream.El(NS, "item", xmlstream.A("id", i.id))
-	if n.config.Publish != PublishPublishers || i.publisher != n.creator {
+	if n.tells(i) {
 		e.Add(xmlstream.A("publisher", i.publisher.String()))
 	}
 	if i.payload != "" {

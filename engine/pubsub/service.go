@@ -135,7 +135,10 @@ func Features(pep bool) []string {
 	} else {
 		names = append(names, "access-open", "get-pending")
 	}
-	out := []string{NSOrder, NSOrder + "@" + NS, nsRelations, nsExtSub, nsExtDisco, nsAttachments}
+	out := []string{NSOrder, NSOrder + "@" + NS, nsRelations, nsExtSub, nsExtDisco, nsAttachments, NSSocial}
+	if pep {
+		out = append(out, NSStories) // XEP-0501#discovery
+	}
 	for _, n := range names {
 		out = append(out, NS+"#"+n)
 	}

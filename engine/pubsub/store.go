@@ -84,6 +84,11 @@ type node struct {
 	config  Config
 }
 
+// tells says whether readers are told who published an item: where that may be another than the creator of the node.
+func (n *node) tells(i *item) bool {
+	return n.config.Publish != PublishPublishers || i.publisher != n.creator
+}
+
 // item is one that is stored.
 type item struct {
 	id        string
