@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -201,6 +202,9 @@ func (l *local) config(pair listen.Pair) string {
 	p("\n[[host]]\ndomain = %s\ncertificate = %s\nkey = %s\nadmins = [\"user1\"]", quote(l.o.Domain), quote(pair.Certificate), quote(pair.Key))
 	if l.o.Insecure {
 		l.openRegistration(p)
+	}
+	if slices.ContainsFunc(config.Describe(sections()), func(s config.Setting) bool { return s.Key == "mod.feeds.url" }) {
+		p("\n[mod.feeds]\nurl = %s", quote("https://"+net.JoinHostPort("localhost", strconv.Itoa(config.HTTPS.Port()+l.o.PortOffset))))
 	}
 	if l.o.Database != "" {
 		p("\n[database]\nurl = %s", quote(l.o.Database))

@@ -10,6 +10,7 @@ import (
 	"sabir/mod/csi"
 	"sabir/mod/devices"
 	"sabir/mod/disco"
+	"sabir/mod/feeds"
 	"sabir/mod/last"
 	"sabir/mod/limits"
 	"sabir/mod/mam"
@@ -38,6 +39,7 @@ var Extensions = []mod.Info{
 	csi.Info,
 	devices.Info,
 	disco.Info,
+	feeds.Info,
 	last.Info,
 	limits.Info,
 	mam.Info,
