@@ -46,7 +46,7 @@ type plan struct {
 
 func run() error {
 	var (
-		rows    = flag.String("rows", "all", "comma-separated `keys`: chat,archive,archive-pg,rate,room,join,s2s,login,presence,idle1000,idle5000,empty")
+		rows    = flag.String("rows", "all", "comma-separated `keys`: chat,archive,archive-pg,rate,room,join,s2s,login,presence,pubsub,pep,idle1000,idle5000,empty")
 		servers = flag.String("servers", "floor,ejabberd,prosody,sabir", "comma-separated `names`, prosody-shipped being one more")
 		repeat  = flag.Int("repeat", 3, "measure each `n` times and take medians")
 		sabir   = flag.String("sabir", "bin/sabir", "Sabir's `command`, further arguments for \"sabir local\" after it")
@@ -62,6 +62,9 @@ func run() error {
 	flag.IntVar(&o.Pairs, "pairs", o.Pairs, "`pairs` of clients that chat")
 	flag.IntVar(&o.Rate, "rate", o.Rate, "messages per `second` in the row of fixed rate")
 	flag.IntVar(&o.Logins, "logins", o.Logins, "`logins` to measure")
+	flag.IntVar(&o.Subscribers, "subscribers", o.Subscribers, "`subscribers` of one node")
+	flag.IntVar(&o.Items, "items", o.Items, "`items` that are published to the node, twenty times as many to the account")
+	flag.IntVar(&o.Contacts, "contacts", o.Contacts, "`contacts` that follow one account")
 	flag.IntVar(&o.Rounds, "rounds", o.Rounds, "changes of presence per contact")
 	flag.Parse()
 	if flag.NArg() > 0 {

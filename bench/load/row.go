@@ -28,6 +28,11 @@ type Options struct {
 	Occupants int // of each room
 	Speakers  int // occupants of each room that talk, one message in flight each
 
+	Subscribers int // of one node
+	Contacts    int // that follow one account
+	Items       int // that are published to the node; twenty times as many to the account
+	Payload     int // bytes of an item
+
 	Settle time.Duration // before memory is read
 }
 
@@ -37,6 +42,7 @@ var Defaults = Options{
 	Rate: 2000, Logins: 500, LoginWorkers: 16,
 	Groups: 10, Rounds: 20,
 	Rooms: 10, Occupants: 100, Speakers: 4,
+	Subscribers: 10_000, Contacts: 500, Items: 10, Payload: 300,
 	Settle: 8 * time.Second,
 }
 
@@ -121,6 +127,10 @@ func Rows() []Row {
 			Accounts: func(o Options) int { return o.Logins }, Run: logins},
 		{Key: "presence", Title: "presence to 20 online contacts: CPU per delivered", Unit: Micros, Must: 12, Aim: 9,
 			Accounts: func(o Options) int { return o.Groups * groupSize }, Run: presence},
+		{Key: "pubsub", Title: "one node, 10,000 subscribers online: CPU per notification", Unit: Micros, Must: 12, Aim: 9, Alone: true,
+			Accounts: func(o Options) int { return o.Subscribers + 1 }, Run: subscribers},
+		{Key: "pep", Title: "an account's node, 500 contacts online: CPU per notification", Unit: Micros, Must: 12, Aim: 9,
+			Accounts: func(o Options) int { return o.Contacts + 1 }, Run: contacts},
 		{Key: "idle1000", Title: "idle TLS session, 1,000 open: memory per session", Unit: KiB, Must: 20, Aim: 10, Floor: true, Alone: true,
 			Accounts: func(Options) int { return 1000 }, Run: idle(1000)},
 		{Key: "idle5000", Title: "idle TLS session, 5,000 open: memory per session", Unit: KiB, Must: 20, Aim: 10, Floor: true, Alone: true,

@@ -247,6 +247,8 @@ start_prosody() {
 			max_history_messages = 20
 			restrict_room_creation = false
 			muc_room_default_public = true
+		Component "pubsub.localhost" "pubsub"
+			admins = { "u0@localhost" }
 	EOF
 	# Prosody's store is one file per account; sed writes them faster than its own shell would.
 	local i record store

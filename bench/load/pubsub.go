@@ -1,0 +1,302 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	nsPubsub = "http://jabber.org/protocol/pubsub"
+	// benchNode is the node that is published to, at the service and at the account.
+	benchNode = "urn:xmpp:bench:0"
+	// deliverWithin bounds the time from a publication to its last notification.
+	deliverWithin = 2 * time.Minute
+)
+
+// audience are sessions that are told of publications.
+type audience struct {
+	conns  []*Conn // account 0 publishes
+	heard  atomic.Int64
+	closed atomic.Bool
+	failed chan error
+}
+
+// listen counts the notifications that come to a session, in a goroutine.
+func (a *audience) listen(c *Conn) {
+	go func() {
+		in := make([]byte, 4<<10)
+		tags := tagCounter{tag: []byte("</event>")}
+		a.heard.Add(int64(tags.count(c.buf)))
+		for {
+			n, err := c.c.Read(in)
+			a.heard.Add(int64(tags.count(in[:n])))
+			if err != nil {
+				if !a.closed.Load() {
+					a.failed <- fmt.Errorf("%s: %w", c.JID, err)
+				}
+				return
+			}
+		}
+	}()
+}
+
+func (a *audience) close() {
+	a.closed.Store(true)
+	closeAll(a.conns)
+}
+
+// publish publishes an item of Body bytes at an address, "" for the account itself.
+func (a *audience) publish(to string, n, body int) error {
+	c := a.conns[0]
+	if err := c.c.SetDeadline(time.Now().Add(stepTimeout)); err != nil {
+		return err
+	}
+	_, err := c.request(fmt.Sprint("pub", n), "set", to, "<pubsub xmlns='"+nsPubsub+"'><publish node='"+benchNode+"'><item id='current'>"+
+		"<x xmlns='"+benchNode+"'>"+strings.Repeat("x", body)+"</x></item></publish></pubsub>")
+	return err
+}
+
+// spread publishes items, each as soon as the server has answered the one before, and divides by what is heard of them. It fails
+// where something is missing, or comes twice.
+func (a *audience) spread(ctx context.Context, s *Running, to string, items, body int) (Result, error) {
+	listeners := int64(len(a.conns) - 1)
+	if err := a.publish(to, 0, body); err != nil { // what happens once
+		return Result{}, err
+	}
+	if err := a.hear(ctx, listeners); err != nil {
+		return Result{}, err
+	}
+	if err := quiet(ctx, s); err != nil {
+		return Result{}, err
+	}
+	before := a.heard.Load()
+	span, err := begin(s, before)
+	if err != nil {
+		return Result{}, err
+	}
+	for n := range items {
+		if err := a.publish(to, n+1, body); err != nil {
+			return Result{}, err
+		}
+	}
+	want := int64(items) * listeners
+	if err := a.hear(ctx, before+want); err != nil {
+		return Result{}, err
+	}
+	r, err := span.end(s, before+want, time.Microsecond)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := quiet(ctx, s); err != nil {
+		return Result{}, err
+	}
+	if got := a.heard.Load() - before; got != want {
+		return Result{}, fmt.Errorf("%d notifications came, not %d", got, want)
+	}
+	return r, nil
+}
+
+// hear waits until as many notifications have come as are wanted.
+func (a *audience) hear(ctx context.Context, want int64) error {
+	end := time.Now().Add(deliverWithin)
+	for a.heard.Load() < want {
+		select {
+		case err := <-a.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%d notifications have come, not %d", a.heard.Load(), want)
+		}
+	}
+	return nil
+}
+
+// everybody logs accounts in, of which the first publishes.
+func everybody(ctx context.Context, s *Running, n int, o Options) (*audience, error) {
+	conns, err := loginAll(ctx, s, n, o, func(i int) int { return i })
+	if err != nil {
+		return nil, err
+	}
+	return &audience{conns: conns, failed: make(chan error, n)}, nil
+}
+
+// subscribers is one node of the publish-subscribe service with Subscribers that are online.
+func subscribers(ctx context.Context, s *Running, o Options) (Result, error) {
+	a, err := everybody(ctx, s, o.Subscribers+1, o)
+	if err != nil {
+		return Result{}, err
+	}
+	defer a.close()
+	service := "pubsub." + s.Domain
+	if _, err := a.conns[0].request("create", "set", service, "<pubsub xmlns='"+nsPubsub+"'><create node='"+benchNode+"'/></pubsub>"); err != nil {
+		return Result{}, fmt.Errorf("the node: %w", err)
+	}
+	err = each(ctx, o.Subscribers, o.LoginWorkers, func(_ context.Context, k int) error {
+		c := a.conns[k+1]
+		if err := c.c.SetDeadline(time.Now().Add(stepTimeout)); err != nil {
+			return err
+		}
+		if _, err := c.request("subscribe", "set", service, "<pubsub xmlns='"+nsPubsub+"'><subscribe node='"+benchNode+"' jid='"+s.Bare(k+1)+"'/></pubsub>"); err != nil {
+			return fmt.Errorf("%s cannot subscribe: %w", c.JID, err)
+		}
+		return c.c.SetDeadline(time.Time{})
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	for _, c := range a.conns[1:] {
+		a.listen(c)
+	}
+	if err := quiet(ctx, s); err != nil {
+		return Result{}, err
+	}
+	return a.spread(ctx, s, service, o.Items, o.Payload)
+}
+
+// What the clients of contacts announce (XEP-0115#ver-gen).
+const benchClient = "client/pc//Bench"
+
+func announced() (node, ver string) {
+	sum := sha1.Sum([]byte(benchClient + "<" + benchNode + "+notify<"))
+	return "urn:xmpp:bench:client", base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// contacts is one account with Contacts that are online and want to know of a node of it (XEP-0163#notify).
+func contacts(ctx context.Context, s *Running, o Options) (Result, error) {
+	a, err := everybody(ctx, s, o.Contacts+1, o)
+	if err != nil {
+		return Result{}, err
+	}
+	defer a.close()
+	for _, c := range a.conns {
+		if err := c.c.SetDeadline(time.Now().Add(5 * time.Minute)); err != nil {
+			return Result{}, err
+		}
+	}
+	for _, kind := range []string{"subscribe", "subscribed"} {
+		if err := a.befriend(ctx, s, kind); err != nil {
+			return Result{}, fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	// Each answers what it is asked about its client until it has a first notification, which a publication now gives it.
+	if err := each(ctx, o.Contacts, o.Contacts, func(_ context.Context, k int) error { return a.conns[k+1].announce() }); err != nil {
+		return Result{}, err
+	}
+	first := make(chan error, 1)
+	go func() {
+		first <- each(ctx, o.Contacts, o.Contacts, func(_ context.Context, k int) error { return a.conns[k+1].until("</event>") })
+	}()
+	for n := 0; ; n++ { // a server may ask before it tells, and tell of the next item only
+		if err := a.publish("", 1000000+n, o.Payload); err != nil {
+			return Result{}, err
+		}
+		t := time.NewTimer(time.Second)
+		select {
+		case err = <-first:
+		case <-t.C:
+			if n < 60 {
+				continue
+			}
+			err = fmt.Errorf("not all contacts of %s are told", s.Bare(0))
+		}
+		t.Stop()
+		break
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	for _, c := range a.conns[1:] {
+		if err := c.c.SetDeadline(time.Time{}); err != nil {
+			return Result{}, err
+		}
+		a.listen(c)
+	}
+	if err := quiet(ctx, s); err != nil {
+		return Result{}, err
+	}
+	return a.spread(ctx, s, "", 20*o.Items, o.Payload)
+}
+
+// befriend sends presence of kind both ways between the first account and all others, and waits until it is there.
+func (a *audience) befriend(ctx context.Context, s *Running, kind string) error {
+	var out bytes.Buffer
+	for k := 1; k < len(a.conns); k++ {
+		fmt.Fprintf(&out, "<presence to='%s' type='%s'/>", s.Bare(k), kind)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.conns[0].c.Write(out.Bytes())
+		if err == nil {
+			err = a.conns[0].presences(kind, len(a.conns)-1)
+		}
+		done <- err
+	}()
+	err := each(ctx, len(a.conns)-1, len(a.conns), func(_ context.Context, k int) error {
+		c := a.conns[k+1]
+		if err := c.write("<presence to='" + s.Bare(0) + "' type='" + kind + "'/>"); err != nil {
+			return err
+		}
+		return c.presences(kind, 1)
+	})
+	if err != nil {
+		return err
+	}
+	return <-done
+}
+
+// presences reads until presence of a kind has come from as many.
+func (c *Conn) presences(kind string, n int) error {
+	from := make(map[string]bool)
+	for len(from) < n {
+		el, err := c.element()
+		if err != nil {
+			return fmt.Errorf("%s has %d of %d: %w", c.JID, len(from), n, err)
+		}
+		if bytes.HasPrefix(el, []byte("<presence")) && attribute(el, "type") == kind {
+			from[attribute(el, "from")] = true
+		}
+	}
+	return nil
+}
+
+// announce sends presence that says what the client wants to know of.
+func (c *Conn) announce() error {
+	node, ver := announced()
+	return c.write("<presence><c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='" + node + "' ver='" + ver + "'/></presence>")
+}
+
+// until reads until an element has come that contains something, and answers what the client is asked meanwhile.
+func (c *Conn) until(mark string) error {
+	for {
+		el, err := c.element()
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.JID, err)
+		}
+		if bytes.Contains(el, []byte(mark)) {
+			return nil
+		}
+		if !bytes.HasPrefix(el, []byte("<iq")) || attribute(el, "type") != "get" {
+			continue
+		}
+		node := ""
+		if at := bytes.Index(el, []byte("<query")); at >= 0 {
+			node = attribute(el[at:], "node")
+		}
+		if node != "" {
+			node = " node='" + node + "'"
+		}
+		if err := c.write("<iq type='result' id='" + attribute(el, "id") + "' to='" + attribute(el, "from") + "'><query xmlns='http://jabber.org/protocol/disco#info'" + node +
+			"><identity category='client' type='pc' name='Bench'/><feature var='" + benchNode + "+notify'/></query></iq>"); err != nil {
+			return err
+		}
+	}
+}
