@@ -115,6 +115,9 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, e
 	if err != nil {
 		return nil, err
 	}
+	if n, err = s.knowing(ctx, n, list); err != nil {
+		return nil, err
+	}
 	var to []jid.JID
 	explicit := make(map[jid.JID]bool)
 	for _, x := range list {
@@ -130,7 +133,9 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, e
 		if x.implicit && slices.Contains(to, x.jid) {
 			continue
 		}
-		explicit[x.jid.Bare()] = true
+		if s.o.PEP {
+			explicit[x.jid.Bare()] = true
+		}
 		to = append(to, x.jid)
 	}
 	if !s.o.PEP {

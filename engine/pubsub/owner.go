@@ -184,6 +184,7 @@ func (s *Service) affiliationChanged(ctx context.Context, n *node, c change) err
 // changeSubscription stores a subscription that somebody else changed, and tells its subscriber
 // (XEP-0060#owner-subscriptions-notifysub).
 func (s *Service) changeSubscription(ctx context.Context, n *node, sub subscription) error {
+	s.counts.Delete(n.num) // it may be a new one
 	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
 		return err
 	}

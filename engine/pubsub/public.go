@@ -52,6 +52,16 @@ func (p *Public) Node(ctx context.Context, at jid.JID, name string) (*OpenNode, 
 	if err != nil || n.config.Access != AccessOpen || !n.config.Persist {
 		return nil, err
 	}
+	// Who reads a node reads those above it (XEP-0496#parent-rules).
+	for up, i := n, 0; up.config.Parent != ""; i++ {
+		up, err = p.store.node(ctx, at, up.config.Parent)
+		if errors.Is(err, errNoNode) {
+			break
+		}
+		if err != nil || up.config.Access != AccessOpen || i == maxDepth {
+			return nil, err
+		}
+	}
 	c := &n.config
 	return &OpenNode{n.at, n.name, c.Title, c.Description, c.Type, c.Language, n.created, n}, nil
 }

@@ -118,6 +118,10 @@ func TestLimits(t *testing.T) {
 			result(t, set(h, who+"@localhost/x", "pubsub.localhost", "<subscribe node='1' jid='"+who+"@localhost'/>"))
 		}
 		refused(t, set(h, "c@localhost/x", "pubsub.localhost", "<subscribe node='1' jid='c@localhost'/>"), stanza.PolicyViolation, "too-many-subscriptions")
+		// What ended makes room.
+		result(t, set(h, "a@localhost/x", "pubsub.localhost", "<unsubscribe node='1' jid='a@localhost'/>"))
+		result(t, set(h, "c@localhost/x", "pubsub.localhost", "<subscribe node='1' jid='c@localhost'/>"))
+		refused(t, set(h, "a@localhost/x", "pubsub.localhost", "<subscribe node='1' jid='a@localhost'/>"), stanza.PolicyViolation, "too-many-subscriptions")
 		refused(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<publish node='1'><item><x xmlns='u'>"+strings.Repeat("x", 1000)+"</x></item></publish>"),
 			stanza.NotAcceptable, "payload-too-big")
 		for range 12 {

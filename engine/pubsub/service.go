@@ -52,6 +52,8 @@ type Service struct {
 	// back: such nodes are rare.
 	purging atomic.Bool
 	remote  remote
+	// counts holds how many subscriptions nodes have at most, by their numbers.
+	counts *lru.Cache[int64, int]
 
 	// tree is held while relationships between nodes are changed, so that no two changes make a circle.
 	tree  sync.Mutex
@@ -64,7 +66,7 @@ const remembered = 5000
 
 // New returns a service of a host, whose DB has the tables of Schema.
 func New(h mod.Host, o Options) *Service {
-	return &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), seed: maphash.MakeSeed()}
+	return &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), counts: lru.New[int64, int](remembered), seed: maphash.MakeSeed()}
 }
 
 // turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one. With
@@ -241,7 +243,31 @@ func (s *Service) affiliation(ctx context.Context, n *node, who jid.JID) (Affili
 	if err != nil {
 		return None, err
 	}
+	if n.known != nil {
+		return n.known.by[who.Bare()], nil
+	}
 	return s.store.affiliation(ctx, n, who)
+}
+
+// knowing returns a copy of a node that answers who may read it without the database, for as long as its lock is held. subs
+// are its subscriptions, and others that concern it.
+func (s *Service) knowing(ctx context.Context, n *node, subs []reached) (*node, error) {
+	list, err := s.store.affiliations(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	k := &standings{affiliations: list, by: make(map[jid.JID]Affiliation, len(list)), subscribed: make(map[jid.JID]bool, len(subs))}
+	for _, a := range list {
+		k.by[a.jid] = a.affiliation
+	}
+	for _, x := range subs {
+		if !x.implicit && x.state == Subscribed {
+			k.subscribed[x.jid.Bare()] = true
+		}
+	}
+	m := *n
+	m.known = k
+	return &m, nil
 }
 
 // mayRead returns nil where somebody may subscribe to a node and read it, and so its ancestors (XEP-0496#parent-rules), or the
@@ -284,13 +310,21 @@ func (s *Service) reaches(ctx context.Context, n *node, who jid.JID) error {
 			return slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(n.config.RosterGroups, g) })
 		})
 	case AccessAuthorize:
-		ok, err := s.store.hasSubscription(ctx, n, who, s.now())
+		ok, err := s.subscribed(ctx, n, who)
 		if err == nil && !ok {
 			err = fault(stanza.NotAuthorized, "not-subscribed")
 		}
 		return err
 	}
 	return fault(stanza.NotAllowed, "closed-node")
+}
+
+// subscribed tells whether somebody has a subscription with any address.
+func (s *Service) subscribed(ctx context.Context, n *node, who jid.JID) (bool, error) {
+	if n.known != nil {
+		return n.known.subscribed[who.Bare()], nil
+	}
+	return s.store.hasSubscription(ctx, n, who, s.now())
 }
 
 // contactOf returns nil where somebody is a contact of an owner of the node in the way that is asked for, or not-authorized
@@ -325,7 +359,12 @@ func (s *Service) owners(ctx context.Context, n *node) ([]jid.JID, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.store.affiliations(ctx, n)
+	var list []affiliated
+	if n.known != nil {
+		list = n.known.affiliations
+	} else {
+		list, err = s.store.affiliations(ctx, n)
+	}
 	for _, a := range list {
 		if a.affiliation == Owner && !slices.Contains(out, a.jid) {
 			out = append(out, a.jid)

@@ -82,6 +82,15 @@ type node struct {
 	items   int64
 	seq     int64 // the number of the last publication
 	config  Config
+	// known holds what is asked of the tables once for many readers; nil where it is asked for each. See Service.knowing.
+	known *standings
+}
+
+// standings are what addresses are to a node at one moment.
+type standings struct {
+	affiliations []affiliated
+	by           map[jid.JID]Affiliation
+	subscribed   map[jid.JID]bool // bare JIDs
 }
 
 // tells says whether readers are told who published an item: where that may be another than the creator of the node.

@@ -98,14 +98,27 @@ func (s *Service) admit(ctx context.Context, n *node, r *request, was subscripti
 		}
 		state = Pending // XEP-0060#subscriber-subscribe-approval
 	}
-	all, _, err := s.store.subscribers(ctx, n, s.now())
-	if err != nil {
+	if err := s.roomFor(ctx, n); err != nil {
 		return "", err
 	}
-	if all >= s.o.Limits.Subscriptions {
-		return "", fault(stanza.PolicyViolation, "too-many-subscriptions")
-	}
 	return state, nil
+}
+
+// roomFor returns nil where a node may have one more subscription. The number is counted by the database once, and then added
+// to: those that end meanwhile are found out when the limit seems to be reached.
+func (s *Service) roomFor(ctx context.Context, n *node) error {
+	all, ok := s.counts.Get(n.num)
+	if !ok || all >= s.o.Limits.Subscriptions {
+		var err error
+		if all, _, err = s.store.subscribers(ctx, n, s.now()); err != nil {
+			return err
+		}
+	}
+	if all >= s.o.Limits.Subscriptions {
+		return fault(stanza.PolicyViolation, "too-many-subscriptions")
+	}
+	s.counts.Put(n.num, all+1)
+	return nil
 }
 
 func subscriptionElement(ns, node string, x subscription) *xmlstream.Element {
