@@ -210,7 +210,7 @@ func TestFormats(t *testing.T) {
 					t.Errorf("%s: %q", rel, got)
 				}
 			}
-			if got := linkOf(f.Links, "alternate", ""); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0" {
+			if got := linkOf(f.Links, "alternate", "application/atom+xml"); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0" {
 				t.Errorf("alternate: %q", got)
 			}
 			e := f.Entries[0]
@@ -225,7 +225,7 @@ func TestFormats(t *testing.T) {
 			if got := linkOf(first.Links, "alternate", "text/html"); got != base+blog+"/item/a%20b%2Fc" {
 				t.Errorf("page: %s", got)
 			}
-			if got := linkOf(first.Links, "alternate", ""); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0;item=a%20b%2Fc" {
+			if got := linkOf(first.Links, "alternate", "application/atom+xml"); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0;item=a%20b%2Fc" {
 				t.Errorf("URI: %s", got)
 			}
 		})

@@ -46,6 +46,9 @@ func (w *xmlWriter) tag(name string, attributes []string) {
 	}
 }
 
+// xmppType is the type of what is found at our xmpp: URIs. Readers take an alternate without a type for the page to show.
+const xmppType = "application/atom+xml"
+
 const xmlHeader = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 
 // rfc3339 is how Atom and JSON Feed write times.
@@ -87,7 +90,11 @@ func (d *document) links() []link {
 			out = append(out, link{Rel: "alternate", Type: f.mediaType(), Href: d.in(f)})
 		}
 	}
-	out = append(out, link{Rel: "alternate", Href: d.URI()})
+	own := link{Rel: "alternate", Type: xmppType, Href: d.URI()}
+	if d.format == page {
+		own.Type = "" // there a type makes readers take it for a feed to subscribe to
+	}
+	out = append(out, own)
 	for _, l := range []link{
 		{Rel: "next", Href: d.Next}, {Rel: "previous", Href: d.Previous}, {Rel: "prev-archive", Href: d.earlier}, {Rel: "current", Href: d.current},
 	} {
@@ -121,7 +128,7 @@ func (w *xmlWriter) entry(e *entry) {
 		w.person("contributor", e.Claimed)
 	}
 	w.empty("link", "rel", "alternate", "type", "text/html", "href", e.URL)
-	w.empty("link", "rel", "alternate", "href", e.URI)
+	w.empty("link", "rel", "alternate", "type", xmppType, "href", e.URI)
 	for _, l := range e.Links {
 		w.empty("link", "rel", l.Rel, "type", l.Type, "href", l.Href, "title", l.Title, "length", l.Length)
 	}
@@ -186,7 +193,7 @@ func (w *xmlWriter) item(e *entry) {
 			break
 		}
 	}
-	w.empty("atom:link", "rel", "alternate", "href", e.URI)
+	w.empty("atom:link", "rel", "alternate", "type", xmppType, "href", e.URI)
 	if e.Summary != "" || e.HTML == "" {
 		w.leaf("description", cleanText(firstOf(e.Summary, e.Title)))
 	}

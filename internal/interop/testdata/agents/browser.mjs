@@ -138,6 +138,37 @@ const commands = {
         }
     },
 
+    /** Opens a page that must do nothing, clicks all of its own links' places, and tells what it did and what it shows. */
+    async look(a) {
+        const context = await (browser ??= await chromium.launch({ executablePath: process.env.SABIR_INTEROP_CHROMIUM || '/usr/bin/chromium', args: flags })).newContext();
+        const did = [];
+        try {
+            const page = await context.newPage();
+            page.on('request', (r) => r.url() === a.url || did.push(`request: ${r.url()}`));
+            page.on('pageerror', (e) => did.push(`script: ${e.message}`)); // hit() is not defined: it was called
+            page.on('dialog', (d) => { did.push(`dialog: ${d.message()}`); d.dismiss(); });
+            page.on('console', (m) => did.push(`console: ${m.text()}`));
+            page.on('framenavigated', (f) => f === page.mainFrame() && f.url() === a.url || did.push(`navigation: ${f.url()}`));
+            page.on('popup', (w) => did.push(`window: ${w.url()}`));
+            const res = await page.goto(a.url, { waitUntil: 'load' });
+            for (const e of (await page.locator('article *').all()).slice(0, 40)) await e.dispatchEvent('mouseover').catch(() => {});
+            await page.mouse.move(400, 300);
+            await page.keyboard.press('Tab');
+            await page.waitForTimeout(300);
+            const count = (s) => page.locator(s).count();
+            return {
+                status: res.status(), policy: res.headers()['content-security-policy'], did, title: await page.title(), text: (await page.innerText('body')).slice(0, 100000),
+                articles: await count('article'), styled: await page.locator('article').first().evaluate((e) => getComputedStyle(e).borderTopWidth),
+                handlers: await page.evaluate(() => [...document.querySelectorAll('*')].flatMap((e) => [...e.attributes])
+                    .filter((t) => /^on/i.test(t.name) || /^\s*(javascript|data|vbscript):/i.test(t.value) && ['href', 'src', 'action', 'xlink:href'].includes(t.name)).length),
+                active: await count('script, iframe, object, embed, form, input, link[rel=stylesheet], img, svg, math, video, audio, base, meta[http-equiv]'),
+                origin: await page.evaluate(() => globalThis.origin),
+            };
+        } finally {
+            await context.close();
+        }
+    },
+
     async login(a) {
         const p = await open(a);
         await p.get('input[name=jid]').fill(a.user);
@@ -339,7 +370,7 @@ const commands = {
     },
 };
 
-const alone = new Set(['load', 'login', 'refused']);
+const alone = new Set(['look', 'load', 'login', 'refused']);
 
 for await (const line of createInterface({ input: process.stdin })) {
     const a = JSON.parse(line);
