@@ -423,7 +423,7 @@ func (s *Server) serveHTTP(h *http.Server, l net.Listener, secure bool) error {
 	s.mu.Unlock()
 	var err error
 	if secure {
-		err = h.ServeTLS(l, "", "")
+		err = h.Serve(s.c2s.Handshakes(l, h.TLSConfig))
 	} else {
 		err = h.Serve(l)
 	}
