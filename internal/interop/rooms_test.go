@@ -91,7 +91,7 @@ func oneRoom(t *testing.T) {
 	b := newBrowser(t, w)
 	web := b.login(t, w, amina)
 	web.do(t, "enter", args{"room": topic, "nick": "amina"})
-	prepare := newSlix(t, w, leila, false, nil)
+	prepare := newSlix(t, w, leila, false, args{"pubsub": true})
 	prepare.do(t, "bookmark", args{"room": topic, "nick": "Leila", "name": "Quay"})
 	prepare.do(t, "logout", nil)
 	d := newDino(t, w, dir, leila)

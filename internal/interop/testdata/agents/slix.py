@@ -275,17 +275,6 @@ class Commands:
         s = await self.x.wait(f"{a['text']!r} of {a['nick']}, but {self.x.said},", test, a.get('within', 10))
         return {'count': len(s)}
 
-    async def bookmark(self, a):
-        """Has the account's clients enter a room when they start (XEP-0402)."""
-        iq = self.x.make_iq_set()
-        ps = ET.SubElement(ET.Element('x'), '{http://jabber.org/protocol/pubsub}pubsub')
-        publish = ET.SubElement(ps, '{http://jabber.org/protocol/pubsub}publish', {'node': 'urn:xmpp:bookmarks:1'})
-        item = ET.SubElement(publish, '{http://jabber.org/protocol/pubsub}item', {'id': a['room']})
-        c = ET.SubElement(item, '{urn:xmpp:bookmarks:1}conference', {'name': a['name'], 'autojoin': 'true'})
-        ET.SubElement(c, '{urn:xmpp:bookmarks:1}nick').text = a['nick']
-        iq.append(ps)
-        await iq.send(timeout=10)
-
     async def subscribe(self, a):
         self.x.send_presence_subscription(pto=a['to'])
 
