@@ -199,8 +199,12 @@ func (s *Service) do1(ctx context.Context, tx mod.Tx, p *step) error {
 	if err != nil {
 		return err
 	}
+	most := int64(s.o.Limits.Stored)
+	if most == 0 {
+		return nil
+	}
 	stored, err := s.store.stored(ctx, tx, p.n)
-	if err == nil && stored > int64(s.o.Limits.Stored) {
+	if err == nil && stored > most {
 		err = stanza.Errf(stanza.ResourceConstraint, "the nodes of %s hold no more than %d characters", p.n.creator, s.o.Limits.Stored).OfType(stanza.Cancel)
 	}
 	return err

@@ -34,10 +34,12 @@ func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, er
 	} else if has >= s.o.Limits.Nodes {
 		return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
 	}
-	if has, err := s.store.total(ctx, r.at); err != nil {
-		return nil, err
-	} else if has >= s.o.Limits.Total {
-		return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
+	if most := s.o.Limits.Total; most > 0 {
+		if has, err := s.store.total(ctx, r.at); err != nil {
+			return nil, err
+		} else if has >= most {
+			return nil, fault(stanza.PolicyViolation, "max-nodes-exceeded")
+		}
 	}
 	n := &node{at: r.at, name: name, creator: r.from.Bare(), created: s.now(), config: s.defaults()}
 	n.config.profile(name, "")

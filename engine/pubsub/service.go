@@ -22,8 +22,8 @@ type Limits struct {
 	Payload       int // bytes of one, as it is stored
 	Nodes         int // of one creator at one service
 	Subscriptions int // of one node
-	Stored        int // characters of all payloads in the nodes of one creator at one service
-	Total         int // nodes of one service
+	Stored        int // characters of all payloads in the nodes of one creator at one service; 0 for any number
+	Total         int // nodes of one service; 0 for any number
 }
 
 // Options say what a Service is.

@@ -3,7 +3,6 @@ package pep
 import (
 	"context"
 	"fmt"
-	"math"
 
 	engine "sabir/engine/pubsub"
 	"sabir/engine/vcard"
@@ -55,7 +54,7 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 	c := cfg.(*Config)
 	p := &pep{h: h, avatars: newAvatars()}
 	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Limits: engine.Limits{
-		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored, Total: math.MaxInt,
+		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored,
 	}})
 	hooks := &mod.Hooks{
 		IQ:           p.s.Handlers(mod.AtAccount),
