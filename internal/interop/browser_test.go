@@ -181,6 +181,26 @@ func TestWebClient(t *testing.T) {
 	t.Run("picture", func(t *testing.T) { picture(t, w) })
 }
 
+// TestProfile: what somebody writes into the form of their profile is their vCard, and the other way round.
+func TestProfile(t *testing.T) {
+	w := enter(t)
+	amina, jonas := w.account(t, "amina"), w.account(t, "jonas")
+	b := newBrowser(t, w)
+	web := b.login(t, w, amina)
+	web.do(t, "set_profile", args{"fields": args{"fn": "Amina Haddad", "nickname": "Amina", "email": "amina@harbour.test", "url": "https://harbour.test/"}})
+	other := newSlix(t, w, jonas, false, nil)
+	if name := field[string](t, other.do(t, "vcard", args{"jid": amina.JID}), "name"); name != "Amina Haddad" {
+		t.Errorf("the vCard says %q", name)
+	}
+	own := newSlix(t, w, amina, false, nil)
+	own.do(t, "set_vcard", args{"name": "Amina H.", "nick": "Mina"})
+	own.do(t, "logout", nil)
+	second := newBrowser(t, w)
+	second.login(t, w, amina).do(t, "profile", args{"fields": args{"fn": "Amina H.", "nickname": "Mina"}})
+	b.clean(t)
+	second.clean(t)
+}
+
 // picture makes the picture of the README: two people chat, one in the browser, one in a terminal.
 func picture(t *testing.T, w *world) {
 	amina, jonas := w.account(t, "amina"), w.account(t, "jonas")

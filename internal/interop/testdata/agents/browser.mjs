@@ -286,6 +286,26 @@ const commands = {
         await closed(p, 'converse-profile-modal');
     },
 
+    /** Writes one's profile, which is the vCard, by the page's form: name, nickname, role, email and url as far as a has them. */
+    async set_profile(p, a) {
+        await p.get('converse-user-profile a.change-status').click();
+        const m = p.get('converse-profile-modal.show');
+        await m.locator('#profile-tab').click();
+        for (const [name, value] of Object.entries(a.fields)) await m.locator(`#profile-tabpanel input[name=${name}]`).fill(value);
+        await m.locator('#profile-tabpanel .save-form').click();
+        await closed(p, 'converse-profile-modal'); // it closes once the server has the vCard
+    },
+
+    /** Waits until the form of one's profile says what a has. */
+    async profile(p, a) {
+        await p.get('converse-user-profile a.change-status').click();
+        const m = p.get('converse-profile-modal.show');
+        await m.locator('#profile-tab').click();
+        for (const [name, value] of Object.entries(a.fields)) await m.locator(`#profile-tabpanel input[name=${name}][value="${value}"]`).waitFor();
+        await m.locator('.modal-footer [data-bs-dismiss=modal]').click();
+        await closed(p, 'converse-profile-modal');
+    },
+
     /** The roster shows what a contact is up to, not the text beside it. */
     async sees(p, a) {
         await p.get(`${contact(a.jid)}[data-status=${a.show}]`).first().waitFor({ timeout: a.limit });
