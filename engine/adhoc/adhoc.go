@@ -182,6 +182,10 @@ func (r *Responder) execute(ctx context.Context, c *mod.Command, call *mod.Call,
 	r.o.Host.Log().Info("command", "node", c.NodeOf(), "by", call.By.String(), "at", call.At.String())
 	result, err := c.Run(ctx, call, args)
 	if e, ok := errors.AsType[*stanza.Error](err); ok {
+		switch e.Condition {
+		case stanza.Conflict, stanza.FeatureNotImplemented, stanza.Forbidden, stanza.NotAllowed, stanza.ServiceUnavailable:
+			return nil, e // XEP-0133#errors
+		}
 		return failed(c, id, e), nil
 	}
 	if err != nil {

@@ -103,7 +103,7 @@ func admin[T any](name, doc string, run func(ctx context.Context, b Backend, c *
 // userOf checks that an address is that of an account of the host that is administered, and returns what keeps it.
 func userOf(b Backend, c *mod.Call, j jid.JID) (mod.Accounts, *auth.Host, error) {
 	if j.DomainJID() != c.Host {
-		return nil, nil, stanza.Errf(stanza.NotAllowed, "%s is no address of %s", j, c.Host)
+		return nil, nil, stanza.Errf(stanza.ItemNotFound, "%s is no address of %s", j, c.Host)
 	}
 	return account(b, j.Bare())
 }

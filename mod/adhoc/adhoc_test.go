@@ -40,8 +40,11 @@ func info() mod.Info {
 	i.Commands = []mod.Command{
 		mod.Choosing(mod.Define(mod.Command{Name: "test echo", Doc: "Echoes.", Right: mod.User},
 			func(_ context.Context, _ string, _ *mod.Call, a echoArgs) (any, error) {
-				if a.Word == "refuse" {
+				switch a.Word {
+				case "refuse":
 					return nil, stanza.Err(stanza.Conflict, "no")
+				case "lack":
+					return nil, stanza.Err(stanza.ItemNotFound, "there is no such word")
 				}
 				e := echo{Word: a.Word, Lines: len(a.Lines)}
 				for n := range a.Times {
@@ -88,7 +91,8 @@ func TestResults(t *testing.T) {
 			t.Errorf("no %s in %s", want, a)
 		}
 	}
-	modtest.ExpectFailed(t, h.Set(romeo, "localhost", give(node, "", form("word", "refuse"))), "no")
+	modtest.ExpectError(t, h.Set(romeo, "localhost", give(node, "", form("word", "refuse"))), stanza.Cancel, stanza.Conflict)
+	modtest.ExpectFailed(t, h.Set(romeo, "localhost", give(node, "", form("word", "lack"))), "no such word")
 	for _, bad := range []string{form("word", "w", "which", "b"), form("word", "w", "times", "many"), form("which", "a"), "<x xmlns='jabber:x:data' type='waltz'/>"} {
 		if e := h.Set(romeo, "localhost", give(node, "", bad)).String(); !strings.Contains(e, "bad-payload") {
 			t.Errorf("%s: %s", bad, e)
