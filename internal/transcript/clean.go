@@ -21,13 +21,14 @@ const (
 	nsMAM      = "urn:xmpp:mam:2"                          // XEP-0441#config
 	nsItems    = "http://jabber.org/protocol/disco#items"  // XEP-0030
 	nsPubSub   = "http://jabber.org/protocol/pubsub"       // XEP-0060#entity-affiliations
+	nsCommands = "http://jabber.org/protocol/commands"     // XEP-0050
+	nsForm     = "jabber:x:data"                           // XEP-0004
 	nsOwner    = "http://jabber.org/protocol/pubsub#owner" // XEP-0060#owner-delete
 )
 
 // Clean makes accounts that were used before as good as new: blocked addresses, roster items and requests, messages that
 // wait, vCards, the PEP nodes, what they own and are subscribed to at the pubsub services of their domain, and the private data
-// that the script touches are removed, and archives keep everything. What
-// the server does not have is passed over. What an archive holds already stays: no client can empty it.
+// that the script touches are removed, and archives keep everything. What the server does not have is passed over. Archives are emptied by a command that Sabir has; with other servers they stay as they are.
 func Clean(ctx context.Context, s *Script, t *Target, accounts []Account) error {
 	var cs []*cleaner
 	defer func() {
@@ -156,6 +157,7 @@ func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
 		xmlstream.El(nsBlocking, "unblock"),
 		xmlstream.El(nsVCard, "vCard"),
 		xmlstream.El(nsMAM, "prefs", xmlstream.A("default", "always"), xmlstream.El(nsMAM, "always"), xmlstream.El(nsMAM, "never")),
+		xmlstream.El(nsCommands, "command", xmlstream.A("node", "sabir/archive/clear"), xmlstream.El(nsForm, "x", xmlstream.A("type", "submit"))),
 	}
 	for _, n := range private {
 		steps = append(steps, xmlstream.El(nsPrivate, "query", xmlstream.El(n.Space, n.Local)))

@@ -21,13 +21,14 @@ var schema embed.FS
 
 // Info describes the extension.
 var Info = mod.Info{
-	Name:    "mam",
-	Specs:   []string{"XEP-0313 1.1.3", "XEP-0059 1.0", "XEP-0359 0.7.0", "XEP-0424 0.4.2", "XEP-0431 0.2.0", "XEP-0441 0.2.0", "XEP-0334 1.0.0"},
-	Doc:     "Keeps an archive of messages for every account, on disk before they are delivered.",
-	Config:  func() any { return defaults() },
-	Schema:  schema,
-	Engines: []mod.Engine{{Name: archive.Module, Schema: archive.Schema}},
-	New:     newMAM,
+	Name:     "mam",
+	Specs:    []string{"XEP-0313 1.1.3", "XEP-0059 1.0", "XEP-0359 0.7.0", "XEP-0424 0.4.2", "XEP-0431 0.2.0", "XEP-0441 0.2.0", "XEP-0334 1.0.0"},
+	Doc:      "Keeps an archive of messages for every account, on disk before they are delivered.",
+	Config:   func() any { return defaults() },
+	Schema:   schema,
+	Engines:  []mod.Engine{{Name: archive.Module, Schema: archive.Schema}},
+	New:      newMAM,
+	Commands: commands(),
 }
 
 // Config is the section [mod.mam].
@@ -38,11 +39,12 @@ type Config struct {
 	Search     bool         `toml:"search" doc:"Whether new messages can be found by their words. The index takes about as much room as the text."`
 	Tombstones bool         `toml:"tombstones" doc:"Whether a message that its sender retracts is deleted from the archives; a mark stays in its place."`
 	Page       int          `toml:"page" doc:"Messages sent at once to a client that does not say how many it wants."`
+	Clear      bool         `toml:"clear" doc:"Whether users may empty their archives. Administrators may."`
 	MaxPage    int          `toml:"max_page" doc:"Messages sent at once at most."`
 }
 
 func defaults() *Config {
-	return &Config{Keep: mod.Duration(90 * 24 * time.Hour), Default: wire.Always, Prefs: true, Search: true, Tombstones: true, Page: 50, MaxPage: 250}
+	return &Config{Keep: mod.Duration(90 * 24 * time.Hour), Default: wire.Always, Prefs: true, Search: true, Tombstones: true, Clear: true, Page: 50, MaxPage: 250}
 }
 
 // Validate checks the values.
@@ -79,6 +81,7 @@ func newMAM(h mod.Host, cfg any) (*mod.Hooks, error) {
 	m := &archives{h: h, c: cfg.(*Config), prefs: newCache(), purge: make(chan struct{}, 1)}
 	both := mod.When{Side: mod.Out | mod.In, Kinds: mod.Messages}
 	return &mod.Hooks{
+		Instance: m,
 		IQ:       m.handlers(),
 		Rewrite:  []mod.RewriteHook{{When: both, Func: m.strip}},
 		Record:   []mod.RecordHook{{When: both, Func: m.record}},
@@ -183,11 +186,16 @@ func (m *archives) remove(ctx context.Context, tx mod.Tx, account jid.JID) error
 	if _, err := tx.Exec(ctx, `DELETE FROM mam_prefs WHERE account = ?`, account.String()); err != nil {
 		return err
 	}
+	m.purgeSoon()
+	return nil
+}
+
+// purgeSoon has deleted what removed archives have left.
+func (m *archives) purgeSoon() {
 	select {
 	case m.purge <- struct{}{}:
-	default:
+	default: // it will look anyway
 	}
-	return nil
 }
 
 func (m *archives) options() mam.Options {
