@@ -16,6 +16,8 @@ const (
 	small       = 32 << 20
 	mostPercent = 400
 	byDefault   = 100
+	// growing is the percentage for a small heap while the number of sessions grows.
+	growing = 60
 )
 
 // percent is how much garbage there may be, in percent of the live heap, before it is collected. By default a small server
@@ -24,11 +26,20 @@ func percent(live uint64) int {
 	return int(min(max(small*100/max(live, 1), byDefault), mostPercent))
 }
 
+// growth is percent while the number of sessions grows. In a large heap the holes are few in proportion, and each collection
+// costs more.
+func growth(live uint64) int {
+	if live < small {
+		return growing
+	}
+	return byDefault
+}
+
 // grows tells whether it matters that there are now so many more sessions than at the collection before.
 func grows(now, before int) bool { return now > before+before/16+64 }
 
-// pacer says how much garbage there may be: as much as percent says while the number of sessions stays about what it is, and no
-// more than by default while it grows. For what a session keeps is laid down between the garbage of its login, and what is left
+// pacer says how much garbage there may be: as much as percent says while the number of sessions stays about what it is, and less
+// while it grows. For what a session keeps is laid down between the garbage of its login, and what is left
 // around it when that is collected serves nobody until there are more sessions: of 1,000 each would cost a third more.
 type pacer struct {
 	ctx    context.Context
@@ -36,6 +47,7 @@ type pacer struct {
 
 	mu            sync.Mutex
 	off           bool
+	grows         bool
 	current       int
 	sessions, was int // now, and at the last collection
 }
@@ -84,10 +96,11 @@ func (p *pacer) collected() {
 // adjust sets the percentage for what comes until the next collection. p.mu is held.
 func (p *pacer) adjust() {
 	metrics.Read(p.sample)
-	if grows(p.sessions, p.was) {
-		p.set(byDefault)
+	live := p.sample[0].Value.Uint64()
+	if p.grows = grows(p.sessions, p.was); p.grows {
+		p.set(growth(live))
 	} else {
-		p.set(percent(p.sample[0].Value.Uint64()))
+		p.set(percent(live))
 	}
 	p.was = p.sessions
 }
@@ -97,8 +110,10 @@ func (p *pacer) session(delta int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sessions += delta
-	if !p.off && p.current != byDefault && grows(p.sessions, p.was) {
-		p.set(byDefault)
+	if !p.off && !p.grows && grows(p.sessions, p.was) {
+		p.grows = true
+		metrics.Read(p.sample)
+		p.set(growth(p.sample[0].Value.Uint64()))
 	}
 }
 

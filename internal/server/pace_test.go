@@ -10,6 +10,14 @@ func TestPercent(t *testing.T) {
 	}
 }
 
+func TestGrowth(t *testing.T) {
+	for live, want := range map[uint64]int{0: 60, 31 << 20: 60, 32 << 20: 100, 1 << 40: 100} {
+		if got := growth(live); got != want {
+			t.Errorf("growth(%d) = %d, want %d", live, got, want)
+		}
+	}
+}
+
 func TestGrows(t *testing.T) {
 	for _, c := range []struct {
 		now, before int
