@@ -33,7 +33,7 @@ func wrap(ctx context.Context, op string, err error) error {
 	switch state := sqlstate(err); {
 	case state == "53100": // disk_full
 		e.Kinds = []error{mod.ErrFull}
-	case strings.HasPrefix(state, "23"): // integrity constraint violation
+	case isConstraint(state):
 		e.Kinds = []error{base.ErrConstraint}
 	case strings.HasPrefix(state, "XX"): // data or index corrupted, internal error
 		e.Kinds = []error{base.ErrCorrupt, mod.ErrUnavailable}
@@ -58,6 +58,9 @@ func isPassing(state string) bool {
 
 // isConflict reports that a transaction met another one and is to be run again: serialization_failure, deadlock_detected.
 func isConflict(state string) bool { return state == "40001" || state == "40P01" }
+
+// isConstraint reports that a row is not as the schema wants it (23).
+func isConstraint(state string) bool { return len(state) == 5 && state[:2] == "23" }
 
 // isStalePlan reports that a prepared statement was outdated by a change of the schema. pgx drops it; the next try works.
 func isStalePlan(err error) bool {

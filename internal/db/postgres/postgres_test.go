@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sabir/internal/db"
+	"sabir/internal/db/base"
 	"sabir/internal/db/dbtest"
 	"sabir/mod"
 )
@@ -465,5 +466,46 @@ func TestSettings(t *testing.T) {
 	}
 	if err := d.Reclaim(ctx); err != nil {
 		t.Errorf("Reclaim: %v", err)
+	}
+}
+
+// TestOvertaken: a Write that has taken a number, and is overtaken by one that took a later number and is committed before the first has
+// begun its transaction, is run again and gets a later one, however often that happens. What cannot be written by itself still fails.
+func TestOvertaken(t *testing.T) {
+	d := dbtest.Open(t, dbtest.PostgresURL(t), db.Options{Writers: 2})
+	dbtest.Migrate(t, d, "n", fstest.MapFS{"0001_n.sql": {Data: []byte("CREATE TABLE n (name TEXT PRIMARY KEY, last BIGINT NOT NULL);\n")}})
+	var last atomic.Int64
+	write := func(tx mod.Tx, all []any) error {
+		for _, v := range all {
+			if _, err := tx.Exec(t.Context(), `INSERT INTO n (name, last) VALUES ('x', ?)
+				ON CONFLICT (name) DO UPDATE SET last = CASE WHEN n.last < excluded.last THEN excluded.last END`, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	type key struct{}
+	later := func(tx mod.Tx) error { tx.Gather(key{}, last.Add(1), write); return nil }
+	runs := 0
+	err := d.Write(t.Context(), func(tx mod.Tx) error {
+		if err := later(tx); err != nil {
+			return err
+		}
+		if runs++; runs <= 2 {
+			overtakes := make(chan error)
+			go func() { overtakes <- d.Write(t.Context(), later) }()
+			return <-overtakes
+		}
+		return nil
+	})
+	if err != nil || runs != 3 {
+		t.Errorf("it ran %d times: %v", runs, err)
+	}
+	if err := d.Write(t.Context(), func(tx mod.Tx) error { tx.Gather(key{}, int64(0), write); return nil }); !errors.Is(err, base.ErrConstraint) {
+		t.Errorf("an early number: %v", err)
+	}
+	var n int64
+	if err := d.QueryRow(t.Context(), `SELECT last FROM n`).Scan(&n); err != nil || n != last.Load() {
+		t.Errorf("the last is %d, not %d: %v", n, last.Load(), err)
 	}
 }

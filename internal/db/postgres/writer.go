@@ -115,18 +115,23 @@ func (w *writer) batch(ps []*part) {
 		case torn:
 			careful = true
 		case mixed:
-			if len(ps) == 1 { // it gathered what cannot be written
+			if len(ps) > 1 {
+				for _, p := range ps {
+					p.r.Park()
+					w.batch([]*part{p})
+				}
+				return
+			}
+			// It gathered what cannot be written; or what it gathered was overtaken, before its transaction began, by a Write that
+			// ran beside it, such as one that took a later number. That cannot be where no other runs.
+			if exclusive || !isConstraint(sqlstate(err)) {
 				if ps[0].err == nil {
 					ps[0].err = wrap(context.Background(), "write", err)
 				}
 				answer(ps, nil)
 				return
 			}
-			for _, p := range ps {
-				p.r.Park()
-				w.batch([]*part{p})
-			}
-			return
+			exclusive = true
 		case conflict:
 			exclusive = true
 		case lost:
@@ -288,7 +293,7 @@ func (w *writer) commit(t *transaction, n int) (verdict, error) {
 		return committed, nil
 	case isConflict(state):
 		return w.undo(conflict, err)
-	case len(state) == 5 && state[:2] == "23" && n > 1:
+	case isConstraint(state) && n > 1:
 		return w.undo(mixed, err) // a deferred constraint: each alone shows whose it is
 	case w.c.IsClosed() || state == "":
 		// Whether it was kept cannot be known, so it is not tried again.
