@@ -241,7 +241,7 @@ func TestEyeballs(t *testing.T) {
 		{"IPv4 waits a moment for IPv6", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}, wait: 10 * ms}, &fakeNet{}, "2001:db8::1", "2001:db8::1"},
 		{"but not for long", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}, wait: 500 * ms}, &fakeNet{}, "192.0.2.1", "192.0.2.1"},
 		{"a slow attempt is overtaken", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, &fakeNet{slow: map[string]time.Duration{"2001:db8::1": time.Hour}}, "192.0.2.1", "2001:db8::1 192.0.2.1"},
-		{"families alternate, a failure goes on at once", hosts{v4: []string{"192.0.2.1", "192.0.2.2"}, v6: []string{"2001:db8::1", "2001:db8::2"}},
+		{"families alternate, a failure goes on at once", hosts{v4: []string{"192.0.2.1", "192.0.2.2"}, v6: []string{"2001:db8::1", "2001:db8::2"}, wait: ms}, // IPv4 is there already
 			&fakeNet{dead: map[string]bool{"2001:db8::1": true, "192.0.2.1": true, "2001:db8::2": true}}, "192.0.2.2", "2001:db8::1 192.0.2.1 2001:db8::2 192.0.2.2"},
 		{"all dead", hosts{v4: []string{"192.0.2.1"}, v6: []string{"2001:db8::1"}}, &fakeNet{dead: map[string]bool{"2001:db8::1": true, "192.0.2.1": true}}, "", "2001:db8::1 192.0.2.1"},
 		{"IPv6 broken in DNS", hosts{v4: []string{"192.0.2.1"}, err6: errors.New("SERVFAIL")}, &fakeNet{}, "192.0.2.1", "192.0.2.1"},
