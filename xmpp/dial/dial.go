@@ -87,7 +87,8 @@ func (d *Dialer) Dial(ctx context.Context, targets []Target, conf *tls.Config) (
 			return c, nil
 		}
 		errs = append(errs, bad...)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil { // perhaps before anything was tried
+			errs = append(errs, context.Cause(ctx))
 			break
 		}
 		targets = targets[n:]

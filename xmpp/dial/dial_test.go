@@ -272,6 +272,18 @@ func TestEyeballs(t *testing.T) {
 	}
 }
 
+// TestCancelledBefore: who has no time left gets an error, though nothing was tried.
+func TestCancelledBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n := &fakeNet{}
+	d := &Dialer{Resolver: hosts{v4: []string{"192.0.2.1"}}, Connect: n.connect}
+	c, err := d.Dial(ctx, []Target{{Host: "host.test", Port: 1}}, nil)
+	if c != nil || !errors.Is(err, context.Canceled) || len(n.tried) > 0 {
+		t.Errorf("%v %v, tried %v", c, err, n.tried)
+	}
+}
+
 // TestLosersAreClosed lets two attempts succeed: the second connection must not stay open.
 func TestLosersAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
