@@ -12,39 +12,11 @@ import (
 
 	"sabir/internal/incoming"
 	"sabir/internal/route"
-	"sabir/mod"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
 )
-
-// item is a stanza on its way to another domain.
-type item struct {
-	l       *link
-	s       *stanza.Stanza
-	size    int
-	id      int64 // of its row
-	expires time.Time
-	// volatile says that it has no row: it does not survive a restart.
-	volatile bool
-}
-
-var _ route.Departure = (*item)(nil)
-
-// overhead is about what a waiting stanza costs beside its encoded form, in bytes.
-const overhead = 512
-
-// Write implements route.Departure.
-func (i *item) Write() func(tx mod.Tx) error {
-	if i.volatile {
-		return nil
-	}
-	return i.insert
-}
-
-// Go implements route.Departure.
-func (i *item) Go() { i.l.put(i) }
 
 // carrier is a stream on which a link may write: one that we have opened, or one of the peer that goes both ways (XEP-0288).
 type carrier interface {
