@@ -115,6 +115,7 @@ func (c *chat) adminSet(t *turn, r *mod.Request) (*xmlstream.Element, error) {
 		if err := c.storeAffiliations(t, store); err != nil {
 			return nil, err
 		}
+		t.answer() // who changes a list is told before the others (XEP-0045#grantowner)
 	}
 	for _, k := range changes {
 		by.reason = k.reason

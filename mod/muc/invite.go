@@ -117,13 +117,32 @@ func (c *chat) decline(t *turn, s *stanza.Stanza, x *xmlstream.Element) error {
 		d.Add(xmlstream.El(nsUser, "reason", reason))
 	}
 	m := stanza.New(stanza.Message, stanza.TypeNormal, xmlstream.El(nsUser, "x", d))
-	m.ID, m.From, m.To = s.ID, c.jid, by
-	for _, at := range c.seats {
-		if at.user == by {
-			m.To = at.full
-			break
-		}
-	}
+	m.ID, m.From, m.To = s.ID, c.jid, c.inviter(by)
 	t.send(m)
 	return nil
+}
+
+// inviter is where to reach who has invited somebody: a client in the room, or where none is, the account.
+func (c *chat) inviter(by jid.JID) jid.JID {
+	for _, o := range c.of(by) {
+		return o.seats[len(o.seats)-1].full
+	}
+	return by
+}
+
+// undelivered tells who has invited somebody that the invitation came back (XEP-0045#invite-mediated), and whether it was one. Why
+// it did is not told: that is between the room and the server of the invited. An account of this host that is not there answers
+// nobody (RFC 6121 §8.5.1), so that rooms are no way to find out who is.
+func (c *chat) undelivered(t *turn, s *stanza.Stanza) bool {
+	who := s.From.Bare()
+	by, ok := c.invited[who]
+	if !ok {
+		return false
+	}
+	delete(c.invited, who)
+	m := stanza.New(stanza.Message, stanza.TypeError, xmlstream.El(nsUser, "x", xmlstream.El(nsUser, "invite", xmlstream.A("to", s.From.String()))),
+		stanza.Err(stanza.ItemNotFound, "the invitation could not be delivered").Element())
+	m.ID, m.From, m.To = s.ID, c.jid, c.inviter(by)
+	t.send(m)
+	return true
 }

@@ -280,6 +280,8 @@ func (c *chat) announcement(t *turn, codes ...code) {
 func (c *chat) bounced(t *turn, s *stanza.Stanza) error {
 	at := c.seats[s.From]
 	switch {
+	case at == nil && c.undelivered(t, s):
+		return nil
 	case at == nil:
 		return mod.Drop{Why: "an error from somebody outside"}
 	case fatal(s):

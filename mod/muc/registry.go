@@ -89,11 +89,22 @@ func (m *muc) ask(k task) (func(context.Context) error, error) {
 	return func(ctx context.Context) error {
 		select {
 		case err := <-k.done:
-			return err
+			return byRoom(err, k.s.To)
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the room: %w", ctx.Err())
 		}
 	}, nil
+}
+
+// byRoom says in an error about a stanza to an occupant that the room has found it, not the occupant (XEP-0045#privatemessage).
+func byRoom(err error, at jid.JID) error {
+	var e *stanza.Error
+	if !at.IsFull() || !errors.As(err, &e) {
+		return err
+	}
+	c := *e
+	c.By = at.Bare()
+	return &c
 }
 
 // inRoom makes a handler of a request out of a function that runs in the loop of its room. The answer leaves in the order in
