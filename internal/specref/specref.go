@@ -230,6 +230,17 @@ func ReadIndex(dir string) (*Index, error) {
 	return x, nil
 }
 
+// Anchors returns the sections of a XEP that have an anchor: their numbers, such as "3.2", with it.
+func (x *Index) Anchors(xep string) map[string]string {
+	all := make(map[string]string)
+	for place, anchor := range x.anchors {
+		if section, ok := strings.CutPrefix(place, xep+" §"); ok {
+			all[section] = strings.TrimPrefix(anchor, xep+"#")
+		}
+	}
+	return all
+}
+
 // xep reads "XEP-0191 3.2 block": the number, the section's number, and its anchor where it has one; then it is referred to by
 // that alone, because numbers change from one version of a XEP to the next.
 func (x *Index) xep(f []string) error {

@@ -81,6 +81,9 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %v", r, err)
 		}
 	}
+	if a := x.Anchors("XEP-0191"); a["3.3"] != "block" || len(a) < 5 {
+		t.Errorf("the anchors of XEP-0191 are %v", a)
+	}
 	for _, r := range []Ref{
 		{Spec: "RFC 6120", Section: "8.3.3.23"}, {Spec: "RFC 6120", Section: "17"}, {Spec: "RFC " + "6112"}, {Section: "3"},
 		{Spec: "XEP-0191", Anchor: "blocks"}, {Spec: "XEP-" + "9999"}, {Spec: "XEP-0049", Section: "9.3"},

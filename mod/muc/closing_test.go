@@ -9,7 +9,8 @@ import (
 	"sabir/xmpp/stanza"
 )
 
-// TestClosing: when the service ends for good everybody is told and out; a temporary room is gone, another has nobody in it.
+// TestClosing: when the service ends for good everybody is told and out; a temporary room is gone, another has nobody in it
+// (XEP-0045#service-shutdown-kick).
 func TestClosing(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
 		w := start(t, d)
