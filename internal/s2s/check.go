@@ -172,7 +172,7 @@ func tlsVersion(v uint16) string {
 func (c *checker) certificate(t dial.Target, o *peerStream) {
 	if len(o.chain) > 0 {
 		leaf := o.chain[0]
-		c.say("certificate", "ok", "", "%s shows one for %s, by %s, until %s, in a chain of %d, SHA-256 %s", t, namesOf(leaf), leaf.Issuer, leaf.NotAfter.UTC().Format(time.DateOnly), len(o.chain), fingerprint(leaf))
+		c.say("certificate", "ok", "", "%s shows one for %s, by %s, until %s, in a chain of %d, SHA-256 %s", t, namesOf(leaf), leaf.Issuer, leaf.NotAfter.UTC().Format(time.DateOnly), len(o.chain), certname.Fingerprint(leaf))
 		if left := leaf.NotAfter.Sub(c.s.o.Clock.Now()); o.bad == nil && left < 14*24*time.Hour {
 			c.say("certificate", "warning", "its owner has to renew it", "%s: the certificate ends within %d days", t, int(left.Hours()/24))
 		}

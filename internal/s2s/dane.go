@@ -107,7 +107,7 @@ func (p *policy) daneTA(r dial.TLSA, state *tls.ConnectionState, domain, host st
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between(state), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	if err != nil {
-		return explain(err, state.PeerCertificates, now)
+		return certname.Explain(err, state.PeerCertificates, now)
 	}
 	// RFC 7673 §4.2: the validated host is as good a name as the domain.
 	if !certname.Certifies(leaf, domain) && leaf.VerifyHostname(host) != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sabir/internal/config"
+	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
 )
 
@@ -77,7 +78,7 @@ func TestDANERecords(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
-	p = newPolicy(config.Federation{Revoked: []string{fingerprint(theirs)}}, roots, nil)
+	p = newPolicy(config.Federation{Revoked: []string{certname.Fingerprint(theirs)}}, roots, nil)
 	if err := p.dane([]dial.TLSA{of(3, 1, 1, theirs)}, &tls.ConnectionState{PeerCertificates: chain(theirs)}, "b.example", "", time.Now()); err == nil {
 		t.Error("a revoked certificate is taken")
 	}

@@ -1,10 +1,8 @@
 package s2s
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,12 +24,6 @@ func namesOf(cert *x509.Certificate) string {
 	return strings.Join(names, ", ")
 }
 
-// fingerprint returns the SHA-256 of a certificate in hex.
-func fingerprint(cert *x509.Certificate) string {
-	h := sha256.Sum256(cert.Raw)
-	return hex.EncodeToString(h[:])
-}
-
 // errNoCertificate says that the peer has shown no certificate.
 var errNoCertificate = errors.New("it has shown no certificate")
 
@@ -47,14 +39,14 @@ func (p *policy) verify(state *tls.ConnectionState, domain string, now time.Time
 	}
 	leaf := chain[0]
 	if r := p.rule(domain); r.auth == authPin {
-		if slices.Contains(r.pins, fingerprint(leaf)) {
+		if slices.Contains(r.pins, certname.Fingerprint(leaf)) {
 			return nil
 		}
-		return fmt.Errorf("the certificate %s is not pinned", fingerprint(leaf))
+		return fmt.Errorf("the certificate %s is not pinned", certname.Fingerprint(leaf))
 	}
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: p.roots, Intermediates: between(state), CurrentTime: now, KeyUsages: usage})
 	if err != nil {
-		return explain(err, chain, now)
+		return certname.Explain(err, chain, now)
 	}
 	if !certname.Certifies(leaf, domain) {
 		return fmt.Errorf("the certificate is not for %s, but for %s", domain, namesOf(leaf))
@@ -65,33 +57,9 @@ func (p *policy) verify(state *tls.ConnectionState, domain string, now time.Time
 // revoked tells whether one of the certificates is refused wherever it stands.
 func (p *policy) revoked(chain []*x509.Certificate) error {
 	for _, c := range chain {
-		if slices.Contains(p.set.Revoked, fingerprint(c)) {
-			return fmt.Errorf("the certificate %s… is revoked by s2s.revoked", fingerprint(c)[:16])
+		if slices.Contains(p.set.Revoked, certname.Fingerprint(c)) {
+			return fmt.Errorf("the certificate %s… is revoked by s2s.revoked", certname.Fingerprint(c)[:16])
 		}
 	}
 	return nil
-}
-
-// explain names what is wrong with a chain.
-func explain(err error, chain []*x509.Certificate, now time.Time) error {
-	leaf := chain[0]
-	var unknown x509.UnknownAuthorityError
-	var invalid x509.CertificateInvalidError
-	switch {
-	case now.After(leaf.NotAfter):
-		return fmt.Errorf("the certificate has expired on %s", leaf.NotAfter.UTC().Format(time.DateOnly))
-	case now.Before(leaf.NotBefore):
-		return fmt.Errorf("the certificate is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
-	case errors.As(err, &unknown) && leaf.CheckSignatureFrom(leaf) == nil:
-		return errors.New("the certificate is self-signed")
-	case errors.As(err, &unknown) && string(leaf.RawIssuer) == string(leaf.RawSubject):
-		return errors.New("the certificate is self-signed")
-	case errors.As(err, &unknown) && len(chain) == 1:
-		return fmt.Errorf("the certificate is of an unknown authority (%s), or the chain to it was not sent", leaf.Issuer)
-	case errors.As(err, &unknown):
-		return fmt.Errorf("the certificate is of an unknown authority (%s)", chain[len(chain)-1].Issuer)
-	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
-		return errors.New("the certificate is not for servers (extended key usage)")
-	}
-	return err
 }

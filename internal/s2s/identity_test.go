@@ -165,12 +165,12 @@ func TestCertificates(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 			set := config.Default().S2S
-			set.Revoked = []string{fingerprint(cert)}
+			set.Revoked = []string{certname.Fingerprint(cert)}
 			if err := newPolicy(set, roots, nil).verify(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}, c.domain, time.Now(), server...); err == nil || !strings.Contains(err.Error(), "revoked") {
 				t.Errorf("revoked: got %v", err)
 			}
 			set = config.Default().S2S
-			set.Domains = []config.FederationDomain{{Domain: c.domain, Auth: "pin", Pins: []string{fingerprint(cert)}}}
+			set.Domains = []config.FederationDomain{{Domain: c.domain, Auth: "pin", Pins: []string{certname.Fingerprint(cert)}}}
 			if err := newPolicy(set, roots, nil).verify(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}, c.domain, time.Now(), server...); err != nil {
 				t.Errorf("pinned: got %v", err)
 			}
