@@ -10,6 +10,7 @@ import (
 	"sabir/internal/auth"
 	"sabir/internal/config"
 	"sabir/internal/db"
+	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/internal/s2s"
 	"sabir/internal/server"
@@ -84,6 +85,8 @@ func (b *stopped) Trace(context.Context, string) (admin.Trace, error) {
 }
 
 func (b *stopped) Federation() *s2s.Server { return nil }
+
+func (b *stopped) Certificates() []listen.CertificateStatus { return nil }
 
 func (b *stopped) Commands(jid.JID) (jid.JID, []mod.Command, error) {
 	return jid.JID{}, nil, admin.ErrNotRunning

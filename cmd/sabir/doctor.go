@@ -17,7 +17,6 @@ import (
 	"sabir/internal/admin"
 	"sabir/internal/config"
 	"sabir/internal/db"
-	"sabir/internal/disk"
 	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/mod"
@@ -97,7 +96,7 @@ func (d *doctor) examine(ctx context.Context, path string) {
 	d.server(ctx)
 	d.federation(ctx)
 	d.ports(ctx)
-	d.certificates()
+	d.certificates(ctx)
 	d.database(ctx)
 	d.disk()
 	d.descriptors()
@@ -194,29 +193,6 @@ func (d *doctor) ports(ctx context.Context) {
 			d.say("port", good, "", "%s is in use, and the server is running", l.Address)
 		default:
 			d.say("port", bad, "", "%v", err)
-		}
-	}
-}
-
-// The ends of certificates that are worth a word.
-const soon = 21 * 24 * time.Hour
-
-func (d *doctor) certificates() {
-	for i := range d.cfg.Hosts {
-		h := &d.cfg.Hosts[i]
-		c, err := listen.LoadPair(disk.OS{}, listen.Pair{Domain: h.JID().Domain(), Certificate: h.Certificate, Key: h.Key}, d.now)
-		if err != nil {
-			d.say("certificate", bad, "get one for the domain, and name its chain and key in host[].certificate and host[].key", "%v", err)
-			continue
-		}
-		left := c.Leaf.NotAfter.Sub(d.now)
-		if left < soon {
-			d.say("certificate", warning, "renew it; the server reads it again by itself", "that of %s ends in %d days", h.JID(), int(left.Hours()/24))
-		} else {
-			d.say("certificate", good, "", "that of %s is good for %d days", h.JID(), int(left.Hours()/24))
-		}
-		if fi, err := os.Stat(h.Key); err == nil && fi.Mode().Perm()&0o007 != 0 {
-			d.say("certificate", warning, "chmod o-rwx "+h.Key, "everybody on this machine may read the key %s", h.Key)
 		}
 	}
 }

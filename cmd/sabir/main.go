@@ -85,7 +85,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newLocal(), newServe(), newConfig(), newAccount(), newSession(), newTrace(), newS2S(), newReload(), newStop(), newDoctor(), newVersion())
+	root.AddCommand(newLocal(), newServe(), newConfig(), newAccount(), newSession(), newTrace(), newS2S(), newCertificate(), newReload(), newStop(), newDoctor(), newVersion())
 	root.AddCommand(newExtensionCommands(all.Extensions)...)
 	wrapArgs(root)
 	return root

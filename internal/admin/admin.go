@@ -9,6 +9,7 @@ import (
 
 	"sabir/internal/auth"
 	"sabir/internal/config"
+	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/internal/s2s"
 	"sabir/mod"
@@ -41,6 +42,8 @@ type Backend interface {
 	Commands(domain jid.JID) (host jid.JID, all []mod.Command, err error)
 	// Route sends a stanza on its way, as from a host.
 	Route(ctx context.Context, s *stanza.Stanza)
+	// Certificates tells of the certificates in use; nil where no server runs.
+	Certificates() []listen.CertificateStatus
 	// Roster returns the rosters of a host; nil as with Accounts.
 	Roster(domain jid.JID) mod.Roster
 	// Health returns what is known of the server's state.

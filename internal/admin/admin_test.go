@@ -23,6 +23,7 @@ import (
 	"sabir/internal/db/dbtest"
 	"sabir/internal/disk"
 	"sabir/internal/disk/disktest"
+	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/internal/s2s"
 	"sabir/mod"
@@ -102,6 +103,10 @@ func (f *fake) Commands(domain jid.JID) (jid.JID, []mod.Command, error) {
 func (f *fake) Route(_ context.Context, s *stanza.Stanza) { f.routed = append(f.routed, s) }
 
 func (f *fake) Roster(jid.JID) mod.Roster { return nil }
+
+func (f *fake) Certificates() []listen.CertificateStatus {
+	return []listen.CertificateStatus{{Domain: "example.org", Refused: "it is bad"}}
+}
 
 func (f *fake) Federation() *s2s.Server { return nil }
 
@@ -307,6 +312,10 @@ func TestCommands(t *testing.T) {
 			fails("session close", CloseArgs{JID: jid.MustParse("juliet@example.org/other")}, stanza.ItemNotFound)
 
 			var changes []config.Change
+			var shown []listen.CertificateStatus
+			if must("certificate list", NoArgs{}, &shown); len(shown) != 1 || shown[0].Refused != "it is bad" {
+				t.Errorf("certificates are %+v", shown)
+			}
 			must("reload", NoArgs{}, &changes)
 			if len(changes) != 1 || changes[0].Key != "log.level" {
 				t.Errorf("changes are %+v", changes)
@@ -455,7 +464,7 @@ func TestRegistryIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,trace,s2s list,s2s close,s2s check,s2s block,s2s unblock,reload,stop,health"
+	want := "account add,account passwd,account disable,account enable,account delete,account list,account devices,account revoke,account import,session list,session close,trace,s2s list,s2s close,s2s check,s2s block,s2s unblock,certificate list,reload,stop,health"
 	if got := strings.Join(names, ","); got != want {
 		t.Errorf("commands are %s", got)
 	}

@@ -122,6 +122,12 @@ func commands() []mod.Command {
 		define("s2s unblock", "Opens a domain that was blocked.", false, func(ctx context.Context, b Backend, a DomainArgs) (any, error) {
 			return blockFederation(ctx, b, a, false)
 		}),
+		define("certificate list", "Lists the certificates of the hosts that are in use, and why files that would replace one are refused.", false, func(_ context.Context, b Backend, _ NoArgs) (any, error) {
+			if list := b.Certificates(); list != nil {
+				return list, nil
+			}
+			return nil, ErrNotRunning
+		}),
 		define("reload", "Reads the configuration file again and puts it in force.", false, func(ctx context.Context, b Backend, _ NoArgs) (any, error) {
 			return b.Reload(ctx)
 		}),

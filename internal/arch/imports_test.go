@@ -54,7 +54,7 @@ var may = []struct {
 	{"internal/c2s", "library mod engine/lru internal/auth internal/config internal/conn internal/incoming internal/host internal/listen internal/route internal/session internal/resume"},
 	{"internal/s2s", "library mod internal/config internal/conn internal/incoming internal/listen internal/route"},
 	{"internal/web", "web xmpp/certname xmpp/dial xmpp/jid internal/listen internal/c2s internal/host"},
-	{"internal/admin", "library mod internal/s2s internal/host internal/auth internal/config internal/observe internal/session internal/disk"},
+	{"internal/admin", "library mod internal/listen internal/s2s internal/host internal/auth internal/config internal/observe internal/session internal/disk"},
 	{"internal/server", "library mod mod/all internal/*"},
 	{"web", ""},
 	{"cmd/sabir", "library mod mod/all internal/s2s internal/server internal/admin internal/config internal/auth internal/observe internal/listen internal/db internal/disk"},

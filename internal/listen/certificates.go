@@ -1,13 +1,11 @@
 package listen
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -18,12 +16,6 @@ import (
 	"sabir/xmpp/certname"
 )
 
-// Pair names the files of the certificate of a domain.
-type Pair struct {
-	Domain           string // prepared, with U-labels
-	Certificate, Key string // paths of PEM files
-}
-
 // TLSSource is what a package that accepts TLS needs of Certificates.
 type TLSSource interface {
 	// For returns the settings of TLS for one connection of this purpose. to is the domain that the client has named in its stream
@@ -32,35 +24,43 @@ type TLSSource interface {
 	For(p config.Purpose, to string) (cfg *tls.Config, leaf func() *x509.Certificate)
 }
 
+// CertificateOptions say what Certificates work with.
+type CertificateOptions struct {
+	Files disk.FS
+	Log   *slog.Logger
+	// AskClients makes handshakes with XMPP clients ask for a certificate, for SASL EXTERNAL; whether one is good is for internal/auth to
+	// say, so that a client with another certificate can still log in with a password.
+	AskClients bool
+	// Now tells the time; nil for that of the machine.
+	Now func() time.Time
+	// Alert is told by Watch of what somebody has to do about the certificate of a domain, once for each thing; nil for nobody.
+	Alert func(domain, text string)
+}
+
 // Certificates are the certificates of all hosts, from files. They may be used from any goroutine.
 type Certificates struct {
-	files       disk.FS
-	log         *slog.Logger
-	askForOwn   bool
-	now         func() time.Time
+	o           CertificateOptions
 	ticketEvery time.Duration
 
-	mu     sync.RWMutex
-	pairs  []Pair
-	by     map[string]*entry // by domain in A-labels
-	first  *entry            // for clients that name no host or one that is not ours
-	stamps map[string]stamp  // by path, of the files as they were read last
-	rotate time.Time
+	changing sync.Mutex // held while files are read
+	mu       sync.RWMutex
+	pairs    []Pair
+	by       map[string]*entry   // by domain in A-labels
+	first    *entry              // for clients that name no host or one that is not ours
+	refused  map[string]*refusal // by domain, as in Pair: files that are not taken into use
+	rotate   time.Time
 }
 
 var _ TLSSource = (*Certificates)(nil)
 
-// entry is the certificate of one domain. It does not change; a new certificate makes a new entry.
+// entry is the certificate of one domain. A new certificate makes a new entry.
 type entry struct {
+	pair    Pair
+	stamp   pairStamp
 	cert    *tls.Certificate
 	configs map[config.Purpose]*tls.Config
 	keys    [][32]byte
-}
-
-// stamp tells whether a file has changed.
-type stamp struct {
-	mtime time.Time
-	size  int64
+	told    stage // of its end, for Watch alone
 }
 
 // suites are the suites of TLS 1.2 that are left: ephemeral keys and authenticated encryption only (RFC 9325 §4.2). Those of TLS 1.3 are
@@ -80,86 +80,64 @@ const (
 	ticketLife = 8 * time.Hour
 )
 
-// NewCertificates returns an empty store. askClients makes handshakes with XMPP clients ask for a certificate, for SASL EXTERNAL;
-// whether one is good is for internal/auth to say, so that a client with another certificate can still log in with a password.
-func NewCertificates(files disk.FS, log *slog.Logger, askClients bool) *Certificates {
-	return &Certificates{files: files, log: log, askForOwn: askClients, now: time.Now, ticketEvery: ticketLife}
+// NewCertificates returns an empty store.
+func NewCertificates(o CertificateOptions) *Certificates {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Alert == nil {
+		o.Alert = func(string, string) {}
+	}
+	return &Certificates{o: o, ticketEvery: ticketLife, refused: make(map[string]*refusal)}
 }
 
-// Set reads the certificates of these pairs, the first of which serves clients that name no known host. If any of them is bad, none
-// is taken and those before stay in use. Each problem is in the error, with its file.
+// Set puts the certificates of these pairs in use, the first of which serves clients that name no known host. If any of them is bad,
+// none is taken and those before stay in use; each problem is in the error, with its file and its cure. Files that have not changed
+// since they were taken into use are not judged anew: what runs goes on, even with a certificate that has expired meanwhile.
 func (s *Certificates) Set(pairs []Pair) error {
 	if len(pairs) == 0 {
 		return errors.New("no certificate: there is no host")
 	}
-	stamps := stampAll(s.files, pairs)
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	by := make(map[string]*entry)
-	var first *entry
 	var errs []error
 	for _, p := range pairs {
-		c, err := LoadPair(s.files, p, s.now())
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		e, err := s.entry(p.Domain, c)
+		e, err := s.load(p)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		by[certname.ASCII(p.Domain)] = e
-		if first == nil {
-			first = e
-		}
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pairs, s.by, s.first, s.stamps = pairs, by, first, stamps
+	s.pairs, s.by, s.first = pairs, by, by[certname.ASCII(pairs[0].Domain)]
+	clear(s.refused)
 	return nil
 }
 
-// LoadPair reads and checks a certificate: that the key belongs to it, that it is for the domain, and that it is valid at this time.
-// The error names the file and the cure.
-func LoadPair(files disk.FS, p Pair, now time.Time) (*tls.Certificate, error) {
-	chain, err := files.ReadFile(p.Certificate)
+// load returns the entry of a pair: the one in use where its files are those that it was made of.
+func (s *Certificates) load(p Pair) (*entry, error) {
+	stamp := stampOf(s.o.Files, p) // before the files are read: what changes meanwhile is read again
+	s.mu.RLock()
+	e := s.by[certname.ASCII(p.Domain)]
+	s.mu.RUnlock()
+	if e != nil && e.pair == p && e.stamp == stamp {
+		return e, nil
+	}
+	c, err := LoadPair(s.o.Files, p, s.o.Now())
 	if err != nil {
-		return nil, fmt.Errorf("certificate of %s: %w", p.Domain, err)
+		return nil, err
 	}
-	key, err := files.ReadFile(p.Key)
-	if err != nil {
-		return nil, fmt.Errorf("key of %s: %w", p.Domain, err)
+	if e, err = s.entry(p.Domain, c); err != nil {
+		return nil, err
 	}
-	c, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w (both are PEM; the host's own certificate comes first in the chain)", p.Certificate, p.Key, err)
-	}
-	if now.After(c.Leaf.NotAfter) {
-		return nil, fmt.Errorf("certificate %s has expired on %s: renew it", p.Certificate, c.Leaf.NotAfter.Format(time.DateOnly))
-	}
-	if now.Before(c.Leaf.NotBefore) {
-		return nil, fmt.Errorf("certificate %s is not valid before %s: check the clock", p.Certificate, c.Leaf.NotBefore.Format(time.RFC3339))
-	}
-	if err := c.Leaf.VerifyHostname(certname.ASCII(p.Domain)); err != nil {
-		return nil, fmt.Errorf("certificate %s is not for %s: %w", p.Certificate, p.Domain, err)
-	}
-	return &c, nil
-}
-
-func stampAll(files disk.FS, pairs []Pair) map[string]stamp {
-	m := make(map[string]stamp, 2*len(pairs))
-	for _, p := range pairs {
-		for _, path := range []string{p.Certificate, p.Key} {
-			if fi, err := files.Stat(path); err == nil {
-				m[path] = stamp{fi.ModTime(), fi.Size()}
-			} else if !errors.Is(err, fs.ErrNotExist) {
-				m[path] = stamp{size: -1}
-			}
-		}
-	}
-	return m
+	e.pair, e.stamp = p, stamp
+	return e, nil
 }
 
 // entry makes the settings of TLS with a certificate, with new ticket keys: a ticket from the time of another certificate is not
@@ -182,7 +160,7 @@ func (s *Certificates) entry(domain string, c *tls.Certificate) (*entry, error) 
 		}
 		switch p {
 		case config.C2S, config.C2STLS:
-			if s.askForOwn {
+			if s.o.AskClients {
 				cfg.ClientAuth = tls.RequestClientCert
 			}
 		case config.S2S, config.S2STLS:
@@ -262,53 +240,57 @@ func (s *Certificates) Leaf(domain string) *x509.Certificate {
 	return s.find(certname.ASCII(domain)).cert.Leaf
 }
 
-// Reload reads the files again if one of them has changed. The error tells why the certificates before stay in use.
+// Reload reads the files again that have changed. A pair that is good is used from the next handshake on; where one is bad, the
+// certificate of its domain that is in use stays, whatever becomes of the others. The error tells of all that are bad.
 func (s *Certificates) Reload() error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	s.mu.RLock()
-	pairs, before := s.pairs, s.stamps
+	pairs := s.pairs
 	s.mu.RUnlock()
-	changed := false
-	for path, now := range stampAll(s.files, pairs) {
-		changed = changed || before[path] != now
+	var errs []error
+	for _, p := range pairs {
+		e, err := s.load(p)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		s.replace(p, e, err)
 	}
-	if !changed {
-		return nil
+	if len(errs) > 0 {
+		return fmt.Errorf("the certificates before stay in use: %w", errors.Join(errs...))
 	}
-	if err := s.Set(pairs); err != nil {
-		return fmt.Errorf("the certificates before stay in use: %w", err)
-	}
-	s.log.Info("certificates read again")
 	return nil
 }
 
-// Watch looks at the files in this interval until ctx ends, and gives out new ticket keys now and then.
-func (s *Certificates) Watch(ctx context.Context, every time.Duration) {
-	t := time.NewTicker(every)
-	defer t.Stop()
-	var said string
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
+// replace puts the entry of a pair in use, or notes why that cannot be.
+func (s *Certificates) replace(p Pair, e *entry, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if r := s.refused[p.Domain]; r == nil || r.why != err.Error() {
+			s.refused[p.Domain] = &refusal{why: err.Error()}
+			s.o.Log.Error("a new certificate is refused; the one before stays in use", "domain", p.Domain, "error", err, "cure", "mend the files; they are read again by themselves")
 		}
-		// The same problem is told once, not at each tick: a renewal may be half written.
-		switch err := s.Reload(); {
-		case err == nil:
-			said = ""
-		case err.Error() != said:
-			said = err.Error()
-			s.log.Error("reading changed certificates", "error", err)
-		}
-		s.rotateTickets()
+		return
 	}
+	delete(s.refused, p.Domain)
+	name := certname.ASCII(p.Domain)
+	before := s.by[name]
+	if e == before {
+		return
+	}
+	s.by[name] = e
+	if s.first == before {
+		s.first = e
+	}
+	s.o.Log.Info("certificate read again", "domain", p.Domain, "until", e.cert.Leaf.NotAfter, "sha256", certname.Fingerprint(e.cert.Leaf))
 }
 
 // rotateTickets puts a new ticket key in use where the newest has served its time.
 func (s *Certificates) rotateTickets() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.now()
+	now := s.o.Now()
 	if s.rotate.IsZero() {
 		s.rotate = now.Add(s.ticketEvery)
 	}
@@ -318,7 +300,7 @@ func (s *Certificates) rotateTickets() {
 	s.rotate = now.Add(s.ticketEvery)
 	for _, e := range s.by {
 		if err := e.newTicketKey(); err != nil {
-			s.log.Error("making a ticket key", "error", err)
+			s.o.Log.Error("making a ticket key", "error", err)
 		}
 	}
 }

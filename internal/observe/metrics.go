@@ -133,6 +133,38 @@ func (m *Metrics) HoldFunc(f func() (held, flushes, saved int64)) {
 	figure("held_saved_bytes_total", "Bytes of stanzas that were never sent to inactive clients, because a newer one took their place.", func(_, _, b int64) int64 { return b })
 }
 
+// CertificatesFunc gives the certificates of the hosts: each is told with its end, and with whether files that would replace it are
+// refused. It is called once.
+func (m *Metrics) CertificatesFunc(each func(tell func(domain string, notAfter time.Time, refused bool))) {
+	m.registry.MustRegister(certificates(each))
+}
+
+// certificates is a prometheus.Collector.
+type certificates func(tell func(domain string, notAfter time.Time, refused bool))
+
+var (
+	certificateEnd     = prometheus.NewDesc("sabir_certificate_expiry_timestamp_seconds", "When the certificate of a host that is in use ends, as a Unix time.", []string{"domain"}, nil)
+	certificateRefused = prometheus.NewDesc("sabir_certificate_refused", "1 where the files of a host's certificate are not taken into use, because they are bad.", []string{"domain"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (certificates) Describe(to chan<- *prometheus.Desc) {
+	to <- certificateEnd
+	to <- certificateRefused
+}
+
+// Collect implements prometheus.Collector.
+func (each certificates) Collect(to chan<- prometheus.Metric) {
+	each(func(domain string, notAfter time.Time, refused bool) {
+		bad := 0.0
+		if refused {
+			bad = 1
+		}
+		to <- prometheus.MustNewConstMetric(certificateEnd, prometheus.GaugeValue, float64(notAfter.Unix()), domain)
+		to <- prometheus.MustNewConstMetric(certificateRefused, prometheus.GaugeValue, bad, domain)
+	})
+}
+
 // WaitingFunc gives the number of TLS handshakes that wait for their turn. It is called once.
 func (m *Metrics) WaitingFunc(f func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(opts("handshakes_waiting", "TLS handshakes of clients that wait for their turn."), func() float64 { return float64(f()) }))

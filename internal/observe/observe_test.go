@@ -91,6 +91,10 @@ func TestMetrics(t *testing.T) {
 	m.Refused("limit")
 	m.QueueFunc(func() int64 { return 400 })
 	m.HoldFunc(func() (int64, int64, int64) { return 7, 2, 500 })
+	m.CertificatesFunc(func(tell func(string, time.Time, bool)) {
+		tell("example.org", time.Unix(1800000000, 0), false)
+		tell("example.com", time.Unix(1700000000, 0), true)
+	})
 	m.Commit(time.Millisecond, 7, nil)
 	m.Commit(time.Millisecond, 1, errors.New("x"))
 	m.Query(time.Microsecond, nil)
@@ -113,6 +117,9 @@ func TestMetrics(t *testing.T) {
 		`sabir_held_stanzas_total 7`,
 		`sabir_held_flushes_total 2`,
 		`sabir_held_saved_bytes_total 500`,
+		`sabir_certificate_expiry_timestamp_seconds{domain="example.org"} 1.8e+09`,
+		`sabir_certificate_refused{domain="example.org"} 0`,
+		`sabir_certificate_refused{domain="example.com"} 1`,
 		`sabir_store_commit_seconds_count 2`,
 		`sabir_store_commit_writes_sum 8`,
 		`sabir_store_commit_failures_total 1`,

@@ -8,6 +8,7 @@ import (
 	"sabir/internal/admin"
 	"sabir/internal/auth"
 	"sabir/internal/config"
+	"sabir/internal/listen"
 	"sabir/internal/observe"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -65,6 +66,8 @@ func (b backend) Stop() {
 }
 
 func (b backend) Health(ctx context.Context) observe.Report { return b.health.Report(ctx) }
+
+func (b backend) Certificates() []listen.CertificateStatus { return b.certs.List() }
 
 func (b backend) Roster(domain jid.JID) mod.Roster {
 	if h := b.router.Host(domain); h != nil {

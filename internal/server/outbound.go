@@ -18,18 +18,18 @@ func (s *Server) openOutbound(c config.Outbound) error {
 		return fmt.Errorf("outbound.%w", err)
 	}
 	s.dialer = &dial.Dialer{Policy: &dial.Policy{Allow: allow, Deny: deny}}
-	base, err := outboundTLS(disk.Or(s.o.Files), c.CA)
-	if err != nil {
+	if s.roots, err = Authorities(disk.Or(s.o.Files), c.CA); err != nil {
 		return err
 	}
-	s.http, s.roots = s.dialer.HTTPClient(base), base.RootCAs
+	s.http = s.dialer.HTTPClient(&tls.Config{RootCAs: s.roots})
 	return nil
 }
 
-// outboundTLS returns whom outbound connections trust: the authorities of the system, and those of a file.
-func outboundTLS(files disk.FS, ca string) (*tls.Config, error) {
+// Authorities returns whom outbound connections trust: the authorities of the system, for which nil stands where there are no others, and
+// those of a file.
+func Authorities(files disk.FS, ca string) (*x509.CertPool, error) {
 	if ca == "" {
-		return &tls.Config{}, nil
+		return nil, nil
 	}
 	pem, err := files.ReadFile(ca)
 	if err != nil {
@@ -42,5 +42,5 @@ func outboundTLS(files disk.FS, ca string) (*tls.Config, error) {
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, errors.New("outbound.ca: " + ca + " has no certificate in PEM")
 	}
-	return &tls.Config{RootCAs: pool}, nil
+	return pool, nil
 }

@@ -152,8 +152,7 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if s.auth, err = auth.New(ctx, s.db, auth.Options{Files: o.Files, Config: cfg.Auth, Insecure: cfg.Insecure, Clock: o.Clock, Metrics: s.metrics, TokenKey: key}); err != nil {
 		return nil, err
 	}
-	s.certs = listen.NewCertificates(o.Files, s.log, cfg.Auth.ClientCA != "")
-	if err := s.certs.Set(pairs(cfg)); err != nil {
+	if err := s.openCertificates(cfg); err != nil {
 		return nil, err
 	}
 	s.s2s = s.newS2S(cfg)
@@ -280,15 +279,6 @@ func (s *Server) limits(domain jid.JID) mod.Limits {
 	return mod.Limits{BeforeAuth: l.BeforeAuth.Bytes, AfterAuth: l.AfterAuth.Bytes, Idle: time.Duration(l.PingAfter)}
 }
 
-func pairs(cfg *config.Config) []listen.Pair {
-	var out []listen.Pair
-	for i := range cfg.Hosts {
-		h := &cfg.Hosts[i]
-		out = append(out, listen.Pair{Domain: h.JID().Domain(), Certificate: h.Certificate, Key: h.Key})
-	}
-	return out
-}
-
 func (s *Server) webOptions(cfg *config.Config) web.Options {
 	return web.Options{
 		Socket: s.c2s.WebSocket(c2s.WebSocketOptions{Origins: cfg.Web.Origins, Leaf: s.certs.Leaf}),
@@ -347,7 +337,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.c2s.Sweep(work) })
 	background.Go(func() { s.s2s.Sweep(work) })
-	background.Go(func() { s.certs.Watch(work, time.Minute) })
+	background.Go(func() { s.certs.Watch(work, listen.WatchEvery) })
 	s.pacer.start(work)
 	background.Go(func() { trim(work, s.Settle) })
 	background.Go(func() { s.resume.Run(work) })

@@ -48,7 +48,30 @@ func TestConversation(t *testing.T) {
 	romeo.expect("</stream:stream>")
 }
 
-// start starts a server for localhost with the accounts romeo and juliet, whose passwords are "secret".
+// TestAlertAdmins: who administers a host is written to, nobody else is.
+func TestAlertAdmins(t *testing.T) {
+	s := start(t)
+	romeo := login(t, s, "romeo", "orchard")
+	juliet := login(t, s, "juliet", "balcony")
+	for _, w := range []*raw{romeo, juliet} {
+		w.send("<presence/>")
+	}
+	s.AlertAdmins("elsewhere.example", "nobody hears of it")
+	s.AlertAdmins("localhost", "It ends <soon>.")
+	got := juliet.expect("</message>")
+	for _, want := range []string{"from='localhost'", "to='juliet@localhost'", "<subject>Certificate of localhost</subject>", "<body>It ends &lt;soon&gt;.</body>"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+	juliet.send("<message to='romeo@localhost/orchard' type='chat'><body>after it</body></message>")
+	if got := romeo.expect("</message>"); strings.Contains(got, "Certificate") {
+		t.Errorf("everybody hears of it: %s", got)
+	}
+}
+
+// start starts a server for localhost with the accounts romeo and juliet, whose passwords are
+// "secret-secret". Juliet administers it.
 func start(t *testing.T) *server.Server {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,6 +85,7 @@ plain = true
 domain = "localhost"
 certificate = %q
 key = %q
+admins = ["juliet"]
 [[listen]]
 address = "127.0.0.1:0"
 purpose = "c2s"
