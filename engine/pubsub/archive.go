@@ -44,7 +44,7 @@ func (s *Service) Archive(ctx context.Context, r *mod.Request) (*xmlstream.Eleme
 		return nil, err
 	}
 	if !n.config.Persist {
-		return nil, unsupported("persistent-items")
+		return nil, unsupported(featurePersistentItems)
 	}
 	limit := o.Default
 	if q.Page.Max >= 0 {

@@ -54,6 +54,9 @@ func attaching(name string) bool {
 	return strings.HasPrefix(name, nsAttachments+"/") || strings.HasPrefix(name, nsSummary+"/")
 }
 
+// attaching is that function for a service, which gives no names where it has no attachments.
+func (s *Service) attaching(name string) bool { return attaching(name) && s.Has(nsAttachments) }
+
 // summaryOf returns the name of the node of summaries that a node of attachments adds to, and otherwise the name itself. Both
 // share a lock by it.
 func summaryOf(at jid.JID, name string) string {
@@ -107,8 +110,8 @@ func (s *Service) beside(t *node, name string) *node {
 }
 
 // checkAttachments checks an item that is published to a node of attachments (XEP-0470#validity-check).
-func checkAttachments(n *node, i *item, payload *xmlstream.Element) error {
-	if _, _, ok := attachedTo(n.at, n.name); ok && (i.id != i.publisher.String() || !payload.Is(nsAttachments, "attachments")) {
+func (s *Service) checkAttachments(n *node, i *item, payload *xmlstream.Element) error {
+	if _, _, ok := attachedTo(n.at, n.name); ok && s.attaching(n.name) && (i.id != i.publisher.String() || !payload.Is(nsAttachments, "attachments")) {
 		return stanza.Err(stanza.BadRequest, "attachments are an item of the bare JID of who attaches")
 	}
 	return nil
@@ -117,7 +120,7 @@ func checkAttachments(n *node, i *item, payload *xmlstream.Element) error {
 // summarize adds to the steps that change a node of attachments what the summary becomes by them (XEP-0470#summary-node).
 func (s *Service) summarize(ctx context.Context, st *steps, n *node, c Changed) error {
 	target, id, ok := attachedTo(n.at, n.name)
-	if !ok {
+	if !ok || !s.attaching(n.name) {
 		return nil
 	}
 	all := make(map[string]*xmlstream.Element)

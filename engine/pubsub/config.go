@@ -108,12 +108,51 @@ type field struct {
 	label string
 	// options are the values of a list.
 	options []string
-	get     func(c *Config) []string
-	set     func(c *Config, values []string) error
+	// feature is that by which the field is there; "" for one that always is.
+	feature string
+	// most says that there is a value for as much as the service allows.
+	most bool
+	get  func(c *Config) []string
+	set  func(c *Config, values []string) error
 }
 
-// fields are those of the node configuration form, in the order in which people are asked.
-var fields = []field{
+// of returns the field as one that is there by a feature.
+func (x field) of(feature string) field {
+	x.feature = feature
+	return x
+}
+
+// withoutMost returns the field as one that knows no value for as much as the service allows (config-node-max of XEP-0060#features).
+func (x field) withoutMost() field {
+	set := x.set
+	x.set = func(c *Config, v []string) error {
+		if first(v) == unlimited {
+			return stanza.Errf(stanza.NotAcceptable, "the field %s is a number", x.variable())
+		}
+		return set(c, v)
+	}
+	return x
+}
+
+// fieldset are fields of the node configuration form.
+type fieldset []field
+
+// fieldsOf returns those of a service that has some features.
+func fieldsOf(has func(feature string) bool) (out fieldset) {
+	for _, x := range fields {
+		switch {
+		case x.feature != "" && !has(x.feature):
+			continue
+		case x.most && !has(featureConfigNodeMax):
+			x = x.withoutMost()
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+// fields are all that there are, in the order in which people are asked.
+var fields = fieldset{
 	text("title", "A short name for the node", func(c *Config) *string { return &c.Title }),
 	text("description", "What the node is about", func(c *Config) *string { return &c.Description }),
 	text("type", "The kind of payload, most often its namespace", func(c *Config) *string { return &c.Type }),
@@ -136,28 +175,28 @@ var fields = []field{
 	choice("publish_model", "Who may publish",
 		[]PublishModel{PublishPublishers, PublishSubscribers, PublishOpen}, func(c *Config) *PublishModel { return &c.Publish }),
 	flag("subscribe", "Subscriptions are possible", func(c *Config) *bool { return &c.Subscribe }),
-	flag("persist_items", "Items are kept", func(c *Config) *bool { return &c.Persist }),
-	number("max_items", "How many items are kept; \"max\" for as many as the service allows", unlimited, func(c *Config) *int { return &c.MaxItems }),
+	flag("persist_items", "Items are kept", func(c *Config) *bool { return &c.Persist }).of(featurePersistentItems),
+	number("max_items", "How many items are kept; \"max\" for as many as the service allows", unlimited, func(c *Config) *int { return &c.MaxItems }).of(featureMultiItems),
 	number("item_expire", "Seconds after which an item is deleted; \"max\" or 0 for never", unlimited, func(c *Config) *int { return &c.ItemExpire }),
 	number("max_payload_size", "Bytes of a payload; 0 for as many as the service allows", "0", func(c *Config) *int { return &c.MaxPayload }),
 	choice("publish_node_full", "What happens when there is an item too many",
-		[]string{FullRetract, FullDiscard, FullReject}, func(c *Config) *string { return &c.NodeFull }),
+		[]string{FullRetract, FullDiscard, FullReject}, func(c *Config) *string { return &c.NodeFull }).of(featurePublishNodeFull),
 	flag("deliver_notifications", "Subscribers are told of new items", func(c *Config) *bool { return &c.Notify }),
 	flag("deliver_payloads", "They get the payloads with it", func(c *Config) *bool { return &c.Payloads }),
-	flag("presence_based_delivery", "Only those who are available are told", func(c *Config) *bool { return &c.PresenceBased }),
+	flag("presence_based_delivery", "Only those who are available are told", func(c *Config) *bool { return &c.PresenceBased }).of(featurePresenceNotifications),
 	choice("notification_type", "The type of the messages",
 		[]string{stanza.TypeHeadline, stanza.TypeNormal}, func(c *Config) *string { return &c.NotificationType }),
 	flag("notify_config", "Subscribers are told when the configuration changes", func(c *Config) *bool { return &c.NotifyConfig }),
 	flag("notify_delete", "Subscribers are told when the node is deleted", func(c *Config) *bool { return &c.NotifyDelete }),
-	flag("notify_retract", "Subscribers are told when items are deleted", func(c *Config) *bool { return &c.NotifyRetract }),
+	flag("notify_retract", "Subscribers are told when items are deleted", func(c *Config) *bool { return &c.NotifyRetract }).of(featureRetractItems),
 	flag("notify_sub", "Owners are told of subscribers that come and go", func(c *Config) *bool { return &c.NotifySub }),
 	choice("send_last_published_item", "When the last item is sent",
 		[]string{SendNever, SendOnSub, SendOnSubPresence}, func(c *Config) *string { return &c.SendLast }),
 	flag("purge_offline", "Items are deleted when their publisher goes offline", func(c *Config) *bool { return &c.PurgeOffline }),
 	choice("itemreply", "To whom replies to an item go",
 		[]string{"", "owner", "publisher"}, func(c *Config) *string { return &c.ItemReply }),
-	text("{"+nsRelations+"}link", "The node to which this one links, and with which it is deleted", func(c *Config) *string { return &c.Link }),
-	text("{"+nsRelations+"}parent", "The node below which this one stands", func(c *Config) *string { return &c.Parent }),
+	text("{"+nsRelations+"}link", "The node to which this one links, and with which it is deleted", func(c *Config) *string { return &c.Link }).of(nsRelations),
+	text("{"+nsRelations+"}parent", "The node below which this one stands", func(c *Config) *string { return &c.Parent }).of(nsRelations),
 }
 
 // variable returns the name of the field in a form.
@@ -227,7 +266,7 @@ func choice[S ~string](name, label string, options []S, at func(*Config) *S) fie
 // number is a field of a number of which 0 stands for no limit of the node's own, written as none.
 func number(name, label, none string, at func(*Config) *int) field {
 	return field{
-		name: name, typ: dataform.TextSingle, label: label,
+		name: name, typ: dataform.TextSingle, label: label, most: none == unlimited,
 		get: func(c *Config) []string {
 			if *at(c) == 0 {
 				return []string{none}
@@ -263,10 +302,10 @@ const prefix = "pubsub#"
 // nodeType is the one kind of nodes that there is: collections (XEP-0248) are not.
 const nodeType = "leaf"
 
-// form returns the configuration as a form: of type form to be filled in, or of type result.
-func (c *Config) form(t dataform.Type, formType string) *dataform.Form {
+// form returns a configuration as a form: of type form to be filled in, or of type result.
+func (fs fieldset) form(c *Config, t dataform.Type, formType string) *dataform.Form {
 	f := dataform.New(t, formType)
-	for _, x := range fields {
+	for _, x := range fs {
 		d := dataform.Field{Var: x.variable(), Type: x.typ, Values: x.get(c)}
 		if t == dataform.TypeForm {
 			d.Label = x.label
@@ -284,13 +323,13 @@ func (c *Config) form(t dataform.Type, formType string) *dataform.Form {
 	return f
 }
 
-// submit returns the configuration as changed by a form of type submit. What the form leaves out keeps its value, and what
+// submit returns a configuration as changed by a form of type submit. What the form leaves out keeps its value, and what
 // is no option of a node is ignored (XEP-0004#protocol-formtypes).
-func (c *Config) submit(f *dataform.Form) (Config, error) {
+func (fs fieldset) submit(c *Config, f *dataform.Form) (Config, error) {
 	out := *c
-	in, err := c.form(dataform.TypeForm, nsNodeConfig).Submit(f)
+	in, err := fs.form(c, dataform.TypeForm, nsNodeConfig).Submit(f)
 	if a := f.Field(prefix + "access_model"); err != nil && a != nil {
-		if e := setField(&out, "access_model", a.Values); e != nil {
+		if e := fs.set(&out, "access_model", a.Values); e != nil {
 			return out, e // it has a condition of its own
 		}
 	}
@@ -299,15 +338,15 @@ func (c *Config) submit(f *dataform.Form) (Config, error) {
 	}
 	for i := range in.Fields {
 		name := strings.TrimPrefix(in.Fields[i].Var, prefix)
-		if err := setField(&out, name, in.Fields[i].Values); err != nil {
+		if err := fs.set(&out, name, in.Fields[i].Values); err != nil {
 			return out, err
 		}
 	}
 	return out, nil
 }
 
-func setField(c *Config, name string, values []string) error {
-	for _, x := range fields {
+func (fs fieldset) set(c *Config, name string, values []string) error {
+	for _, x := range fs {
 		if x.name == name {
 			return x.set(c, values)
 		}
@@ -318,14 +357,14 @@ func setField(c *Config, name string, values []string) error {
 // precondition applies the options of a publication to a configuration: to that of a new node, or to a copy of that of a
 // node that exists, which must not change by it (XEP-0060#publisher-publish-options). A field that is no option of a node
 // is not met.
-func (c *Config) precondition(f *dataform.Form) (out Config, met bool, err error) {
+func (fs fieldset) precondition(c *Config, f *dataform.Form) (out Config, met bool, err error) {
 	out = *c
 	for i := range f.Fields {
 		d := &f.Fields[i]
 		if d.Var == dataform.FormType {
 			continue
 		}
-		at := slices.IndexFunc(fields, func(x field) bool { return x.variable() == d.Var })
+		at := slices.IndexFunc(fs, func(x field) bool { return x.variable() == d.Var })
 		switch {
 		case d.Var == prefix+"node_type" && d.Value() == nodeType:
 			continue
@@ -333,16 +372,16 @@ func (c *Config) precondition(f *dataform.Form) (out Config, met bool, err error
 			return out, false, fault(stanza.Conflict, "precondition-not-met")
 		}
 		values := d.Values
-		if fields[at].typ == dataform.JIDMulti {
+		if fs[at].typ == dataform.JIDMulti {
 			if values, err = addresses(values); err != nil {
 				return out, false, err
 			}
 		}
-		if err := fields[at].set(&out, values); err != nil {
+		if err := fs[at].set(&out, values); err != nil {
 			return out, false, err
 		}
 	}
-	for _, x := range fields {
+	for _, x := range fs {
 		if !slices.Equal(x.get(c), x.get(&out)) {
 			return out, false, nil
 		}

@@ -55,6 +55,9 @@ func parseDiscovery(query *xmlstream.Element) (d discovery, ok bool, err error) 
 // Discover answers a request for the items of a node that asks for what is below it, each with its node, as far as who asks may
 // read it (XEP-0499#discover). ok is false where the request has no such form, or where there is no node.
 func (s *Service) Discover(ctx context.Context, at, who jid.JID, query *xmlstream.Element) (list []mod.DiscoItem, ok bool, err error) {
+	if !s.Has(nsExtDisco) {
+		return nil, false, nil
+	}
 	d, ok, err := parseDiscovery(query)
 	if !ok || err != nil {
 		return nil, ok, err

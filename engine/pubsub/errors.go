@@ -1,6 +1,8 @@
 package pubsub
 
 import (
+	"strings"
+
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -36,5 +38,6 @@ func (*refused) Error() string { return "some of the changes were refused" }
 
 // unsupported says that a feature is not there, for the service or for a node.
 func unsupported(feature string) *stanza.Error {
-	return stanza.Err(stanza.FeatureNotImplemented, "").With(xmlstream.El(NSErrors, "unsupported", xmlstream.A("feature", feature)))
+	short := strings.TrimPrefix(feature, NS+"#")
+	return stanza.Err(stanza.FeatureNotImplemented, "").With(xmlstream.El(NSErrors, "unsupported", xmlstream.A("feature", short)))
 }

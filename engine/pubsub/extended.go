@@ -105,8 +105,8 @@ func (s *Service) subscribersOf(ctx context.Context, n *node, what wants) (out [
 // any more (XEP-0497#metadata_notif).
 func (s *Service) tellMetadata(ctx context.Context, was, now *node) {
 	f := dataform.New(dataform.TypeResult, nsMetadata)
-	for i := range fields {
-		if x := &fields[i]; !slices.Equal(x.get(&was.config), x.get(&now.config)) {
+	for i := range s.fields {
+		if x := &s.fields[i]; !slices.Equal(x.get(&was.config), x.get(&now.config)) {
 			f.Fields = append(f.Fields, dataform.Field{Var: x.variable(), Type: x.typ, Values: x.get(&now.config)})
 		}
 	}

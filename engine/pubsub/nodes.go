@@ -42,25 +42,21 @@ func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, er
 		}
 	}
 	n := &node{at: r.at, name: name, creator: r.from.Bare(), created: s.now(), config: s.defaults()}
-	n.config.profile(name, "")
+	n.config = s.profiled(n.config, name, "")
 	return n, nil
-}
-
-func (s *Service) defaults() Config {
-	if s.o.PEP {
-		return DefaultPEP()
-	}
-	return Default()
 }
 
 // create makes a node (XEP-0060#owner-create): without a name, one of the service's making.
 func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
 	name := x.Attr("node")
 	instant := name == ""
+	if instant && !s.Has(featureInstantNodes) {
+		return nil, fault(stanza.NotAcceptable, "nodeid-required")
+	}
 	if instant {
 		name = stanza.NewID()
 	}
-	if attaching(name) {
+	if s.attaching(name) {
 		return nil, stanza.Err(stanza.NotAllowed, "the service makes the nodes of attachments")
 	}
 	defer s.turn(r.at, name).Unlock()
@@ -71,13 +67,13 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 		}
 		return nil, err
 	}
-	if c := r.payload.Child(NS, "configure"); c != nil {
+	if c := r.payload.Child(NS, "configure"); c != nil && s.Has(featureCreateAndConfigure) { // else it is ignored (XEP-0060#owner-create-and-configure)
 		if c.Attr("node") != "" {
 			return nil, stanza.Err(stanza.BadRequest, "<create/> names the node")
 		}
 		if form := c.Child(dataform.NS, "x"); form != nil {
 			if f, err := dataform.Parse(form); err == nil { // submitted says what is wrong with it
-				n.config.profile(name, f.Field(prefix+"type").Value())
+				n.config = s.profiled(n.config, name, f.Field(prefix+"type").Value())
 			}
 			if n.config, err = s.submitted(n.config, form); err != nil {
 				return nil, err
@@ -108,7 +104,7 @@ func (s *Service) submitted(c Config, form *xmlstream.Element) (Config, error) {
 	if err != nil {
 		return c, stanza.Errf(stanza.BadRequest, "%v", err)
 	}
-	if c, err = c.submit(f); err != nil {
+	if c, err = s.fields.submit(&c, f); err != nil {
 		return c, err
 	}
 	if c.MaxItems > s.o.Limits.Items {
@@ -126,7 +122,7 @@ func (s *Service) getConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
-	form := n.config.form(dataform.TypeForm, nsNodeConfig).Element()
+	form := s.fields.form(&n.config, dataform.TypeForm, nsNodeConfig).Element()
 	return result(NSOwner, xmlstream.El(NSOwner, "configure", xmlstream.A("node", n.name), form)), nil
 }
 
@@ -177,7 +173,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if c.NotifyConfig {
 		ev := xmlstream.El(NSEvent, "configuration", xmlstream.A("node", n.name))
 		if c.Payloads {
-			ev.Add(c.form(dataform.TypeResult, nsNodeConfig).Element())
+			ev.Add(s.fields.form(&c, dataform.TypeResult, nsNodeConfig).Element())
 		}
 		s.announce(ctx, n, ev, nil)
 	}
@@ -198,7 +194,7 @@ func (s *Service) defaultConfig(_ context.Context, _ *request, x *xmlstream.Elem
 		return nil, unsupported("collections")
 	}
 	c := s.defaults()
-	return result(NSOwner, xmlstream.El(NSOwner, "default", c.form(dataform.TypeForm, nsNodeConfig).Element())), nil
+	return result(NSOwner, xmlstream.El(NSOwner, "default", s.fields.form(&c, dataform.TypeForm, nsNodeConfig).Element())), nil
 }
 
 // deleteNode deletes a node with all that is below it, in favour of another one where there is a <redirect/>
@@ -272,20 +268,24 @@ func (s *Service) Info(ctx context.Context, at, who jid.JID, name string) (*mod.
 	if n == nil || err != nil {
 		return nil, err
 	}
+	d := &mod.Disco{
+		Identities: []mod.Identity{{Category: "pubsub", Type: nodeType, Name: n.config.Title}},
+		Features:   []string{wire.NSInfo, wire.NSItems, NS},
+	}
+	if !s.Has(featureMetadata) {
+		return d, nil
+	}
 	f, err := s.metadata(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	return &mod.Disco{
-		Identities: []mod.Identity{{Category: "pubsub", Type: nodeType, Name: n.config.Title}},
-		Features:   []string{wire.NSInfo, wire.NSItems, NS},
-		Forms:      []*xmlstream.Element{f.Element()},
-	}, nil
+	d.Forms = append(d.Forms, f.Element())
+	return d, nil
 }
 
 // metadata returns what a node tells of itself (XEP-0060#entity-metadata).
 func (s *Service) metadata(ctx context.Context, n *node) (*dataform.Form, error) {
-	f := n.config.form(dataform.TypeResult, nsMetadata)
+	f := s.fields.form(&n.config, dataform.TypeResult, nsMetadata)
 	_, count, err := s.store.subscribers(ctx, n, s.now())
 	if err != nil {
 		return nil, err
@@ -355,9 +355,9 @@ const NSFilter = "urn:xmpp:pubsub-filter:0"
 type Filter struct{ included, excluded *dataform.Field }
 
 // ParseFilter reads the <filter/> of a request for service discovery, where it has one.
-func ParseFilter(query *xmlstream.Element) (Filter, error) {
+func (s *Service) ParseFilter(query *xmlstream.Element) (Filter, error) {
 	x := query.Child(NSFilter, "filter")
-	if x == nil {
+	if x == nil || !s.Has(NSFilter) {
 		return Filter{}, nil
 	}
 	f, err := dataform.Parse(x.Child(dataform.NS, "x"))

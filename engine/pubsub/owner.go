@@ -61,7 +61,7 @@ func (s *Service) setAffiliations(ctx context.Context, r *request, x *xmlstream.
 	if err != nil {
 		return nil, err
 	}
-	changes, err := affiliationChanges(n, list, x)
+	changes, err := s.affiliationChanges(n, list, x)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (s *Service) setAffiliations(ctx context.Context, r *request, x *xmlstream.
 }
 
 // affiliationChanges reads a request.
-func affiliationChanges(n *node, list []affiliated, x *xmlstream.Element) ([]change, error) {
+func (s *Service) affiliationChanges(n *node, list []affiliated, x *xmlstream.Element) ([]change, error) {
 	var out []change
 	for k := range x.Elements() {
 		if !k.Is(NSOwner, "affiliation") {
@@ -142,6 +142,9 @@ func affiliationChanges(n *node, list []affiliated, x *xmlstream.Element) ([]cha
 			c.to = Affiliation(v)
 		default:
 			return nil, stanza.Errf(stanza.BadRequest, "%.40q is no affiliation", v)
+		}
+		if err := s.assignable(c.to); err != nil {
+			return nil, err
 		}
 		out = append(out, c)
 	}
@@ -188,7 +191,9 @@ func (s *Service) changeSubscription(ctx context.Context, n *node, sub subscript
 	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
 		return err
 	}
-	s.send(ctx, n, s.event(n, subscriptionElement(NSEvent, n.name, sub)), []jid.JID{sub.jid})
+	if s.Has(featureSubNotifications) {
+		s.send(ctx, n, s.event(n, subscriptionElement(NSEvent, n.name, sub)), []jid.JID{sub.jid})
+	}
 	if sub.state == Subscribed && n.config.SendLast != SendNever && n.config.Notify && sub.deliver && sub.wants&wantItems != 0 {
 		s.sendLast(ctx, n, sub.jid)
 	}

@@ -18,6 +18,9 @@ const notify = "+notify"
 // interested returns the resources that announce their interest in a node of an account: the account's own, and those of
 // contacts who may see its presence and read the node (XEP-0163#notify). Who skip names is told already.
 func (s *Service) interested(ctx context.Context, n *node, skip func(bare jid.JID) bool) ([]jid.JID, error) {
+	if !s.implicit() {
+		return nil, nil
+	}
 	feature := n.name + notify
 	to := s.announcing(n.at, n.at, feature)
 	contacts, err := s.h.Roster().Contacts(ctx, n.at)
@@ -58,7 +61,15 @@ func (s *Service) announcing(account, who jid.JID, feature string) (to []jid.JID
 	return to
 }
 
+// implicit tells whether presence subscribes (XEP-0060#auto-subscribe).
+func (s *Service) implicit() bool {
+	return s.Has(featureAutoSubscribe) && s.Has(featurePresenceSubscribe)
+}
+
 func (s *Service) understands(presence *stanza.Stanza, feature string) bool {
+	if !s.Has(featureFilteredNotifications) {
+		return true
+	}
 	f, _ := s.h.Capabilities().Features(presence)
 	return slices.Contains(f, feature)
 }
@@ -77,7 +88,7 @@ func (s *Service) reads(ctx context.Context, n *node, who jid.JID) (bool, error)
 // announced interest in: its own, and those of its contacts on this host (XEP-0163#notify-last).
 func (s *Service) Online(ctx context.Context, who jid.JID, features []string) error {
 	wants := wanted(features)
-	if len(wants) == 0 {
+	if len(wants) == 0 || !s.implicit() {
 		return nil
 	}
 	if err := s.sendLasts(ctx, who.Bare(), who, wants); err != nil {
@@ -100,7 +111,7 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 
 // RemoteOnline does the same for a resource elsewhere that an account has the presence of.
 func (s *Service) RemoteOnline(ctx context.Context, account, who jid.JID, features []string) error {
-	if wants := wanted(features); len(wants) > 0 {
+	if wants := wanted(features); len(wants) > 0 && s.implicit() {
 		return s.sendLasts(ctx, account, who, wants)
 	}
 	return nil

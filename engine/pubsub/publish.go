@@ -18,14 +18,14 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 	if name == "" {
 		return nil, fault(stanza.BadRequest, "nodeid-required")
 	}
-	options, err := publishOptions(r.payload)
+	options, err := s.publishOptions(r.payload)
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(name, nsSummary+"/") {
+	if s.attaching(name) && strings.HasPrefix(name, nsSummary+"/") {
 		return nil, stanza.Err(stanza.Forbidden, "summaries are the service's")
 	}
-	if attaching(name) {
+	if s.attaching(name) {
 		options = nil // XEP-0470#auto-create
 	}
 	defer s.turn(r.at, name).Unlock()
@@ -37,7 +37,7 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkAttachments(n, i, payload(x)); err != nil {
+	if err := s.checkAttachments(n, i, payload(x)); err != nil {
 		return nil, err
 	}
 	st := &steps{all: []*step{{n: n, fresh: fresh, put: i}}}
@@ -58,9 +58,9 @@ func (s *Service) publish(ctx context.Context, r *request, x *xmlstream.Element)
 func payload(x *xmlstream.Element) *xmlstream.Element { return x.Child(NS, "item").First() }
 
 // publishOptions returns the form of <publish-options/>, or nil.
-func publishOptions(pubsub *xmlstream.Element) (*dataform.Form, error) {
+func (s *Service) publishOptions(pubsub *xmlstream.Element) (*dataform.Form, error) {
 	o := pubsub.Child(NS, "publish-options")
-	if o == nil {
+	if o == nil || !s.Has(featurePublishOptions) {
 		return nil, nil
 	}
 	f, err := dataform.Parse(o.Child(dataform.NS, "x"))
@@ -77,14 +77,16 @@ func publishOptions(pubsub *xmlstream.Element) (*dataform.Form, error) {
 func (s *Service) target(ctx context.Context, r *request, name string, options *dataform.Form) (n *node, fresh bool, err error) {
 	n, err = s.store.node(ctx, r.at, name)
 	switch {
-	case errors.Is(err, errNoNode) && attaching(name):
+	case errors.Is(err, errNoNode) && s.attaching(name):
 		n, err = s.attachments(ctx, r, name)
 		return n, true, err
+	case errors.Is(err, errNoNode) && !s.Has(featureAutoCreate):
+		return nil, false, s.absent(ctx, r, name)
 	case errors.Is(err, errNoNode):
 		n, err = s.fresh(ctx, r, name)
 		if err == nil && options != nil {
-			n.config.profile(name, options.Field(prefix+"type").Value())
-			if n.config, _, err = n.config.precondition(options); err == nil {
+			n.config = s.profiled(n.config, name, options.Field(prefix+"type").Value())
+			if n.config, _, err = s.fields.precondition(&n.config, options); err == nil {
 				defer s.hold(n.config)()
 				_, err = s.relate(ctx, n, Config{}, r)
 			}
@@ -97,7 +99,7 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 		return nil, false, err
 	}
 	if options != nil {
-		_, met, err := n.config.precondition(options)
+		_, met, err := s.fields.precondition(&n.config, options)
 		if err != nil {
 			return nil, false, err
 		}
@@ -171,7 +173,7 @@ func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, er
 	case !n.config.Persist && !n.config.Payloads:
 		return nil, fault(stanza.BadRequest, "item-forbidden")
 	}
-	if i.id = el.Attr("id"); i.id == "" {
+	if i.id = el.Attr("id"); i.id == "" || !s.Has(featureItemIDs) {
 		i.id = stanza.NewID()
 	}
 	if len(i.id) > maxName {
@@ -258,7 +260,7 @@ func (s *Service) retract(ctx context.Context, r *request, x *xmlstream.Element)
 		return nil, err
 	}
 	if !n.config.Persist {
-		return nil, unsupported("persistent-items")
+		return nil, unsupported(featurePersistentItems)
 	}
 	var ids []string
 	for k := range x.Elements() {
@@ -307,7 +309,7 @@ func (s *Service) purgeNode(ctx context.Context, r *request, x *xmlstream.Elemen
 		return nil, err
 	}
 	if !n.config.Persist {
-		return nil, unsupported("persistent-items")
+		return nil, unsupported(featurePersistentItems)
 	}
 	st := &steps{more: []func(mod.Tx) error{func(tx mod.Tx) error { return s.store.purge(ctx, tx, n) }}}
 	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name}}, n); err != nil {

@@ -24,7 +24,7 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 		return nil, err
 	}
 	if !n.config.Persist {
-		return nil, unsupported("persistent-items")
+		return nil, unsupported(featurePersistentItems)
 	}
 	items := xmlstream.El(NS, "items", xmlstream.A("node", n.name))
 	if ids, err := itemIDs(x); err != nil {
@@ -59,7 +59,7 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 		}
 	}
 	out := result(NS, items)
-	if count || int64(len(list)) < n.items {
+	if s.Has(featureRSM) && (count || int64(len(list)) < n.items) {
 		a := rsm.Answer{Index: -1, Count: n.items}
 		if len(list) > 0 {
 			a.First, a.Last = list[0].id, list[len(list)-1].id
@@ -117,7 +117,7 @@ func (s *Service) asked(pubsub, x *xmlstream.Element) (p page, count bool, err e
 		}
 		p.limit = min(p.limit, int(n))
 	}
-	if o := pubsub.Child(NSOrder, "order"); o != nil {
+	if o := pubsub.Child(NSOrder, "order"); o != nil && s.Has(NSOrder) && s.Has(featureOrderPubsub) {
 		switch o.Attr("by") {
 		case "creation":
 			p.creation = true
@@ -128,7 +128,7 @@ func (s *Service) asked(pubsub, x *xmlstream.Element) (p page, count bool, err e
 		p.asc = o.Attr("desc") != "true" && o.Attr("desc") != "1"
 	}
 	set := pubsub.Child(rsm.NS, "set")
-	if set == nil {
+	if set == nil || !s.Has(featureRSM) {
 		return p, false, nil
 	}
 	q, err := rsm.Parse(set)

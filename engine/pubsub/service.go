@@ -38,6 +38,8 @@ type Options struct {
 	// Follow, where it is not nil, tells with PEP what a change of a node brings with it, before it is made. Changes that
 	// follow are not asked about. The lock of the account is held: Follow may read nodes and not change any.
 	Follow func(ctx context.Context, account jid.JID, c Changed) (Followed, error)
+	// Without are features that the service does not have, as service discovery names them.
+	Without []string
 }
 
 // Service answers the requests of one service, or of all accounts of a host. Its methods may be called from any goroutine.
@@ -54,6 +56,8 @@ type Service struct {
 	remote  remote
 	// counts holds how many subscriptions nodes have at most, by their numbers.
 	counts *lru.Cache[int64, int]
+	// fields are those of the form by which nodes are configured.
+	fields fieldset
 
 	// tree is held while relationships between nodes are changed, so that no two changes make a circle.
 	tree  sync.Mutex
@@ -66,7 +70,9 @@ const remembered = 5000
 
 // New returns a service of a host, whose DB has the tables of Schema.
 func New(h mod.Host, o Options) *Service {
-	return &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), counts: lru.New[int64, int](remembered), seed: maphash.MakeSeed()}
+	s := &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), counts: lru.New[int64, int](remembered), seed: maphash.MakeSeed()}
+	s.fields = fieldsOf(s.Has)
+	return s
 }
 
 // turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one. With
@@ -91,60 +97,34 @@ type request struct {
 	wire    *stanza.Stanza     // the request as it came, or nil
 }
 
-// action is a child of <pubsub/> that says what is to be done.
+// action is a child of <pubsub/> that says what is to be done, and the feature by which it is there.
 type action struct {
-	get, owner bool
-	local      string
-	do         func(s *Service, ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error)
+	get, owner     bool
+	local, feature string
+	do             func(s *Service, ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error)
 }
 
 var actions = []action{
-	{true, false, "items", (*Service).retrieve},
-	{true, false, "subscriptions", (*Service).ownSubscriptions},
-	{true, false, "affiliations", (*Service).ownAffiliations},
-	{true, false, "options", (*Service).getOptions},
-	{true, false, "default", (*Service).defaultOptions},
-	{false, false, "publish", (*Service).publish},
-	{false, false, "retract", (*Service).retract},
-	{false, false, "subscribe", (*Service).subscribe},
-	{false, false, "unsubscribe", (*Service).unsubscribe},
-	{false, false, "options", (*Service).setOptions},
-	{false, false, "create", (*Service).create},
-	{true, true, "configure", (*Service).getConfig},
-	{true, true, "default", (*Service).defaultConfig},
-	{true, true, "affiliations", (*Service).affiliations},
-	{true, true, "subscriptions", (*Service).subscriptions},
-	{false, true, "configure", (*Service).setConfig},
-	{false, true, "affiliations", (*Service).setAffiliations},
-	{false, true, "subscriptions", (*Service).setSubscriptions},
-	{false, true, "delete", (*Service).deleteNode},
-	{false, true, "purge", (*Service).purgeNode},
-}
-
-// Features returns those of XEP-0060#features that a service has, and the protocols around it, as service discovery names
-// them. Each is shown by a conversation in testdata of mod/pubsub or mod/pep.
-func Features(pep bool) []string {
-	names := []string{
-		"auto-create", "config-node", "config-node-max", "create-and-configure", "create-nodes", "delete-items", "delete-nodes",
-		"instant-nodes", "item-ids", "last-published", "leased-subscription", "manage-subscriptions", "member-affiliation", "meta-data",
-		"modify-affiliations", "multi-items", "outcast-affiliation", "persistent-items", "publish", "publish-node-full", "publish-only-affiliation",
-		"publish-options", "publisher-affiliation", "purge-nodes", "retract-items", "retrieve-affiliations", "retrieve-default",
-		"retrieve-default-sub", "retrieve-items", "retrieve-subscriptions", "rsm", "subscribe", "subscription-notifications",
-		"subscription-options",
-	}
-	if pep {
-		names = append(names, "access-presence", "auto-subscribe", "filtered-notifications", "presence-notifications", "presence-subscribe")
-	} else {
-		names = append(names, "access-open", "get-pending")
-	}
-	out := []string{NSOrder, NSOrder + "@" + NS, nsRelations, nsExtSub, nsExtDisco, nsAttachments, NSSocial}
-	if pep {
-		out = append(out, NSStories) // XEP-0501#discovery
-	}
-	for _, n := range names {
-		out = append(out, NS+"#"+n)
-	}
-	return out
+	{true, false, "items", featureRetrieveItems, (*Service).retrieve},
+	{true, false, "subscriptions", featureRetrieveSubscriptions, (*Service).ownSubscriptions},
+	{true, false, "affiliations", featureRetrieveAffiliations, (*Service).ownAffiliations},
+	{true, false, "options", featureSubOptions, (*Service).getOptions},
+	{true, false, "default", featureRetrieveDefaultSub, (*Service).defaultOptions},
+	{false, false, "publish", featurePublish, (*Service).publish},
+	{false, false, "retract", featureDeleteItems, (*Service).retract},
+	{false, false, "subscribe", featureSubscribe, (*Service).subscribe},
+	{false, false, "unsubscribe", featureSubscribe, (*Service).unsubscribe},
+	{false, false, "options", featureSubOptions, (*Service).setOptions},
+	{false, false, "create", featureCreateNodes, (*Service).create},
+	{true, true, "configure", featureConfigNode, (*Service).getConfig},
+	{true, true, "default", featureRetrieveDefault, (*Service).defaultConfig},
+	{true, true, "affiliations", featureModifyAffiliations, (*Service).affiliations},
+	{true, true, "subscriptions", featureManageSubscriptions, (*Service).subscriptions},
+	{false, true, "configure", featureConfigNode, (*Service).setConfig},
+	{false, true, "affiliations", featureModifyAffiliations, (*Service).setAffiliations},
+	{false, true, "subscriptions", featureManageSubscriptions, (*Service).setSubscriptions},
+	{false, true, "delete", featureDeleteNodes, (*Service).deleteNode},
+	{false, true, "purge", featurePurgeNodes, (*Service).purgeNode},
 }
 
 // Handlers returns the handlers of a service's requests at a place: mod.AtHost in the IQ of a mod.Service, or mod.AtAccount
@@ -183,9 +163,13 @@ func (s *Service) do(ctx context.Context, r *request, get bool) (*xmlstream.Elem
 			continue
 		}
 		for _, a := range actions {
-			if a.get == get && a.owner == owner && a.local == x.Name.Local {
-				return a.do(s, ctx, r, x)
+			if a.get != get || a.owner != owner || a.local != x.Name.Local {
+				continue
 			}
+			if !s.Has(a.feature) {
+				return nil, unsupported(a.feature)
+			}
+			return a.do(s, ctx, r, x)
 		}
 		return nil, stanza.Errf(stanza.BadRequest, "<%.40s/> is no request here", x.Name.Local)
 	}

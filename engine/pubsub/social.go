@@ -98,7 +98,7 @@ func (c *Config) profile(name, typ string) {
 // sent, which stays byte for byte. Of each kind there is one at most (RFC 4287 §4.1.2), so that those of the client's own have
 // their way.
 func (s *Service) linked(n *node, i *item, payload *xmlstream.Element) string {
-	if !payload.Is(NSAtom, "entry") || !Social(n.name, n.config.Type) {
+	if !payload.Is(NSAtom, "entry") || !Social(n.name, n.config.Type) || !s.Has(NSSocial) {
 		return i.payload
 	}
 	page, self := false, false

@@ -51,6 +51,9 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 	sub.state = state
 	options := r.payload.Child(NS, "options")
 	if options != nil {
+		if !s.Has(featureSubOptions) {
+			return nil, unsupported(featureSubOptions)
+		}
 		if options.Attr("node") != "" || options.Attr("jid") != "" { // XEP-0060#subscriber-configure-subandconfig
 			return nil, stanza.Err(stanza.BadRequest, "<subscribe/> names node and address")
 		}
@@ -63,9 +66,13 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 			return nil, err
 		}
 	}
-	out := result(NS, subscriptionElement(NS, n.name, sub).Add(xmlstream.El(NS, "subscribe-options")))
+	e := subscriptionElement(NS, n.name, sub)
+	if s.Has(featureSubOptions) {
+		e.Add(xmlstream.El(NS, "subscribe-options"))
+	}
+	out := result(NS, e)
 	if options != nil {
-		out.Add(xmlstream.El(NS, "options", optionsForm(dataform.TypeResult, sub).Element()))
+		out.Add(xmlstream.El(NS, "options", s.optionsForm(dataform.TypeResult, sub).Element()))
 	}
 	switch {
 	case was.state == state:
@@ -84,7 +91,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 func (s *Service) admit(ctx context.Context, n *node, r *request, was subscription) (State, error) {
 	switch {
 	case !n.config.Subscribe:
-		return "", unsupported("subscribe")
+		return "", unsupported(featureSubscribe)
 	case was.state == Pending:
 		return "", fault(stanza.NotAuthorized, "pending-subscription")
 	case was.state == Subscribed:
@@ -165,7 +172,7 @@ func (s *Service) own(ctx context.Context, r *request, x *xmlstream.Element) (*n
 }
 
 // optionsForm returns the options of a subscription (XEP-0060#registrar-formtypes-subscribe).
-func optionsForm(t dataform.Type, x subscription) *dataform.Form {
+func (s *Service) optionsForm(t dataform.Type, x subscription) *dataform.Form {
 	deliver := dataform.Field{Var: prefix + "deliver", Type: dataform.Boolean, Values: []string{"1"}}
 	if !x.deliver {
 		deliver.Values = []string{"0"}
@@ -177,14 +184,21 @@ func optionsForm(t dataform.Type, x subscription) *dataform.Form {
 	if t == dataform.TypeForm {
 		deliver.Label, expire.Label = "Tell me of what is new", "The time at which the subscription ends; empty for never"
 	}
-	return dataform.New(t, nsSubOptions, append([]dataform.Field{deliver, expire}, extendedOptions(t, x)...)...)
+	f := dataform.New(t, nsSubOptions, deliver)
+	if s.Has(featureLeasedSubscription) {
+		f.Fields = append(f.Fields, expire)
+	}
+	if s.Has(nsExtSub) {
+		f.Fields = append(f.Fields, extendedOptions(t, x)...)
+	}
+	return f
 }
 
 // setOption applies <options/> to a subscription.
 func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscription, error) {
 	f, err := dataform.Parse(options.Child(dataform.NS, "x"))
 	if err == nil {
-		f, err = optionsForm(dataform.TypeForm, x).Submit(f)
+		f, err = s.optionsForm(dataform.TypeForm, x).Submit(f)
 	}
 	if err != nil { // XEP-0060#subscriber-configure-process-failure
 		return x, fault(stanza.BadRequest, "invalid-options")
@@ -211,7 +225,7 @@ func (s *Service) getOptions(ctx context.Context, r *request, x *xmlstream.Eleme
 	if err != nil {
 		return nil, err
 	}
-	form := optionsForm(dataform.TypeForm, sub).Element()
+	form := s.optionsForm(dataform.TypeForm, sub).Element()
 	return result(NS, xmlstream.El(NS, "options", xmlstream.A("node", n.name), xmlstream.A("jid", sub.jid.String()), form)), nil
 }
 
@@ -238,7 +252,7 @@ func (s *Service) defaultOptions(ctx context.Context, r *request, x *xmlstream.E
 		}
 		e.Add(xmlstream.A("node", n.name))
 	}
-	return result(NS, e.Add(optionsForm(dataform.TypeForm, subscription{deliver: true, wants: wantItems}).Element())), nil
+	return result(NS, e.Add(s.optionsForm(dataform.TypeForm, subscription{deliver: true, wants: wantItems}).Element())), nil
 }
 
 // ownSubscriptions returns those of who asks (XEP-0060#entity-subscriptions).

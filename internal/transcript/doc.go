@@ -5,6 +5,7 @@
 //	# A line or more of description.
 //	## a tag, such as "slow" or "only: tcp"
 //	# spec: XEP-0199#s2c
+//	# feature: urn:xmpp:ping
 //
 //	[Client] Romeo
 //		jid: romeo@localhost/orchard

@@ -107,6 +107,10 @@ func (p *parser) note(l string) {
 		p.s.Specs = append(p.s.Specs, strings.TrimSpace(spec))
 		return
 	}
+	if feature, ok := strings.CutPrefix(text, "feature:"); ok {
+		p.s.Features = append(p.s.Features, strings.TrimSpace(feature))
+		return
+	}
 	switch {
 	case text == "" || len(p.s.Characters) > 0:
 	case p.s.Title == "":

@@ -13,6 +13,7 @@ const cast = `# Two people
 ## only: tcp tls
 ## config: auth.plain = true
 # spec: RFC 6121 §8.5.2.1.1
+# feature: urn:example
 
 [Client] Romeo
 	jid: romeo@localhost/orchard
@@ -79,8 +80,8 @@ Juliet disconnects
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Title != "Two people" || s.Description != "who meet." || strings.Join(s.Tags, "|") != "slow|only: tcp tls|config: auth.plain = true" || strings.Join(s.Specs, "|") != "RFC 6121 §8.5.2.1.1" {
-		t.Errorf("head: %q %q %q %q", s.Title, s.Description, s.Tags, s.Specs)
+	if s.Title != "Two people" || s.Description != "who meet." || strings.Join(s.Tags, "|") != "slow|only: tcp tls|config: auth.plain = true" || strings.Join(s.Specs, "|") != "RFC 6121 §8.5.2.1.1" || strings.Join(s.Features, "|") != "urn:example" {
+		t.Errorf("head: %q %q %q %q %q", s.Title, s.Description, s.Tags, s.Specs, s.Features)
 	}
 	if c := s.Config(); len(c) != 1 || c[0] != "auth.plain = true" {
 		t.Errorf("settings %q", c)

@@ -70,6 +70,9 @@ func (w *recorder) head() {
 	for _, spec := range s.Specs {
 		fmt.Fprintf(&w.b, "# spec: %s\n", spec)
 	}
+	for _, feature := range s.Features {
+		fmt.Fprintf(&w.b, "# feature: %s\n", feature)
+	}
 	for i := range s.Characters {
 		c := &s.Characters[i]
 		fmt.Fprintf(&w.b, "\n[%s] %s\n", c.Kind, c.Name)

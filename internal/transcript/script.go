@@ -14,6 +14,7 @@ type Script struct {
 	Description string
 	Tags        []string // of the lines that start with ##
 	Specs       []string // of the "# spec:" lines
+	Features    []string // of the "# feature:" lines
 	Characters  []Character
 	Steps       []Step
 

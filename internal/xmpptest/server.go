@@ -282,6 +282,11 @@ func (s *Server) JID() jid.JID { return jid.MustParse(Domain) }
 // Account makes an account whose localpart starts with hint, with a password of its own. One for the hint admin administers the
 // server.
 func (s *Server) Account(ctx context.Context, hint string) (transcript.Account, error) {
+	return s.AccountAt(ctx, s.JID(), hint)
+}
+
+// AccountAt is Account for one of the server's hosts.
+func (s *Server) AccountAt(ctx context.Context, host jid.JID, hint string) (transcript.Account, error) {
 	var b [6]byte
 	rand.Read(b[:]) // never fails
 	if hint == "" {
@@ -290,14 +295,14 @@ func (s *Server) Account(ctx context.Context, hint string) (transcript.Account, 
 	a := transcript.Account{Password: "pw-" + hex.EncodeToString(b[:])}
 	var err error
 	if hint == "admin" {
-		a.JID, err = jid.New(fmt.Sprintf("admin-%d", s.admins.Add(1)%maxAdmins), Domain, "")
+		a.JID, err = jid.New(fmt.Sprintf("admin-%d", s.admins.Add(1)%maxAdmins), host.Domain(), "")
 	} else {
-		a.JID, err = jid.New(hint+"-"+hex.EncodeToString(b[:4]), Domain, "")
+		a.JID, err = jid.New(hint+"-"+hex.EncodeToString(b[:4]), host.Domain(), "")
 	}
 	if err != nil {
 		return a, err
 	}
-	return a, s.Accounts(s.JID()).Create(ctx, a.JID.Local(), a.Password)
+	return a, s.Accounts(host).Create(ctx, a.JID.Local(), a.Password)
 }
 
 // MustAccount is Account for tests that cannot go on without one.

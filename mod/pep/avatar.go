@@ -83,7 +83,7 @@ func (p *pep) readAvatar(ctx context.Context, account jid.JID) (avatar, error) {
 // none (XEP-0398#presence).
 func (p *pep) stamp(ctx context.Context, pass *mod.Pass) error {
 	st := pass.Stanza
-	if st.Type != stanza.TypeAvailable || st.From.Local() == "" {
+	if st.Type != stanza.TypeAvailable || st.From.Local() == "" || !p.s.Has(vcardConversion) {
 		return nil
 	}
 	x := st.Child(vcard.NSUpdate, "x")

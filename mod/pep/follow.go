@@ -14,7 +14,8 @@ import (
 // follow tells what a change of a node brings with it. What is for the account alone stays so: of nodes that others may read no
 // bookmarks are made, and of those that not all may read no vCard (XEP-0411#security).
 func (p *pep) follow(ctx context.Context, account jid.JID, c engine.Changed) (engine.Followed, error) {
-	switch private := c.Access == engine.AccessWhitelist; c.Node {
+	bookmarks := c.Access == engine.AccessWhitelist && p.s.Has(bookmarksCompat) && p.s.Has(bookmarksCompatPEP)
+	switch c.Node {
 	case vcard.AvatarData, vcard.AvatarMetadata:
 		return p.followAvatar(account, c.Node), nil
 	case vcard.Node4:
@@ -22,11 +23,11 @@ func (p *pep) follow(ctx context.Context, account jid.JID, c engine.Changed) (en
 			return p.followVCard4(ctx, account, c)
 		}
 	case bookmarksNew:
-		if private {
+		if bookmarks {
 			return p.followNew(ctx, account, c)
 		}
 	case bookmarksOld:
-		if private {
+		if bookmarks {
 			return p.followOld(ctx, account, c)
 		}
 	}
@@ -49,18 +50,15 @@ func (p *pep) followVCard4(ctx context.Context, account jid.JID, c engine.Change
 	return engine.Followed{Write: func(tx mod.Tx) error { return vcard.Put(ctx, tx, account, card) }}, nil
 }
 
-// The node by which the devices of an account agree on what was displayed, which is also the namespace of what it holds, and
-// the feature that says that messages may update it (XEP-0490).
-const (
-	displayed       = "urn:xmpp:mds:displayed:0"
-	displayedAssist = "urn:xmpp:mds:server-assist:0"
-)
+// displayed is the node by which the devices of an account agree on what was displayed, which is also the namespace of what it
+// holds (XEP-0490).
+const displayed = "urn:xmpp:mds:displayed:0"
 
 // assist takes <displayed/> out of a message of a client and publishes it (XEP-0490#interaction).
 func (p *pep) assist(ctx context.Context, pass *mod.Pass) error {
 	st := pass.Stanza
 	x := st.Child(displayed, "displayed")
-	if x == nil || pass.Session == nil || st.Type == stanza.TypeError {
+	if x == nil || !p.s.Has(displayedAssist) || pass.Session == nil || st.Type == stanza.TypeError {
 		return nil
 	}
 	to := st.To

@@ -31,6 +31,9 @@ type Config struct {
 	Nodes         int `toml:"nodes" doc:"Nodes of an account."`
 	Subscriptions int `toml:"subscriptions" doc:"Subscriptions of a node, besides the contacts that need none."`
 	Stored        int `toml:"stored" doc:"Characters of the payloads of all nodes of an account."`
+
+	// Without are features that are not there, as service discovery names them: tests show by it what each is for.
+	Without []string `toml:"-"`
 }
 
 // Validate checks that the limits are positive.
@@ -40,6 +43,17 @@ func (c *Config) Validate() error {
 	}
 	return nil
 }
+
+// The features by which an account tells what its server does with some of its nodes.
+const (
+	vcardConversion     = "urn:xmpp:pep-vcard-conversion:0" // XEP-0398#disco
+	bookmarksConversion = "urn:xmpp:bookmarks-conversion:0" // XEP-0411#disco; mod/private asks for it
+	bookmarksCompat     = bookmarksNew + "#compat"          // XEP-0402#compatibility: with private storage
+	bookmarksCompatPEP  = bookmarksNew + "#compat-pep"      // with one item for all
+	displayedAssist     = "urn:xmpp:mds:server-assist:0"    // XEP-0490#interaction
+)
+
+var conversions = []string{vcardConversion, bookmarksConversion, bookmarksCompat, bookmarksCompatPEP, displayedAssist}
 
 // told is the flag of a session with what its client announced when it got the last items.
 const told = "pep.told"
@@ -53,7 +67,7 @@ type pep struct {
 func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 	c := cfg.(*Config)
 	p := &pep{h: h, avatars: newAvatars()}
-	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Limits: engine.Limits{
+	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Without: c.Without, Limits: engine.Limits{
 		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored,
 	}})
 	hooks := &mod.Hooks{
@@ -71,13 +85,10 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 		AccountRemoved: p.accountRemoved,
 		Start:          p.s.Start,
 	}
-	for _, f := range []string{
-		"urn:xmpp:pep-vcard-conversion:0", "urn:xmpp:bookmarks-conversion:0", bookmarksNew + "#compat", bookmarksNew + "#compat-pep", displayedAssist,
-	} {
-		hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})
-	}
-	for _, f := range engine.Features(true) {
-		hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})
+	for _, f := range append(p.s.Features(), conversions...) {
+		if p.s.Has(f) {
+			hooks.Features = append(hooks.Features, mod.Feature{At: mod.AtAccount, Var: f})
+		}
 	}
 	return hooks, nil
 }

@@ -53,6 +53,9 @@ var errLimit = stanza.Err(stanza.ResourceConstraint, "the private storage is ful
 // the same data (XEP-0411#conversion). Without nodes they are kept here.
 const bookmarks = "storage:bookmarks"
 
+// conversion is the feature of accounts whose bookmarks are at that node (XEP-0411#disco).
+const conversion = "urn:xmpp:bookmarks-conversion:0"
+
 type private struct {
 	h mod.Host
 	c *Config
@@ -130,9 +133,17 @@ func (x *private) get(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 	return q, nil
 }
 
+// nodes returns the nodes of accounts where they have the bookmarks, else nil.
+func (x *private) nodes() mod.AccountNodes {
+	if !slices.Contains(x.h.Disco(mod.AtAccount).Features, conversion) {
+		return nil
+	}
+	return x.h.AccountNodes()
+}
+
 // bookmarks returns those that are kept at the account's node, where name is theirs and there are any.
 func (x *private) bookmarks(ctx context.Context, account jid.JID, name xmlstream.Name) (*xmlstream.Element, error) {
-	nodes := x.h.AccountNodes()
+	nodes := x.nodes()
 	if nodes == nil || name != (xmlstream.Name{Space: bookmarks, Local: "storage"}) {
 		return nil, nil
 	}
@@ -178,7 +189,7 @@ func (x *private) set(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 	}
 	list := rows(all)
 	write := func(tx mod.Tx) error { return x.write(ctx, tx, r.Account, list) }
-	nodes := x.h.AccountNodes()
+	nodes := x.nodes()
 	at := slices.IndexFunc(list, func(w row) bool { return w.name == xmlstream.Name{Space: bookmarks, Local: "storage"} })
 	if nodes == nil || at < 0 {
 		return nil, x.h.DB().Write(ctx, write)

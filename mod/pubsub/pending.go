@@ -10,7 +10,8 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// The ad-hoc command by which an owner asks for the requests that wait (XEP-0060#owner-subreq-request).
+// The ad-hoc command by which an owner asks for the requests that wait, with the name of the feature as its node
+// (XEP-0060#owner-subreq-request).
 const (
 	pendingNode = engine.NS + "#get-pending"
 	pendingName = "Subscription requests that wait"

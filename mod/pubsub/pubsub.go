@@ -37,6 +37,9 @@ type Config struct {
 	Stored        int    `toml:"stored" doc:"Characters of the payloads in the nodes that one address has made."`
 	Total         int    `toml:"total" doc:"Nodes of the service."`
 	ServerInfo    bool   `toml:"server_info" doc:"Tell at the node serverinfo which domain is served, for maps of the network, and let other servers name this one on theirs (XEP-0485)."`
+
+	// Without are features that are not there, as service discovery names them: tests show by it what each is for.
+	Without []string `toml:"-"`
 }
 
 // Validate checks that the limits are positive.
@@ -65,6 +68,7 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Domain:    domain,
 		Limits:    engine.Limits{Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored, Total: c.Total},
 		MayCreate: p.mayCreate,
+		Without:   c.Without,
 	})
 	p.face = p.service(domain)
 	var features []mod.Feature
@@ -115,14 +119,18 @@ func (p *pubsub) service(domain jid.JID) *mod.Service {
 	v := &mod.Service{
 		Domain: domain,
 		IQ: append(p.s.Handlers(mod.AtHost),
-			at(wire.NSInfo, "query", stanza.TypeGet, p.info), at(wire.NSItems, "query", stanza.TypeGet, p.items),
-			at(nsCommands, "command", stanza.TypeSet, p.command),
-			at(mam.NS, "query", stanza.TypeSet, p.s.Archive), at(mam.NS, "query", stanza.TypeGet, archiveForm)),
+			at(wire.NSInfo, "query", stanza.TypeGet, p.info), at(wire.NSItems, "query", stanza.TypeGet, p.items)),
 		Identities: []mod.IdentityAt{{At: mod.AtHost, Identity: mod.Identity{Category: "pubsub", Type: "service", Name: p.c.Name}}},
 		Message:    p.message,
 		Presence:   func(context.Context, *stanza.Stanza) error { return nil }, // it follows nobody and is followed by nobody
 	}
-	for _, f := range append(engine.Features(false), engine.NSFilter) {
+	if p.s.Has(pendingNode) {
+		v.IQ = append(v.IQ, at(nsCommands, "command", stanza.TypeSet, p.command))
+	}
+	if p.s.Has(mam.NS) {
+		v.IQ = append(v.IQ, at(mam.NS, "query", stanza.TypeSet, p.s.Archive), at(mam.NS, "query", stanza.TypeGet, archiveForm))
+	}
+	for _, f := range p.s.Features() {
 		v.Features = append(v.Features, mod.Feature{At: mod.AtHost, Var: f})
 	}
 	return v
@@ -134,10 +142,10 @@ func archiveForm(context.Context, *mod.Request) (*xmlstream.Element, error) {
 }
 
 func (p *pubsub) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
-	switch node := r.Payload.Attr("node"); node {
-	case "":
+	switch node := r.Payload.Attr("node"); {
+	case node == "":
 		return p.face.Disco(mod.AtHost).Info("").Element(), nil
-	case pendingNode:
+	case node == pendingNode && p.s.Has(pendingNode):
 		return pendingInfo().Info(node).Element(), nil
 	default:
 		d, err := p.s.Info(ctx, p.face.Domain, r.From, node)
@@ -154,16 +162,16 @@ func (p *pubsub) info(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 func (p *pubsub) items(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
 	out := &wire.Items{Node: r.Payload.Attr("node")}
 	var list []mod.DiscoItem
-	switch out.Node {
-	case "":
-		f, err := engine.ParseFilter(r.Payload)
+	switch {
+	case out.Node == "":
+		f, err := p.s.ParseFilter(r.Payload)
 		if err == nil {
 			list, err = p.s.Nodes(ctx, p.face.Domain, r.From, f)
 		}
 		if err != nil {
 			return nil, err
 		}
-	case nsCommands:
+	case out.Node == nsCommands && p.s.Has(pendingNode):
 		list = []mod.DiscoItem{{JID: p.face.Domain, Node: pendingNode, Name: pendingName}}
 	default:
 		var ok bool
