@@ -15,10 +15,10 @@ import (
 func TestCheck(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start("", "a.example"), w.start("", "b.example")
-	w.point(t, "wrong.example", b.ports[config.S2S], "")
-	w.point(t, "name.example", b.ports[config.S2S], b.ports[config.S2STLS])
-	w.point(t, "down.example", "127.0.0.1:1", "")
-	w.add(t, "_xmpp-server._tcp.none.example. 60 IN SRV 0 0 0 .")
+	w.Point(t, "wrong.example", b.ports[config.S2S], "")
+	w.Point(t, "name.example", b.ports[config.S2S], b.ports[config.S2STLS])
+	w.Point(t, "down.example", "127.0.0.1:1", "")
+	w.Add(t, "_xmpp-server._tcp.none.example. 60 IN SRV 0 0 0 .")
 	for _, c := range []struct{ domain, check, status, text string }{
 		{"b.example", "certificate", "ok", "proves that it is the server of b.example"},
 		{"b.example", "stream", "ok", "offers EXTERNAL"},

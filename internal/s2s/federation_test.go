@@ -49,7 +49,7 @@ func TestTalk(t *testing.T) {
 				if c.direct {
 					direct = s.ports[config.S2STLS]
 				}
-				w.point(t, s.domains[0], plain, direct)
+				w.Point(t, s.domains[0], plain, direct)
 			}
 			romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
 			talk(t, romeo, juliet)
@@ -110,11 +110,11 @@ func TestThreeDomains(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start("queue_time = \"2s\"", "a.example"), w.start("", "b.example")
-	w.add(t, "_xmpp-server._tcp.none.example. 60 IN SRV 0 0 0 .", "down.example. 60 IN A 127.0.0.1", "private.example. 60 IN A 10.1.2.3")
-	w.point(t, "down.example", "127.0.0.1:1", "")
-	w.rcode["_xmpp-server._tcp.broken.example."] = dns.RcodeServerFailure
-	w.rcode["_xmpps-server._tcp.broken.example."] = dns.RcodeServerFailure
-	w.rcode["broken.example."] = dns.RcodeServerFailure
+	w.Add(t, "_xmpp-server._tcp.none.example. 60 IN SRV 0 0 0 .", "down.example. 60 IN A 127.0.0.1", "private.example. 60 IN A 10.1.2.3")
+	w.Point(t, "down.example", "127.0.0.1:1", "")
+	w.Fail("_xmpp-server._tcp.broken.example.", dns.RcodeServerFailure)
+	w.Fail("_xmpps-server._tcp.broken.example.", dns.RcodeServerFailure)
+	w.Fail("broken.example.", dns.RcodeServerFailure)
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
 	for domain, want := range map[string]stanza.Condition{
 		"nowhere.example": stanza.RemoteServerNotFound, "none.example": stanza.RemoteServerNotFound, "private.example": stanza.RemoteServerNotFound,
@@ -267,7 +267,7 @@ func TestResume(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start("", "a.example"), w.start("", "b.example")
 	cut := newCutter(t, b.ports[config.S2STLS])
-	w.point(t, "b.example", "", cut.ln.Addr().String())
+	w.Point(t, "b.example", "", cut.ln.Addr().String())
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
 	romeo.say("juliet@b.example/y", "first") // it opens the stream, which goes both ways
 	juliet.message("first")

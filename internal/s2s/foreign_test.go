@@ -67,7 +67,7 @@ func (w *world) foreign(name, domain string, dialback bool) *foreign {
 		}
 	}
 	f.up()
-	w.point(t, domain, f.ports[config.S2S], f.ports[config.S2STLS])
+	w.Point(t, domain, f.ports[config.S2S], f.ports[config.S2STLS])
 	t.Cleanup(func() {
 		f.down(syscall.SIGTERM)
 		if t.Failed() {
@@ -112,7 +112,7 @@ func (f *foreign) port(p config.Purpose) string {
 func (f *foreign) up() {
 	t := f.w.t
 	t.Helper()
-	host, _, err := net.SplitHostPort(f.w.addr)
+	host, _, err := net.SplitHostPort(f.w.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,18 +6,15 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"sabir/internal/config"
+	"sabir/internal/dnstest"
 	"sabir/internal/listen"
 	"sabir/internal/server"
 	"sabir/xmpp/client"
@@ -30,119 +27,9 @@ import (
 // patience bounds what a test waits for. It is met on a machine with nothing else to do within milliseconds.
 const patience = 30 * time.Second
 
-// zone is a DNS server of the test's own.
-type zone struct {
-	addr string
-	mu   sync.Mutex
-	srv  map[string][]dns.RR // by owner name, lower-case, with the final dot
-	// rcode is answered for names that are in it.
-	rcode map[string]int
-	asked map[string]int
-}
-
-// newZone opens a zone at an address, or at any free port of loopback where that is "".
-func newZone(t *testing.T, at string) *zone {
-	t.Helper()
-	z := &zone{srv: make(map[string][]dns.RR), rcode: make(map[string]int), asked: make(map[string]int)}
-	pc, ln := bothPorts(t, at)
-	z.addr = ln.Addr().String()
-	for _, s := range []*dns.Server{{PacketConn: pc, Handler: z}, {Listener: ln, Handler: z}} {
-		ready := make(chan struct{})
-		s.NotifyStartedFunc = func() { close(ready) }
-		go s.ActivateAndServe()
-		<-ready
-		t.Cleanup(func() {
-			if err := s.Shutdown(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	return z
-}
-
-// bothPorts opens the same port for UDP and TCP.
-func bothPorts(t *testing.T, at string) (net.PacketConn, net.Listener) {
-	t.Helper()
-	if at == "" {
-		at = "127.0.0.1:0"
-	}
-	for range 50 {
-		ln, err := net.Listen("tcp", at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		pc, err := net.ListenPacket("udp", ln.Addr().String())
-		if err == nil {
-			return pc, ln
-		}
-		ln.Close() // another program has that port
-	}
-	t.Fatal("no port is free for both UDP and TCP")
-	return nil, nil
-}
-
-// ServeDNS implements dns.Handler.
-func (z *zone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
-	m := new(dns.Msg)
-	m.SetReply(q)
-	m.RecursionAvailable = true
-	z.mu.Lock()
-	name := strings.ToLower(q.Question[0].Name)
-	z.asked[name]++
-	if r, ok := z.rcode[name]; ok {
-		m.Rcode = r
-	} else if rrs, ok := z.srv[name]; ok {
-		for _, rr := range rrs {
-			if rr.Header().Rrtype == q.Question[0].Qtype {
-				m.Answer = append(m.Answer, rr)
-			}
-		}
-	} else {
-		m.Rcode = dns.RcodeNameError
-	}
-	z.mu.Unlock()
-	w.WriteMsg(m)
-}
-
-// add adds records in the notation of zone files.
-func (z *zone) add(t *testing.T, records ...string) {
-	t.Helper()
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	for _, r := range records {
-		rr, err := dns.NewRR(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := strings.ToLower(rr.Header().Name)
-		z.srv[name] = append(z.srv[name], rr)
-	}
-}
-
-// point makes a domain's records lead to ports of this machine, of which an empty one is left out.
-func (z *zone) point(t *testing.T, domain, starttls, direct string) {
-	t.Helper()
-	z.mu.Lock()
-	for _, n := range []string{"_xmpp-server._tcp.", "_xmpps-server._tcp.", "host."} {
-		delete(z.srv, n+domain+".")
-	}
-	z.srv[domain+"."] = nil
-	z.mu.Unlock()
-	z.add(t, "host."+domain+". 60 IN A 127.0.0.1")
-	for service, addr := range map[string]string{"_xmpp-server": starttls, "_xmpps-server": direct} {
-		if addr != "" {
-			_, port, err := net.SplitHostPort(addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			z.add(t, fmt.Sprintf("%s._tcp.%s. 60 IN SRV 5 5 %s host.%s.", service, domain, port, domain))
-		}
-	}
-}
-
 // world is a few servers that know one another by a zone, and trust one authority.
 type world struct {
-	*zone
+	*dnstest.Zone
 	t    *testing.T
 	ca   *listen.OwnCA
 	pool *x509.CertPool
@@ -163,7 +50,7 @@ func newWorldAt(t *testing.T, dnsAddress string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{zone: newZone(t, dnsAddress), t: t, ca: ca, pool: x509.NewCertPool(), keys: sasl.NewKeyCache(64)}
+	w := &world{Zone: dnstest.New(t, dnsAddress), t: t, ca: ca, pool: x509.NewCertPool(), keys: sasl.NewKeyCache(64)}
 	w.pool.AddCert(ca.Certificate())
 	return w
 }
@@ -214,7 +101,7 @@ func (w *world) start(s2s string, domains ...string) *sabir {
 	})
 	s.up()
 	for _, d := range domains {
-		w.point(w.t, d, s.ports[config.S2S], s.ports[config.S2STLS])
+		w.Point(w.t, d, s.ports[config.S2S], s.ports[config.S2STLS])
 	}
 	return s
 }
@@ -242,7 +129,7 @@ func (s *sabir) up() {
 		}
 		text += fmt.Sprintf("[[listen]]\naddress = %q\npurpose = %q\n", addr, p)
 	}
-	text += fmt.Sprintf("[s2s]\nresolver = %q\n%s\n", s.w.addr, s.config)
+	text += fmt.Sprintf("[s2s]\nresolver = %q\n%s\n", s.w.Addr, s.config)
 	cfg, err := config.Parse(filepath.Join(s.dir, "sabir.toml"), []byte(text), server.Sections(nil))
 	if err != nil {
 		t.Fatal(err)

@@ -31,9 +31,9 @@ func TestPeers(t *testing.T) {
 					plain := way == "starttls"
 					for domain, ports := range map[string]map[config.Purpose]string{"ours.example": ours.ports, "theirs.example": theirs.ports} {
 						if plain || name == "ejabberd" && domain == "ours.example" { // it connects by STARTTLS only
-							w.point(t, domain, ports[config.S2S], "")
+							w.Point(t, domain, ports[config.S2S], "")
 						} else {
-							w.point(t, domain, "", ports[config.S2STLS])
+							w.Point(t, domain, "", ports[config.S2STLS])
 						}
 					}
 					romeo, juliet := ours.login("romeo@ours.example/x"), theirs.connect("juliet@theirs.example/y")
@@ -161,7 +161,7 @@ func TestPeersRestart(t *testing.T) {
 			t.Run(name+" "+who, func(t *testing.T) {
 				w := newWorldAt(t, "127.0.53.53:53")
 				ours, theirs := w.start("", "ours.example"), w.foreign(name, "theirs.example", false)
-				w.point(t, "theirs.example", theirs.ports[config.S2S], "")
+				w.Point(t, "theirs.example", theirs.ports[config.S2S], "")
 				login := func(r string) *user { return ours.login("romeo@ours.example/" + r) }
 				y := flood(t, n, login, theirs.arrive("juliet"), func() bool {
 					if who == "ours" {
@@ -221,11 +221,11 @@ func TestPeersAlone(t *testing.T) {
 					login = func(r string) *user { return ours.login("romeo@ours.example/" + r) }
 				} else {
 					ours := w.foreign(from, "ours.example", false)
-					w.point(t, "ours.example", ours.ports[config.S2S], "")
+					w.Point(t, "ours.example", ours.ports[config.S2S], "")
 					login = ours.arrive("romeo")
 				}
 				theirs := w.foreign("ejabberd", "theirs.example", false)
-				w.point(t, "theirs.example", theirs.ports[config.S2S], "")
+				w.Point(t, "theirs.example", theirs.ports[config.S2S], "")
 				y := flood(t, n, login, theirs.arrive("juliet"), func() bool { theirs.restart(); return false })
 				j := theirs.journal()
 				came, unseen := 0, 0

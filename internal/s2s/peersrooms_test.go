@@ -117,7 +117,7 @@ func peersRoom(t *testing.T, name string, here bool) {
 	ours, theirs := w.start("queue_time = \"3s\"", "ours.example"), w.foreign(name, "theirs.example", false)
 	for domain, port := range map[string]string{"theirs.example": theirs.ports[config.S2S], theirs.rooms(): theirs.ports[config.S2S],
 		"conference.ours.example": ours.ports[config.S2S]} {
-		w.point(t, domain, port, "")
+		w.Point(t, domain, port, "")
 	}
 	romeo, juliet := ours.login("romeo@ours.example/x"), theirs.connect("juliet@theirs.example/y")
 	juliet.arrive()

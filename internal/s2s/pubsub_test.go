@@ -49,7 +49,7 @@ const openNode = "<configure><x xmlns='jabber:x:data' type='submit'><field var='
 func TestPubSub(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start("", "a.example"), w.start("", "b.example")
-	w.point(t, "pubsub.a.example", a.ports[config.S2S], a.ports[config.S2STLS])
+	w.Point(t, "pubsub.a.example", a.ports[config.S2S], a.ports[config.S2STLS])
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
 	const service = "pubsub.a.example"
 	juliet.pubsub(stanza.TypeSet, service, request("<create node='hers'/>"), false)

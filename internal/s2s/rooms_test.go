@@ -15,7 +15,7 @@ import (
 func TestRoom(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start("queue_time = \"2s\"", "a.example"), w.start("", "b.example")
-	w.point(t, "conference.a.example", a.ports[config.S2S], a.ports[config.S2STLS])
+	w.Point(t, "conference.a.example", a.ports[config.S2S], a.ports[config.S2STLS])
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
 	const muc, room = "http://jabber.org/protocol/muc", "garden@conference.a.example"
 	enter := func(u *user, nick string) {
