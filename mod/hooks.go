@@ -293,6 +293,12 @@ type Hooks struct {
 	Offline Offline
 	// Pages is given by the extension that shows nodes of publish-subscribe on the web. One does.
 	Pages Pages
+	// Notifier is given by the extension that wakes devices. One does.
+	Notifier Notifier
+
+	// NodeChanged is called after a node of publish-subscribe, of an account or of a service of the host, or what it holds was
+	// changed: once that is committed, and before who asked for it has the answer. It does not wait for anything.
+	NodeChanged func(at jid.JID, node string)
 
 	// HTTP are the parts of the server's web site that the extension serves.
 	HTTP []HTTP

@@ -117,6 +117,10 @@ type Host interface {
 	Commands() []Command
 	// Pages returns what the extension gives that shows nodes on the web; never nil.
 	Pages() Pages
+	// Notifier returns what the extension gives that wakes devices; never nil.
+	Notifier() Notifier
+	// NodeChanged calls Hooks.NodeChanged of all extensions. Who keeps nodes of publish-subscribe calls it.
+	NodeChanged(at jid.JID, node string)
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
 	// Trace notes what became of a message beside its way, for administrators who ask. mark is Stanza.Mark; what, who and
@@ -335,6 +339,25 @@ type Offline interface {
 	// Skip says that the client of s has, or knows that the archive has, what was archived up to mark: when s becomes
 	// available, such messages are deleted and not delivered to it. Those that are in no archive still are.
 	Skip(s Session, mark int64)
+}
+
+// Notifier is what others need of the extension that wakes devices (XEP-0357).
+type Notifier interface {
+	// Notify is for a message of which accounts of the host are to be told without being sent it: one that a room keeps for members
+	// who are away. count adds it, in the transaction that records the message, to what waits for those of their devices whose clients are
+	// not there; tell, called after the commit, tells these, and does not wait for it. Both are nil where there is nobody to tell.
+	Notify(ctx context.Context, s *stanza.Stanza, to []Absent) (count func(tx Tx) error, tell func())
+}
+
+// Absent is an account that is told of a message in a room.
+type Absent struct {
+	Account jid.JID
+	// Nick is the name under which the room knows the account, or "".
+	Nick string
+	// Mentioned says that the room knows that the message speaks to the account.
+	Mentioned bool
+	// OnMention says what holds where the account has chosen nothing for the room: it is told of what speaks to it (XEP-0492#rules).
+	OnMention bool
 }
 
 // Identity is an identity in service discovery (XEP-0030#info-basic).

@@ -25,6 +25,4 @@ type Pages interface {
 	// URL returns the address of the page of an item of a node that everybody may read, or "" where it has none, or none
 	// that is known beforehand.
 	URL(at jid.JID, node, item string) string
-	// Changed says that a node or what it holds has changed, after the change was committed. It does not wait.
-	Changed(at jid.JID, node string)
 }

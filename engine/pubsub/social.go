@@ -126,5 +126,5 @@ func (s *Service) linked(n *node, i *item, payload *xmlstream.Element) string {
 	return i.payload[:end] + links + i.payload[end:]
 }
 
-// changed tells those who show nodes on the web of a change that was committed.
-func (s *Service) changed(n *node) { s.h.Pages().Changed(n.at, n.name) }
+// changed tells other extensions of a change that was committed.
+func (s *Service) changed(n *node) { s.h.NodeChanged(n.at, n.name) }

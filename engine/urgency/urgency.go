@@ -19,6 +19,8 @@ const (
 	nsCarbons    = "urn:xmpp:carbons:2"
 	nsMUCUser    = "http://jabber.org/protocol/muc#user"
 	nsConference = "jabber:x:conference"
+	nsMentions   = "urn:xmpp:mmn:0"
+	nsRetract    = "urn:xmpp:message-retract:1"
 	nsJingle     = "urn:xmpp:jingle-message:0"
 	nsOMEMO1     = "eu.siacs.conversations.axolotl"
 	nsOMEMO2     = "urn:xmpp:omemo:2"
@@ -109,8 +111,8 @@ func ofCarbon(s *stanza.Stanza, local string) (Class, Key) {
 	return Later, NoState
 }
 
-// Notifies tells whether a message is worth waking a device for: it has a text, open or encrypted, it is a call, or an
-// invitation to a room.
+// Notifies tells whether a message is worth waking a device for: it has a text, open or encrypted, it is a call, an
+// invitation to a room, or tells of a mention in one (XEP-0452). One that takes another back has a text for old clients only.
 func Notifies(s *stanza.Stanza) bool {
 	if s.Kind != stanza.Message || s.Type == stanza.TypeError || s.Type == stanza.TypeHeadline {
 		return false
@@ -119,13 +121,13 @@ func Notifies(s *stanza.Stanza) bool {
 		switch n.Space {
 		case stanza.NSClient:
 			if n.Local == "body" {
-				return true
+				return !s.Has(nsRetract, "retract")
 			}
 		case nsOMEMO1, nsOMEMO2:
 			if n.Local == "encrypted" && s.Child(n.Space, n.Local).Child(n.Space, "payload") != nil { // otherwise keys alone
 				return true
 			}
-		case nsOpenPGP, nsPGP, nsConference:
+		case nsOpenPGP, nsPGP, nsConference, nsMentions:
 			return true
 		case nsJingle:
 			if n.Local == "propose" || n.Local == "retract" {

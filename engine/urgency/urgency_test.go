@@ -17,6 +17,8 @@ const (
 	omemo     = "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/><payload>x</payload></encrypted><store xmlns='urn:xmpp:hints'/>"
 	keys      = "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>"
 	invite    = "<x xmlns='http://jabber.org/protocol/muc#user'><invite from='a@b'/></x>"
+	mention   = "<mentions xmlns='urn:xmpp:mmn:0'><forwarded xmlns='urn:xmpp:forward:0'/></mentions>"
+	retract   = "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>"
 	direct    = "<x xmlns='jabber:x:conference' jid='room@c'/>"
 )
 
@@ -53,6 +55,8 @@ func TestClasses(t *testing.T) {
 		{message("chat", keys), urgency.Now, 0, false},
 		{message("normal", invite), urgency.Now, 0, true},
 		{message("normal", direct), urgency.Now, 0, true},
+		{message("normal", mention), urgency.Now, 0, true},
+		{message("chat", retract+body), urgency.Now, 0, false},
 		{message("normal", "<x xmlns='http://jabber.org/protocol/muc#user'><status code='104'/></x>"), urgency.Now, 0, false},
 		{message("normal", "<result xmlns='urn:xmpp:mam:2' id='1'/>"), urgency.Now, 0, false},
 		{message("chat", "<subject>s</subject>"), urgency.Now, 0, false},

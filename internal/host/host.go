@@ -160,6 +160,16 @@ func (h *Host) AccountNodes() mod.AccountNodes { return h.t.nodes }
 // Pages returns what others need of the extension that shows nodes on the web; never nil.
 func (h *Host) Pages() mod.Pages { return h.t.pages }
 
+// Notifier returns what others need of the extension that wakes devices; never nil.
+func (h *Host) Notifier() mod.Notifier { return h.t.notifier }
+
+// NodeChanged tells the extensions of a change of a node of publish-subscribe that was committed.
+func (h *Host) NodeChanged(at jid.JID, node string) {
+	for _, f := range h.t.nodeChanged {
+		f(at, node)
+	}
+}
+
 // Web returns what the extensions serve on the web, by the first segment of its paths. It must not be changed.
 func (h *Host) Web() map[string]http.Handler { return h.t.http }
 

@@ -29,12 +29,17 @@ type tables struct {
 	offlineBy string
 	pages     mod.Pages
 	pagesBy   string
-	http      map[string]http.Handler
-	httpBy    map[string]string
-	stream    []mod.StreamFeature
-	nonzas    map[xmlstream.Name]nonza
-	inline    inline
-	services  []*Service
+
+	notifier    mod.Notifier
+	notifierBy  string
+	nodeChanged []func(at jid.JID, node string)
+
+	http     map[string]http.Handler
+	httpBy   map[string]string
+	stream   []mod.StreamFeature
+	nonzas   map[xmlstream.Name]nonza
+	inline   inline
+	services []*Service
 }
 
 type extension struct {
@@ -153,6 +158,15 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 		}
 		t.pages, t.pagesBy = h.Pages, name
 	}
+	if h.Notifier != nil {
+		if t.notifier != nil {
+			return fmt.Errorf("extensions %s and %s both wake devices", t.notifierBy, name)
+		}
+		t.notifier, t.notifierBy = h.Notifier, name
+	}
+	if h.NodeChanged != nil {
+		t.nodeChanged = append(t.nodeChanged, h.NodeChanged)
+	}
 	if err := t.addHTTP(name, h.HTTP); err != nil {
 		return err
 	}
@@ -207,6 +221,9 @@ func (t *tables) freeze(shuffle func(int, func(i, j int))) error {
 	}
 	if t.pages == nil {
 		t.pages = noPages{}
+	}
+	if t.notifier == nil {
+		t.notifier = noNotifier{}
 	}
 	for si, side := range []mod.Side{mod.Out, mod.In} {
 		for kind := range t.phases[si] {
@@ -358,4 +375,10 @@ func (noOffline) Skip(mod.Session, int64)                      {}
 type noPages struct{}
 
 func (noPages) URL(jid.JID, string, string) string { return "" }
-func (noPages) Changed(jid.JID, string)            {}
+
+// noNotifier stands for the extension that wakes devices where there is none.
+type noNotifier struct{}
+
+func (noNotifier) Notify(context.Context, *stanza.Stanza, []mod.Absent) (func(mod.Tx) error, func()) {
+	return nil, nil
+}

@@ -88,7 +88,7 @@ func newFeeds(h mod.Host, cfg any) (*mod.Hooks, error) {
 	f.hub = newHub(f)
 	return &mod.Hooks{
 		HTTP:  []mod.HTTP{{Name: root, Handler: http.HandlerFunc(f.serve)}},
-		Pages: f,
+		Pages: f, NodeChanged: f.changed,
 		Start: func(ctx context.Context) error { return f.hub.start(ctx) },
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			return f.hub.store.forget(ctx, tx, account)
@@ -105,8 +105,8 @@ func (f *feeds) URL(at jid.JID, node, item string) string {
 	return base.url(place{at: at, node: node, item: item})
 }
 
-// Changed implements mod.Pages.
-func (f *feeds) Changed(at jid.JID, node string) {
+// changed has the pages and subscribers of a node follow it.
+func (f *feeds) changed(at jid.JID, node string) {
 	f.news.note(at, node, f.h.Clock().Now())
 	f.hub.changed(at, node)
 }

@@ -80,6 +80,7 @@ type Host struct {
 	requests  int
 	disco     map[mod.Where]mod.Disco
 	features  map[string][]string // by full JID
+	notified  []string
 	routed    []*stanza.Stanza
 	asked     []*Question
 	onAsk     func(*stanza.Stanza) *stanza.Stanza
@@ -365,7 +366,61 @@ func (h *Host) Pages() mod.Pages {
 type pages struct{}
 
 func (pages) URL(jid.JID, string, string) string { return "" }
-func (pages) Changed(jid.JID, string)            {}
+
+// Notifier returns the extension's own, or else one that remembers who was told, see Notified.
+func (h *Host) Notifier() mod.Notifier {
+	if h.Hooks != nil && h.Hooks.Notifier != nil {
+		return h.Hooks.Notifier
+	}
+	return notifier{h}
+}
+
+// NodeChanged calls the extension's own hook.
+func (h *Host) NodeChanged(at jid.JID, node string) {
+	if h.Hooks != nil && h.Hooks.NodeChanged != nil {
+		h.Hooks.NodeChanged(at, node)
+	}
+}
+
+// Notified returns those who were told of messages without being sent them, since the last call: "ID: ACCOUNT ...".
+func (h *Host) Notified() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.notified
+	h.notified = nil
+	return all
+}
+
+type notifier struct{ h *Host }
+
+// Notify keeps who is told: what was counted in a transaction that was undone is not.
+func (n notifier) Notify(_ context.Context, s *stanza.Stanza, to []mod.Absent) (func(mod.Tx) error, func()) {
+	if len(to) == 0 {
+		return nil, nil
+	}
+	counted := false
+	count := func(mod.Tx) error { counted = true; return nil }
+	return count, func() {
+		if !counted {
+			n.h.t.Errorf("%s is told of and was not counted", s.ID)
+		}
+		var names []string
+		for _, a := range to {
+			name := a.Account.Local()
+			if a.Mentioned {
+				name += "!"
+			}
+			if a.OnMention {
+				name += "?"
+			}
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		n.h.mu.Lock()
+		defer n.h.mu.Unlock()
+		n.h.notified = append(n.h.notified, s.ID+": "+strings.Join(names, " "))
+	}
+}
 
 // Capabilities returns the extension's own, or else those that Understands has set.
 func (h *Host) Capabilities() mod.Capabilities {

@@ -13,9 +13,14 @@
 // Notifications to one service are at least Config.Every apart and sum up what came in between. One is under way at a time.
 // An error that will not pass disables the service; others, and silence, are retried ever more rarely, until Config.Tries.
 //
+// A message counts once for a service, however many clients of the user are in the room that sends it, and also where it comes anew
+// because a session has ended whose client did not get it (ledger). What the user has said, and the past that a room sends to who
+// enters, counts not at all.
+//
 // A chat for which the user has asked not to be told, or only of what speaks to them (XEP-0492), is left out: the setting stands with
-// the bookmark of the room or contact. Without one every message counts, in rooms too: whether a room is public, in which case the XEP
-// would have mentions alone told, its members' server does not know.
+// the bookmark of the room or contact. Without one every message counts that a client of the user gets, in rooms too: whether a room
+// is public, in which case the XEP would have mentions alone told, its members' server does not know. A room of this host does know, and
+// says so of the members who are away (mod.Notifier): they are told without being sent the message.
 //
 // # Web Push
 //

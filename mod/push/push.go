@@ -5,7 +5,6 @@ import (
 	"embed"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"sabir/engine/urgency"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/forward"
 	"sabir/xmpp/stanza"
 )
 
@@ -69,12 +69,19 @@ type push struct {
 	cache   *lru.Cache[jid.JID, []*service]
 	mu      sync.Mutex
 	changes int
-	jobs    jobs
-	keys    keys
+	// settings, ledgers and talks may be lost: they are read again, or a message is counted twice.
+	settings settings
+	ledgers  *lru.Cache[key, *ledger]
+	talks    *lru.Cache[talker, *talk]
+	jobs     jobs
+	keys     keys
 }
 
 func newPush(h mod.Host, c *Config) *push {
-	p := &push{h: h, c: c, store: store{h.DB(), h.Domain().String()}, cache: lru.New[jid.JID, []*service](accounts)}
+	p := &push{
+		h: h, c: c, store: store{h.DB(), h.Domain().String()}, cache: lru.New[jid.JID, []*service](accounts),
+		settings: newSettings(), ledgers: lru.New[key, *ledger](ledgers), talks: lru.New[talker, *talk](talkers),
+	}
 	p.jobs.init()
 	return p
 }
@@ -82,14 +89,20 @@ func newPush(h mod.Host, c *Config) *push {
 func (p *push) hooks() *mod.Hooks {
 	in := mod.When{Side: mod.In, Kinds: mod.Messages | mod.Presences}
 	return &mod.Hooks{
-		IQ:      p.handlers(),
-		Record:  []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.record}},
-		Observe: []mod.ObserveHook{{When: in, Func: p.observe}},
-		Bound:   p.bound,
-		Parked:  p.parked,
-		Unbound: p.unbound,
+		IQ: p.handlers(),
+		Record: []mod.RecordHook{
+			{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.record},
+			{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.sent},
+		},
+		Observe:     []mod.ObserveHook{{When: in, Func: p.observe}},
+		Bound:       p.bound,
+		Parked:      p.parked,
+		Unbound:     p.unbound,
+		Notifier:    p,
+		NodeChanged: p.nodeChanged,
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			p.changed(account)
+			p.settings.forget(account)
 			return p.store.removeAccount(ctx, tx, account)
 		},
 		Start: func(context.Context) error { p.h.Go("notify", p.run); return nil },
@@ -167,9 +180,47 @@ func (p *push) awake(s *service) bool {
 	return since.IsZero() || p.h.Clock().Now().Sub(since) < patience
 }
 
-// counts tells whether a message is one to be told of: not what a user sends to itself.
-func counts(ps *mod.Pass) bool {
-	return ps.Stanza.Kind == stanza.Message && ps.Stanza.From.Bare() != ps.Account && urgency.Notifies(ps.Stanza)
+// notable tells whether a message is one to be told of: not what a user has sent to itself or said in a room, nor the past of a room.
+func (p *push) notable(account jid.JID, s *stanza.Stanza) bool {
+	switch {
+	case s.Kind != stanza.Message, s.From.Bare() == account, !urgency.Notifies(s):
+		return false
+	case s.Type == stanza.TypeGroupchat:
+		return !history(s) && !p.echo(account, s)
+	}
+	return true
+}
+
+// wanting returns the services of an account that are to be told of a message as far as its user has chosen.
+func (p *push) wanting(ctx context.Context, account jid.JID, s *stanza.Stanza) []*service {
+	list, err := p.services(ctx, account)
+	if err != nil { // it must not stand in the message's way
+		p.h.Log().Error("push services cannot be read", "error", err)
+		return nil
+	}
+	if len(list) == 0 || !p.notable(account, s) {
+		return nil
+	}
+	set := p.setting(ctx, account, s)
+	var out []*service
+	for _, k := range list {
+		if set.wanted(k, s) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// sent notes what a user says in a room.
+func (p *push) sent(ctx context.Context, ps *mod.Pass) (func(mod.Tx) error, error) {
+	s := ps.Stanza
+	if s.Type != stanza.TypeGroupchat || !urgency.Notifies(s) {
+		return nil, nil
+	}
+	if list, err := p.services(ctx, ps.Account); err == nil && len(list) > 0 {
+		p.said(ps.Account, s)
+	}
+	return nil, nil
 }
 
 // record counts a message for the services whose clients are not there, and ends those that take their leave.
@@ -177,28 +228,24 @@ func (p *push) record(ctx context.Context, ps *mod.Pass) (func(mod.Tx) error, er
 	if gone := p.farewell(ctx, ps); gone != nil {
 		return func(tx mod.Tx) error { return p.store.remove(ctx, tx, *gone) }, nil
 	}
-	if !counts(ps) {
-		return nil, nil
+	var list []*service
+	for _, s := range p.wanting(ctx, ps.Account, ps.Stanza) {
+		if p.ledger(s.key).enter(ps.Stanza, !p.awake(s)) {
+			list = append(list, s)
+		}
 	}
-	list := p.asleep(ctx, ps.Account)
-	if len(list) > 0 {
-		set := p.setting(ctx, ps.Account, ps.Stanza)
-		list = slices.DeleteFunc(list, func(s *service) bool { return !set.wanted(s) })
-	}
+	return p.counting(ctx, list), nil
+}
+
+// counting returns the write that adds a message to what waits for services; nil where there are none.
+func (p *push) counting(ctx context.Context, list []*service) func(mod.Tx) error {
 	if len(list) == 0 {
-		return nil, nil
+		return nil
 	}
 	for _, s := range list {
 		s.unread.Store(true)
 	}
-	return func(tx mod.Tx) error {
-		for _, s := range list {
-			if err := p.store.count(ctx, tx, s.key); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, nil
+	return func(tx mod.Tx) error { return p.store.count(ctx, tx, list) }
 }
 
 // observe sends off what was recorded, without waiting for it.
@@ -212,35 +259,65 @@ func (p *push) observe(ctx context.Context, ps *mod.Pass, o mod.Outcome) {
 				p.jobs.add(to.key, p.h.Clock().Now(), news{requests: true})
 			}
 		}
-	case counts(ps):
-		p.tell(ctx, ps.Account, s)
 	case p.farewell(ctx, ps) != nil:
 		p.changed(ps.Account)
+	default:
+		p.tell(ctx, ps.Account, s)
 	}
 }
 
 // tell notes a message for the services of an account: to be told now where the client sleeps, otherwise to be looked at again
 // when the client should have acknowledged it.
 func (p *push) tell(ctx context.Context, account jid.JID, st *stanza.Stanza) {
-	list, err := p.services(ctx, account)
-	if err != nil || len(list) == 0 { // record has logged it
-		return
-	}
-	n, set, now := p.about(st), p.setting(ctx, account, st), p.h.Clock().Now()
-	for _, s := range list {
-		if !set.wanted(s) {
+	n, now := p.about(st), p.h.Clock().Now()
+	for _, s := range p.wanting(ctx, account, st) {
+		tell, counted := p.ledger(s.key).tell(st)
+		if !tell {
 			continue
 		}
-		if !p.awake(s) {
+		awake := p.awake(s)
+		if !awake && counted {
 			p.jobs.add(s.key, now, n)
 			continue
 		}
-		if s.unread.Swap(false) {
-			p.jobs.done(result{key: s.key, seen: true})
-		}
-		doubt := n
+		doubt, at := n, now
 		doubt.messages, doubt.check = false, 1
-		p.jobs.add(s.key, now.Add(patience+time.Second), doubt)
+		if awake {
+			at = now.Add(patience + time.Second)
+			if s.unread.Swap(false) {
+				p.jobs.seen(s.key, now)
+			}
+		}
+		p.jobs.add(s.key, at, doubt)
+	}
+}
+
+// Notify implements mod.Notifier.
+func (p *push) Notify(ctx context.Context, st *stanza.Stanza, to []mod.Absent) (count func(mod.Tx) error, tell func()) {
+	if !urgency.Notifies(st) {
+		return nil, nil
+	}
+	var list []*service
+	for _, a := range to {
+		sleeping := p.asleep(ctx, a.Account)
+		if len(sleeping) == 0 {
+			continue
+		}
+		set := p.setting(ctx, a.Account, st).of(a)
+		for _, s := range sleeping {
+			if (a.Mentioned && set.when(s.kind) != never || set.wanted(s, st)) && p.ledger(s.key).enter(st, true) {
+				list = append(list, s)
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	n, now := p.about(st), p.h.Clock().Now()
+	return p.counting(ctx, list), func() {
+		for _, s := range list {
+			p.jobs.add(s.key, now, n)
+		}
 	}
 }
 
@@ -284,7 +361,10 @@ func (p *push) parked(ctx context.Context, t mod.Session, held []*stanza.Stanza)
 // worth counts what is to be told to a service of what its client may not have got, and says what of the last of it.
 func (p *push) worth(ctx context.Context, to *service, held []*stanza.Stanza) (n int, last news) {
 	for _, s := range held {
-		if s.From.Bare() != to.account && urgency.Notifies(s) && p.setting(ctx, to.account, s).wanted(to) {
+		if p.notable(to.account, s) && p.setting(ctx, to.account, s).wanted(to, s) {
+			l := p.ledger(to.key)
+			l.enter(s, true)
+			l.tell(s)
 			n++
 			last = p.about(s)
 		}
@@ -292,9 +372,14 @@ func (p *push) worth(ctx context.Context, to *service, held []*stanza.Stanza) (n
 	return n, last
 }
 
-// about is what may be told of a message.
+// about is what may be told of a message. Of a mention that is the message in the room (XEP-0452#usecases).
 func (p *push) about(s *stanza.Stanza) news {
 	n := news{messages: true, mark: s.Mark}
+	if m := s.Child(nsMentions, "mentions"); m != nil {
+		if f, err := forward.Parse(m.Child(forward.NS, "forwarded")); err == nil && f.Stanza != nil && f.Stanza.From.Bare() == s.From {
+			s = f.Stanza
+		}
+	}
 	if p.c.Sender {
 		n.sender = s.From.String()
 	}
@@ -323,7 +408,7 @@ func (p *push) bound(_ context.Context, t mod.Session) {
 	}
 	for _, s := range list {
 		if s.resource == t.JID().Resource() && s.unread.Swap(false) {
-			p.jobs.done(result{key: s.key, seen: true})
+			p.jobs.seen(s.key, p.h.Clock().Now())
 		}
 	}
 }

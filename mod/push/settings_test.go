@@ -39,14 +39,16 @@ func TestMentioned(t *testing.T) {
 		{"Juli", "groupchat", "<body>x</body><reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:room@conference.localhost/Juli'/>", true},
 		{"Juli", "groupchat", "<body>x</body><reference xmlns='urn:xmpp:reference:0' type='mention' uri='xmpp:room@conference.localhost/Romeo'/>", false},
 		{"Juli", "groupchat", "<body>x</body><reference xmlns='urn:xmpp:reference:0' type='data' uri='xmpp:juliet@localhost'/>", false},
+		{"Juli", "groupchat", "<body>x</body><mention xmlns='urn:xmpp:mentions:0' jid='juliet@localhost'/>", true},
+		{"Juli", "groupchat", "<body>x</body><mention xmlns='urn:xmpp:mentions:0' jid='romeo@localhost'/>", false},
+		{"Juli", "groupchat", "<body>x</body><mention xmlns='urn:xmpp:mentions:0' jid='juliet@localhost'><noping/></mention>", false},
 		{"Juli", "groupchat", "<body>x</body><reply xmlns='urn:xmpp:reply:0' to='room@conference.localhost/Juli' id='1'/>", true},
 		{"Juli", "groupchat", "<body>x</body><reply xmlns='urn:xmpp:reply:0' to='room@conference.localhost/Romeo' id='1'/>", false},
 		{"Juli", "groupchat", "<encrypted xmlns='urn:xmpp:omemo:2'/>", true}, // who knows
 		{"Juli", "chat", "<body>x</body>", true},
 	} {
-		s := setting{nick: c.nick, who: jid.MustParse("juliet@localhost"),
-			st: modtest.Stanza(t, "<message from='room@conference.localhost/Romeo' type='"+c.typ+"'>"+c.inner+"</message>")}
-		if got := s.mentioned(); got != c.want {
+		st := modtest.Stanza(t, "<message from='room@conference.localhost/Romeo' type='"+c.typ+"'>"+c.inner+"</message>")
+		if got := (setting{nick: c.nick}).mentions(st, jid.MustParse("juliet@localhost")); got != c.want {
 			t.Errorf("%s to %q: %v", c.inner, c.nick, got)
 		}
 	}

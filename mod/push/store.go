@@ -27,7 +27,8 @@ type service struct {
 	key
 	resource string
 	secret   string
-	waiting  int
+	waiting  int // since its client was there
+	told     int // of these
 	// failed says why it was given up, or is "".
 	failed string
 	// unread says that messages may have come since its client was there.
@@ -90,11 +91,31 @@ func (t store) removeAll(ctx context.Context, tx mod.Tx, account jid.JID, servic
 	return err
 }
 
-// count adds a message.
-func (t store) count(ctx context.Context, tx mod.Tx, k key) error {
-	_, err := tx.Exec(ctx, `UPDATE push_service SET waiting = waiting + 1 WHERE account = ? AND kind = ? AND service = ? AND node = ?`,
-		k.account.String(), k.kind, k.service, k.node)
-	return err
+// countOne and countSome add a message to what waits for one service, or for eight.
+const (
+	countOne  = `UPDATE push_service SET waiting = waiting + 1 WHERE account = ? AND kind = ? AND service = ? AND node = ?`
+	countSome = `UPDATE push_service SET waiting = waiting + 1 WHERE (account, kind, service, node) IN (VALUES
+		(?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?), (?, ?, ?, ?))`
+)
+
+// count adds a message to what waits for services.
+func (t store) count(ctx context.Context, tx mod.Tx, list []*service) error {
+	var args []any
+	for len(list) > 0 {
+		query, n := countOne, 1
+		if len(list) >= 8 {
+			query, n = countSome, 8
+		}
+		args = args[:0]
+		for _, s := range list[:n] {
+			args = append(args, s.account.String(), s.kind, s.service, s.node)
+		}
+		if _, err := tx.Exec(ctx, query, args...); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
 }
 
 // raise makes what waits at least n messages, and tells whether the service was not told of all.
@@ -137,9 +158,9 @@ func (t store) fail(ctx context.Context, tx mod.Tx, k key, why string) error {
 // get returns a service, or nil where it is not enabled.
 func (t store) get(ctx context.Context, k key) (*service, error) {
 	s := &service{key: k}
-	err := t.db.QueryRow(ctx, `SELECT resource, secret, waiting, failed FROM push_service
+	err := t.db.QueryRow(ctx, `SELECT resource, secret, waiting, told, failed FROM push_service
 		WHERE account = ? AND kind = ? AND service = ? AND node = ?`, k.account.String(), k.kind, k.service, k.node).
-		Scan(&s.resource, &s.secret, &s.waiting, &s.failed)
+		Scan(&s.resource, &s.secret, &s.waiting, &s.told, &s.failed)
 	if errors.Is(err, mod.ErrNoRows) || err == nil && s.failed != "" {
 		return nil, nil
 	}
