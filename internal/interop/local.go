@@ -234,6 +234,22 @@ func (l *Local) AddAccount(ctx context.Context, local, password string) (Account
 	return a, nil
 }
 
+// Configure adds to the configuration, and has the server read it again.
+func (l *Local) Configure(ctx context.Context, text string) error {
+	f, err := os.OpenFile(l.Config, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("\n" + text + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, l.binary, "reload", "--config", l.Config).CombinedOutput(); err != nil {
+		return fmt.Errorf("sabir reload: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
 // ClientConfig returns what the client library needs to log an account in over STARTTLS, with the server's authority alone to
 // trust.
 func (l *Local) ClientConfig(a Account) (*client.Config, error) {

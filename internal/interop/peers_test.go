@@ -180,8 +180,13 @@ func enter(t *testing.T) *world {
 	if os.Getenv("SABIR_INTEROP") != "1" {
 		t.Skip("scripts/interop.sh runs it, with SABIR_INTEROP=1")
 	}
-	dir := t.TempDir()
-	l, err := Start(context.Background(), Options{Dir: filepath.Join(dir, "server"), Args: []string{"--domain", "harbour.test", "--accounts", "1"}})
+	return serve(t, t.TempDir(), "harbour.test")
+}
+
+// serve starts a server for a domain, in a folder. It ends with the test.
+func serve(t *testing.T, dir, domain string) *world {
+	t.Helper()
+	l, err := Start(context.Background(), Options{Dir: filepath.Join(dir, "server"), Args: []string{"--domain", domain, "--accounts", "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +195,7 @@ func enter(t *testing.T) *world {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("the server's log:\n%s", l.Log())
+			t.Logf("the log of %s:\n%s", domain, l.Log())
 		}
 	})
 	return &world{Local: l, dir: dir}
@@ -241,10 +246,13 @@ func (w *world) loggedIn(t *testing.T, jid, mechanism, transport string) {
 	t.Logf("%s: %s", jid, w.opened(jid))
 }
 
-// eventually tries until f returns nil, for up to 10 seconds.
+// patience bounds how long a condition is waited for. It costs nothing where the condition comes true.
+const patience = 30 * time.Second
+
+// eventually tries until f returns nil.
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(patience)
 	for {
 		err := f()
 		if err == nil {
