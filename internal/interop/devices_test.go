@@ -2,10 +2,12 @@ package interop
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -200,4 +202,66 @@ func splitPort(address string) (host string, port int, err error) {
 		port, err = strconv.Atoi(text)
 	}
 	return host, port, err
+}
+
+// TestProfanityDevice has profanity as the second device of an account: it shows the history that another device has made
+// (XEP-0313) and what that one sends (XEP-0280), each message once, and resumes its session (XEP-0198) after it was stopped
+// and after the network was cut.
+func TestProfanityDevice(t *testing.T) {
+	w := enter(t)
+	amina, jonas := w.account(t, "amina"), w.account(t, "jonas")
+	laptop, friend := newSlix(t, w, amina, false, nil), newSlix(t, w, jonas, false, nil)
+	talk(t, friend, laptop, "before profanity came")
+	talk(t, laptop, friend, "from the laptop")
+
+	tunnel := newNetwork(t, w.Addresses["c2s"])
+	p := newProfanityVia(t, w, amina, tunnel.ln.Addr().String(), "/mam on", "/carbons on", "/reconnect 1")
+	p.remembers(t, jonas.JID)
+	history := []string{"before profanity came", "from the laptop"}
+	p.once(t, history...)
+	talk(t, laptop, friend, "what the laptop says now")
+	history = append(history, "what the laptop says now")
+	p.once(t, history...)
+
+	// Nothing but the server's log tells whether a session went on or another was opened.
+	resumptions := func() int { return strings.Count(w.Log(), `msg="session resumed" jid=`+amina.JID) }
+	for i, away := range []struct {
+		text string
+		back func() error
+	}{
+		{"while it is stopped", func() error { return syscall.Kill(p.process(t), syscall.SIGCONT) }},
+		{"while the network is cut", func() error { tunnel.Mend(); return nil }},
+		{"while both", func() error { tunnel.Mend(); return syscall.Kill(p.process(t), syscall.SIGCONT) }},
+	} {
+		if i != 1 {
+			if err := syscall.Kill(p.process(t), syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i > 0 {
+			tunnel.Cut()
+		}
+		talk(t, friend, laptop, away.text)
+		if err := away.back(); err != nil {
+			t.Fatal(err)
+		}
+		history = append(history, away.text)
+		p.once(t, history...)
+		eventually(t, func() error {
+			if n := resumptions(); n != i {
+				return fmt.Errorf("the session was resumed %d times, want %d", n, i)
+			}
+			return nil
+		})
+	}
+	p.Send(t, jonas.JID, "profanity is awake")
+	friend.Receive(t, amina.JID, "profanity is awake")
+	p.once(t, append(history, "profanity is awake")...)
+}
+
+// talk sends a message from one to another.
+func talk(t *testing.T, from, to *slix, text string) {
+	t.Helper()
+	from.Send(t, to.jid, text)
+	to.Receive(t, from.jid, text)
 }

@@ -3,10 +3,12 @@ package interop
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,12 @@ var _ peer = (*profanity)(nil)
 
 // newProfanity starts profanity and logs it in over STARTTLS, with the server's authority as the only one to trust.
 func newProfanity(t *testing.T, w *world, a Account) *profanity {
+	t.Helper()
+	return newProfanityVia(t, w, a, w.Addresses["c2s"])
+}
+
+// newProfanityVia is newProfanity by some way to the server, after some commands.
+func newProfanityVia(t *testing.T, w *world, a Account, address string, settings ...string) *profanity {
 	t.Helper()
 	dir := t.TempDir()
 	p := &profanity{jid: a.JID, sock: filepath.Join(dir, "tmux")}
@@ -49,9 +57,12 @@ func newProfanity(t *testing.T, w *world, a Account) *profanity {
 	p.shows(t, "Type '/help' to show complete help")
 	p.command(t, "/tls certpath set "+trust)
 	p.shows(t, "Certificate path set")
-	host, port, found := strings.Cut(w.Addresses["c2s"], ":")
-	if !found {
-		t.Fatalf("the address of the server is %q", w.Addresses["c2s"])
+	for _, line := range settings {
+		p.command(t, line)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
 	}
 	p.command(t, fmt.Sprintf("/connect %s server %s port %s tls force", a.JID, host, port))
 	p.shows(t, "(?m)^ *Enter password:|Enter password")
@@ -168,6 +179,52 @@ func (p *profanity) Receive(t *testing.T, from, text string) {
 	if n := strings.Count(p.screen(t), text); n != 1 {
 		t.Errorf("%q from %s is on the screen %d times", text, from, n)
 	}
+}
+
+// remembers opens a chat, which asks for its history. Profanity does that only once it has learnt what the server can do, and
+// says so in the console otherwise.
+func (p *profanity) remembers(t *testing.T, contact string) {
+	t.Helper()
+	chat := "(?m)^ *" + regexp.QuoteMeta(contact) + ` \[`
+	eventually(t, func() error {
+		p.command(t, "/msg "+contact)
+		p.shows(t, chat)
+		p.command(t, "/win 1")
+		p.shows(t, "(?m)^ *Profanity")
+		if s := p.screen(t); strings.Contains(s, "Server doesn't support MAM") {
+			p.command(t, "/clear")
+			p.command(t, "/close 2")
+			return errors.New(s)
+		}
+		return nil
+	})
+	p.command(t, "/msg "+contact)
+	p.shows(t, chat)
+}
+
+// once waits until texts are on the screen, in this order and each once.
+func (p *profanity) once(t *testing.T, texts ...string) {
+	t.Helper()
+	var quoted []string
+	for _, text := range texts {
+		quoted = append(quoted, regexp.QuoteMeta(text))
+	}
+	p.shows(t, "(?s)"+strings.Join(quoted, ".*"))
+	for _, text := range texts {
+		if n := strings.Count(p.screen(t), text); n != 1 {
+			t.Errorf("profanity shows %q %d times:\n%s", text, n, p.screen(t))
+		}
+	}
+}
+
+// process returns the process of profanity.
+func (p *profanity) process(t *testing.T) int {
+	t.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(p.tmux(t, "display-message", "-p", "#{pane_pid}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 // enter enters a room.

@@ -59,6 +59,7 @@ func Parse(x *xmlstream.Element) (Query, error) {
 		return q, fmt.Errorf("mam: not a <query/> of %s", NS)
 	}
 	var form, set bool
+	var after string
 	for e := range x.Elements() {
 		var err error
 		switch {
@@ -70,6 +71,10 @@ func Parse(x *xmlstream.Element) (Query, error) {
 			}
 			form = true
 			err = q.form(e)
+		case e.Is(NS, "after"):
+			// COMPAT profanity before 0.14, 2026-11: it asks for the second page by an <after/> without the <set/> that XEP-0059
+			// puts around it. Taken for nothing, it would get the first page again, and show each message twice.
+			after = e.Text()
 		case e.Is(rsm.NS, "set"):
 			if set {
 				return q, errors.New("mam: two pages in a query")
@@ -80,6 +85,9 @@ func Parse(x *xmlstream.Element) (Query, error) {
 		if err != nil {
 			return q, err
 		}
+	}
+	if !set {
+		q.Page.After = after
 	}
 	return q, nil
 }

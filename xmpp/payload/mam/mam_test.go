@@ -46,6 +46,13 @@ func TestParse(t *testing.T) {
 	if q, err := Parse(element(t, "<query xmlns='"+NS+"'/>")); err != nil || !reflect.DeepEqual(q, Query{Page: rsm.All()}) {
 		t.Errorf("the empty query is %+v, %v", q, err)
 	}
+	for in, after := range map[string]string{
+		"<after>x</after>": "x", "<after>x</after><set xmlns='" + rsm.NS + "'/>": "", "<after xmlns='" + rsm.NS + "'>x</after>": "",
+	} {
+		if q, err := Parse(element(t, "<query xmlns='"+NS+"'>"+in+"</query>")); err != nil || q.Page.After != after {
+			t.Errorf("%s: the page is %+v, %v", in, q.Page, err)
+		}
+	}
 }
 
 func TestParseRefuses(t *testing.T) {
