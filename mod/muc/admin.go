@@ -88,11 +88,10 @@ func (c *chat) listRole(role room.Role) *xmlstream.Element {
 
 // change is one item of a request that was understood.
 type change struct {
-	who    jid.JID   // whose affiliation
-	o      *occupant // whose role
-	a      associate
-	role   room.Role
-	reason string
+	move
+	o    *occupant // whose role, or nil
+	role room.Role
+	why  string
 }
 
 // adminSet changes affiliations and roles: all or none (XEP-0045#modifyban).
@@ -105,23 +104,23 @@ func (c *chat) adminSet(t *turn, r *mod.Request) (*xmlstream.Element, error) {
 		return nil, err
 	}
 	by := item{actor: c.actor(r.From)}
-	store := make(map[jid.JID]associate)
+	var moves []move
 	for _, k := range changes {
 		if k.o == nil {
-			store[k.who] = k.a
+			moves = append(moves, k.move)
 		}
 	}
-	if len(store) > 0 {
-		if err := c.storeAffiliations(t, store); err != nil {
+	if len(moves) > 0 {
+		if err := c.storeAffiliations(t, moves...); err != nil {
 			return nil, err
 		}
 		t.answer() // who changes a list is told before the others (XEP-0045#grantowner)
 	}
 	for _, k := range changes {
-		by.reason = k.reason
+		by.reason = k.why
 		switch {
 		case k.o == nil:
-			c.applyAffiliation(t, k.who, k.a, by)
+			c.applyAffiliation(t, k.move, by)
 		case len(k.o.seats) == 0: // removed by an item before
 		case k.role == room.NoRole:
 			c.remove(t, k.o, k.o.Affiliation, by, kicked)
@@ -157,7 +156,7 @@ func (c *chat) readChanges(r *mod.Request) (all []change, err error) {
 		if len(all) == maxItems {
 			return nil, stanza.Errf(stanza.PolicyViolation, "a request has at most %d items", maxItems)
 		}
-		k := change{reason: x.ChildText(nsAdmin, "reason")}
+		k := change{why: x.ChildText(nsAdmin, "reason")}
 		a, role := x.Attr("affiliation"), x.Attr("role")
 		switch {
 		case a != "" && role != "", a == "" && role == "": // XEP-0045#modifymember
@@ -205,7 +204,7 @@ func (c *chat) readAffiliation(k *change, x *xmlstream.Element, actor room.Stand
 		return stanza.Err(stanza.NotAllowed, "a whole domain can be banned, and nothing else")
 	}
 	*owners += int(bit(a == room.Owner)) - int(bit(had && was.affiliation == room.Owner))
-	k.a = associate{affiliation: a, nick: was.nick, reason: k.reason}
+	k.associate = associate{affiliation: a, nick: was.nick, reason: k.why}
 	if named {
 		if nick != "" && !goodNick(nick) {
 			return stanza.Err(stanza.NotAcceptable, "a nick shows something and is not too long")
@@ -213,10 +212,10 @@ func (c *chat) readAffiliation(k *change, x *xmlstream.Element, actor room.Stand
 		if nick != "" && c.reservedFor(nick, k.who) {
 			return stanza.Err(stanza.Conflict, "this nick is reserved for somebody else")
 		}
-		k.a.nick = nick
+		k.nick = nick
 	}
 	if a == room.Outcast { // XEP-0045#ban
-		k.a.nick = ""
+		k.nick = ""
 	}
 	return nil
 }

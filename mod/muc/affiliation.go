@@ -10,43 +10,55 @@ import (
 
 // setAffiliation stores and tells what somebody is to the room from now on. Whether the change is allowed was checked.
 func (c *chat) setAffiliation(t *turn, who jid.JID, a associate, i item) error {
-	if err := c.storeAffiliations(t, map[jid.JID]associate{who: a}); err != nil {
+	k := move{own(who), a}
+	if err := c.storeAffiliations(t, k); err != nil {
 		return err
 	}
-	c.applyAffiliation(t, own(who), a, i)
+	c.applyAffiliation(t, k, i)
 	return nil
 }
 
 // storeAffiliations commits changes. A room that is still locked has nothing in the tables yet.
-func (c *chat) storeAffiliations(t *turn, changes map[jid.JID]associate) error {
+func (c *chat) storeAffiliations(t *turn, moves ...move) error {
 	if !c.exists {
 		return nil
 	}
-	return t.write(func(tx mod.Tx) error {
-		for who, a := range changes {
-			if err := c.m.store.affiliate(t.ctx, tx, c.jid, who, a); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return t.write(func(tx mod.Tx) error { return c.writeMoves(t.ctx, tx, moves) })
 }
 
 // applyAffiliation changes what is in memory and tells everybody: occupants by presence, who is away by a message
 // (XEP-0045#impl-service).
-func (c *chat) applyAffiliation(t *turn, who jid.JID, a associate, i item) {
-	before := c.affiliation(who)
-	_, known := c.associates[who]
-	if a.affiliation == room.None {
-		delete(c.associates, who)
-	} else {
-		c.associates[who] = a
+func (c *chat) applyAffiliation(t *turn, k move, i item) {
+	before := c.affiliation(k.who)
+	_, known := c.associates[k.who]
+	i.span = c.become(k.who, k.associate)
+	if i.span == (span{}) { // a nick or a reason
+		return
 	}
-	present := false
-	for _, o := range c.of(who) {
-		present = true
+	there := c.of(k.who)
+	told := c.applyToOccupants(t, k.who, there, i)
+	if len(there) == 0 && c.affiliation(k.who) != before {
+		c.tellAway(t, k, i, !known)
+	}
+	if !told {
+		c.tellLists(t, k, i)
+	}
+}
+
+// applyToOccupants gives occupants what their new affiliation gives or takes, and returns whether everybody was told of the change by
+// their presence.
+func (c *chat) applyToOccupants(t *turn, who jid.JID, there []*occupant, i item) (told bool) {
+	if who.Local() == "" { // the list has the domain, not those whom it concerns
+		i.span = span{}
+	}
+	for _, o := range there {
 		now := c.affiliation(o.user)
 		role := room.RoleAfter(o.Standing, now, c.cfg.Moderated, c.cfg.MembersOnly)
+		shown := role
+		if role == room.NoRole {
+			shown = o.Role
+		}
+		told = told || i.span != (span{}) && c.cfg.Broadcasts(shown)
 		switch {
 		case now == room.Outcast: // XEP-0045#ban
 			c.remove(t, o, now, i, banned)
@@ -56,17 +68,7 @@ func (c *chat) applyAffiliation(t *turn, who jid.JID, a associate, i item) {
 			c.role(t, o, room.Standing{Affiliation: now, Role: role}, i)
 		}
 	}
-	if present || c.affiliation(who) == before {
-		return
-	}
-	if a.affiliation == room.Member && !known && c.cfg.MembersOnly && i.actor != "" { // XEP-0045#modifymember
-		inv := xmlstream.El(nsUser, "invite", xmlstream.A("from", c.jid.String()))
-		if i.reason != "" {
-			inv.Add(xmlstream.El(nsUser, "reason", i.reason))
-		}
-		c.sendInvitation(t, who, inv)
-	}
-	c.tellAway(t, who, a.affiliation, i)
+	return told
 }
 
 // of returns the occupants that a user, or the users of a domain, have in the room.
@@ -79,16 +81,29 @@ func (c *chat) of(who jid.JID) (all []*occupant) {
 	return all
 }
 
-// tellAway tells who is not in the room of a new affiliation (XEP-0045#impl-service), and the occupants as far as they see
-// addresses (XEP-0045#grantowner).
-func (c *chat) tellAway(t *turn, who jid.JID, a room.Affiliation, i item) {
-	x := item{affiliation: a, noRole: true, jid: who, reason: i.reason}
-	if who.Local() != "" && a != room.Outcast {
-		m := stanza.New(stanza.Message, stanza.TypeNormal, userX(x.element(nsUser), affiliatedAway))
-		m.ID, m.From, m.To = stanza.NewID(), c.jid, who
-		t.send(m)
+// tellAway tells who is not in the room of a new affiliation (XEP-0045#impl-service), and invites a new member of a room of members.
+func (c *chat) tellAway(t *turn, k move, i item, fresh bool) {
+	if k.affiliation == room.Member && fresh && c.cfg.MembersOnly && i.actor != "" { // XEP-0045#modifymember
+		inv := xmlstream.El(nsUser, "invite", xmlstream.A("from", c.jid.String()))
+		if i.reason != "" {
+			inv.Add(xmlstream.El(nsUser, "reason", i.reason))
+		}
+		c.sendInvitation(t, k.who, inv)
 	}
-	m := stanza.New(stanza.Message, stanza.TypeNormal, userX(x.element(nsUser)))
+	if k.who.Local() == "" || k.affiliation == room.Outcast {
+		return
+	}
+	x := item{affiliation: k.affiliation, noRole: true, jid: k.who, reason: i.reason}
+	m := stanza.New(stanza.Message, stanza.TypeNormal, userX(x, affiliatedAway))
+	m.ID, m.From, m.To = stanza.NewID(), c.jid, k.who
+	t.send(m)
+}
+
+// tellLists tells the occupants, as far as they see addresses, of a change that no presence tells of (XEP-0045#grantowner,
+// XEP-0463#changes).
+func (c *chat) tellLists(t *turn, k move, i item) {
+	x := item{affiliation: k.affiliation, noRole: true, jid: k.who, reason: i.reason, span: i.span}
+	m := stanza.New(stanza.Message, stanza.TypeNormal, userX(x))
 	m.ID, m.From = stanza.NewID(), c.jid
 	m.Wire()
 	for _, o := range c.occupants {

@@ -82,7 +82,7 @@ func (c *chat) registerAnswer(t *turn, from jid.JID, f *dataform.Form) error {
 		return err
 	}
 	was := c.associates[user]
-	now := associate{affiliation: max(was.affiliation, room.Member), nick: nick}
+	now := move{user, associate{affiliation: max(was.affiliation, room.Member), nick: nick}}
 	switch {
 	case allow && was.affiliation == room.Outcast:
 		return stanza.Err(stanza.NotAllowed, "this user is banned from the room")
@@ -93,13 +93,13 @@ func (c *chat) registerAnswer(t *turn, from jid.JID, f *dataform.Form) error {
 		if err := c.m.store.decided(t.ctx, tx, c.jid, user); err != nil || !allow {
 			return err
 		}
-		return c.m.store.affiliate(t.ctx, tx, c.jid, user, now)
+		return c.writeMoves(t.ctx, tx, []move{now})
 	})
 	if err != nil {
 		return err
 	}
 	if allow {
-		c.applyAffiliation(t, user, now, item{actor: c.actor(from)})
+		c.applyAffiliation(t, now, item{actor: c.actor(from)})
 		return nil
 	}
 	m := stanza.New(stanza.Message, stanza.TypeNormal, xmlstream.El(stanza.NSClient, "body", "The admins of this room did not accept your registration."))

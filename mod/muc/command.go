@@ -215,14 +215,12 @@ func createCommand(ctx context.Context, m *muc, _ *mod.Call, a createArgs) (any,
 		c.clear()
 		c.kept = kept{cfg: m.c.newRoom(), creator: a.Owner.Bare(), created: m.h.Clock().Now()}
 		c.cfg.Name = a.Name
-		c.associates[a.Owner.Bare()] = associate{affiliation: room.Owner}
-		cfg, lists, err := c.assign(a.Set)
+		c.become(a.Owner.Bare(), associate{affiliation: room.Owner})
+		c.locked = true
+		cfg, moves, err := c.assign(a.Set)
 		if err == nil {
-			for who, x := range lists {
-				c.associates[who] = x
-			}
 			cfg.Persistent = true // nobody is in it
-			err = c.unlock(t, cfg)
+			err = c.configure(t, cfg, moves, jid.JID{})
 		}
 		if err != nil {
 			c.state = state{loaded: true}
@@ -297,9 +295,9 @@ func configCommand(ctx context.Context, m *muc, _ *mod.Call, a configArgs) (any,
 	err := m.inExisting(ctx, a.Room, func(t *turn) error {
 		c := t.c
 		if len(a.Set) > 0 {
-			cfg, lists, err := c.assign(a.Set)
+			cfg, moves, err := c.assign(a.Set)
 			if err == nil {
-				err = c.configure(t, cfg, lists, jid.JID{})
+				err = c.configure(t, cfg, moves, jid.JID{})
 			}
 			if err != nil {
 				return err
@@ -317,7 +315,7 @@ func configCommand(ctx context.Context, m *muc, _ *mod.Call, a configArgs) (any,
 }
 
 // assign reads FIELD=VALUE as if an owner had submitted the form with these fields. The names may be without their prefix.
-func (c *chat) assign(set []string) (room.Config, map[jid.JID]associate, error) {
+func (c *chat) assign(set []string) (room.Config, []move, error) {
 	form := c.form()
 	s := &dataform.Form{Type: dataform.TypeSubmit}
 	for _, x := range set {

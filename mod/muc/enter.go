@@ -162,10 +162,11 @@ func (c *chat) reservedFor(nick string, user jid.JID) bool {
 }
 
 // seat gives a client its place and sends everything in the order of XEP-0045#order: the presence of the others, its own,
-// the history, the subject.
+// the history, the subject. What it has asked of the affiliations comes first (XEP-0463#self).
 func (c *chat) seat(t *turn, s *stanza.Stanza, nick string, role room.Role, ask historyRequest, codes ...code) {
 	at := c.sit(own(s.From), nick, role, shown(s))
 	c.keepSeat(at)
+	c.sendAffiliations(t, at, s)
 	c.roster(t, at)
 	if c.cfg.Broadcasts(role) {
 		c.announceToOthers(t, at.occupant)
@@ -208,6 +209,7 @@ func (c *chat) reenter(t *turn, s *stanza.Stanza, at *seat, ask historyRequest) 
 	}
 	at.show(s)
 	c.keepSeat(at)
+	c.sendAffiliations(t, at, s)
 	c.roster(t, at)
 	if c.cfg.Broadcasts(at.Role) {
 		c.announceToOthers(t, at.occupant)
@@ -230,10 +232,10 @@ func (c *chat) create(t *turn, s *stanza.Stanza) error {
 	}
 	c.clear()
 	c.kept = kept{cfg: c.m.c.newRoom(), creator: user, created: c.m.h.Clock().Now()}
-	c.associates[user] = associate{affiliation: room.Owner}
+	c.become(user, associate{affiliation: room.Owner})
 	c.locked = true
 	if !c.m.c.Lock {
-		if err := c.unlock(t, c.cfg); err != nil {
+		if err := c.unlock(t, c.cfg, nil); err != nil {
 			c.state = state{loaded: true}
 			c.clear()
 			return err
@@ -267,8 +269,10 @@ func (c *chat) mayCreate(ctx context.Context, user jid.JID) error {
 	return nil
 }
 
-// unlock opens a room that is new, with its first configuration, and has it stored.
-func (c *chat) unlock(t *turn, cfg room.Config) error {
+// unlock opens a room that is new, with its first configuration, and has it stored, with changes of affiliations that are still to
+// be applied.
+func (c *chat) unlock(t *turn, cfg room.Config, moves []move) error {
+	c.versions.floor = c.versions.now
 	k := c.kept
 	k.cfg = cfg
 	err := t.write(func(tx mod.Tx) error {
@@ -276,9 +280,15 @@ func (c *chat) unlock(t *turn, cfg room.Config) error {
 			return err
 		}
 		for who, a := range c.associates {
-			if err := c.m.store.affiliate(t.ctx, tx, c.jid, who, a); err != nil {
+			if err := c.m.store.affiliate(t.ctx, tx, c.jid, who, a, c.versions.now); err != nil {
 				return err
 			}
+		}
+		if err := c.m.store.setVersions(t.ctx, tx, c.jid, c.versions); err != nil {
+			return err
+		}
+		if err := c.writeMoves(t.ctx, tx, moves); err != nil {
+			return err
 		}
 		if c.subject != nil {
 			return c.m.store.setSubject(t.ctx, tx, c.jid, string(c.subject.Append(nil, stanza.NSClient)))

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -199,7 +200,7 @@ func affiliationLists() []affiliationList {
 
 // read takes a submission that fits the form and returns the new configuration and the changes of affiliations. What the form left
 // out stays as it is.
-func (c *chat) read(f *dataform.Form) (room.Config, map[jid.JID]associate, error) {
+func (c *chat) read(f *dataform.Form) (room.Config, []move, error) {
 	cfg := c.cfg
 	for _, s := range c.settings() {
 		if field := f.Field(s.field.Var); field != nil {
@@ -215,11 +216,12 @@ func (c *chat) read(f *dataform.Form) (room.Config, map[jid.JID]associate, error
 	if err := cfg.Validate(); err != nil {
 		return cfg, nil, stanza.Err(stanza.NotAcceptable, err.Error())
 	}
-	lists, err := c.readLists(f)
-	return cfg, lists, err
+	moves, err := c.readLists(f)
+	return cfg, moves, err
 }
 
-func (c *chat) readLists(f *dataform.Form) (map[jid.JID]associate, error) {
+// readLists returns the changes that make the lists of owners and admins what the form says, in order.
+func (c *chat) readLists(f *dataform.Form) ([]move, error) {
 	changes := make(map[jid.JID]associate)
 	for _, l := range affiliationLists() {
 		field := f.Field(cfgPrefix + l.name)
@@ -260,7 +262,11 @@ func (c *chat) readLists(f *dataform.Form) (map[jid.JID]associate, error) {
 	if owners == 0 { // XEP-0045#revokeowner
 		return nil, stanza.Err(stanza.Conflict, "a room keeps at least one owner")
 	}
-	return changes, nil
+	var moves []move
+	for _, who := range slices.SortedFunc(maps.Keys(changes), jid.JID.Compare) {
+		moves = append(moves, move{who, changes[who]})
+	}
+	return moves, nil
 }
 
 // same tells whether two configurations are equal.

@@ -210,7 +210,7 @@ func (c *chat) wireOf(r *said) string {
 	s := r.s
 	if c.cfg.NonAnonymous && r.by != nil {
 		i := item{affiliation: r.by.Affiliation, role: r.by.Role, jid: r.by.user}
-		s = s.Clone().Add(userX(i.element(nsUser)))
+		s = s.Clone().Add(userX(i))
 	}
 	return string(s.Append(nil, stanza.NSClient))
 }
@@ -270,7 +270,7 @@ func (c *chat) toAll(t *turn, s *stanza.Stanza) {
 
 // announcement is a message from the room itself with status codes (XEP-0045#roomconfig-notify).
 func (c *chat) announcement(t *turn, codes ...code) {
-	s := stanza.New(stanza.Message, stanza.TypeGroupchat, userX(nil, codes...))
+	s := stanza.New(stanza.Message, stanza.TypeGroupchat, withCodes(xmlstream.El(nsUser, "x"), codes))
 	s.ID, s.From = stanza.NewID(), c.jid
 	c.toAll(t, s)
 }

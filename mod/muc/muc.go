@@ -28,7 +28,8 @@ var Info = mod.Info{
 	Name: "muc",
 	Specs: []string{
 		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0317 0.3.1", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
-		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0433 0.1.0", "XEP-0452 0.2.2", "XEP-0486 0.1.0", "XEP-0488 0.1.0", "XEP-0500 0.1.1", "XEP-0502 0.1.0", "XEP-0513 0.1.0",
+		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0433 0.1.0", "XEP-0452 0.2.2", "XEP-0463 0.2.0", "XEP-0486 0.1.0", "XEP-0488 0.1.0",
+		"XEP-0500 0.1.1", "XEP-0502 0.1.0", "XEP-0513 0.1.0",
 	},
 	Doc:      "Group chat: rooms at a domain of their own.",
 	Config:   func() any { return defaults() },
@@ -175,7 +176,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: mod.AtAccount, Var: formConfig}, {At: mod.AtAccount, Var: formRegister},
 			{At: mod.AtAccount, Var: formInfo}, {At: mod.AtAccount, Var: formRequest},
 			{At: mod.AtAccount, Var: wiremam.NS + "#extended"},
-			{At: mod.AtAccount, Var: nsHats},
+			{At: mod.AtAccount, Var: nsHats}, {At: mod.AtAccount, Var: nsVersions}, // XEP-0463#disco
 			{At: mod.AtAccount, Var: nsMention + "#channel"}, {At: mod.AtAccount, Var: nsMention + "#associations"}, {At: mod.AtAccount, Var: nsMention + "#hats"},
 			{At: mod.AtAccount, Var: nsRetract}, {At: mod.AtAccount, Var: nsRetract + "#tombstone"},
 		},
@@ -240,7 +241,8 @@ func (m *muc) leaveLists(ctx context.Context, account jid.JID) error {
 	for _, c := range m.loaded() {
 		k := task{do: func(t *turn) error {
 			if _, ok := t.c.associates[account]; ok {
-				t.c.applyAffiliation(t, account, associate{}, item{})
+				t.c.applyAffiliation(t, move{who: account}, item{})
+				t.c.versions.floor = t.c.versions.now // the tables will know nothing of the account
 			}
 			delete(t.c.hats.worn, account)
 			return nil

@@ -82,7 +82,7 @@ func (c *chat) role(t *turn, o *occupant, now room.Standing, i item, codes ...co
 
 // told announces a change of role or affiliation with who did it and why.
 func (c *chat) told(t *turn, o *occupant, i item, codes ...code) {
-	if i.actor == "" && i.reason == "" {
+	if i.actor == "" && i.reason == "" && i.span == (span{}) {
 		c.announce(t, o, "", codes...)
 		return
 	}

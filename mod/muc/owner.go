@@ -54,48 +54,31 @@ func (c *chat) ownerSet(t *turn, r *mod.Request) (*xmlstream.Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, lists, err := c.read(s)
+	cfg, moves, err := c.read(s)
 	if err != nil {
 		return nil, err
 	}
-	return nil, c.configure(t, cfg, lists, r.From)
+	return nil, c.configure(t, cfg, moves, r.From)
 }
 
 // configure puts a configuration in force, with the changes of affiliations that came with it. from is whose it is, or the zero JID.
-func (c *chat) configure(t *turn, cfg room.Config, lists map[jid.JID]associate, from jid.JID) error {
-	was := c.cfg
-	if c.locked {
-		for who, a := range lists {
-			c.associates[who] = a
-		}
-		return c.unlock(t, cfg)
-	}
-	k := c.kept
-	k.cfg = cfg
-	err := t.write(func(tx mod.Tx) error {
-		if err := c.m.store.put(t.ctx, tx, c.m.svc.Domain, c.jid, k); err != nil {
-			return err
-		}
-		for who, a := range lists {
-			if err := c.m.store.affiliate(t.ctx, tx, c.jid, who, a); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+func (c *chat) configure(t *turn, cfg room.Config, moves []move, from jid.JID) error {
+	was, fresh := c.cfg, c.locked
+	if err := c.storeConfig(t, cfg, moves); err != nil {
 		return err
 	}
 	if t.answer != nil {
 		t.answer()
 	}
-	c.cfg = cfg
 	for _, o := range c.occupants {
 		o.told = [2]*stanza.Stanza{}
 	}
 	by := item{actor: c.actor(from)}
-	for who, a := range lists {
-		c.applyAffiliation(t, who, a, by)
+	for _, k := range moves {
+		c.applyAffiliation(t, k, by)
+	}
+	if fresh { // nobody but its creator is in it, who knows
+		return nil
 	}
 	c.applyDoor(t, was)
 	c.applyBroadcast(t, was)
@@ -103,6 +86,25 @@ func (c *chat) configure(t *turn, cfg room.Config, lists map[jid.JID]associate, 
 		c.announcement(t, codes...)
 	}
 	return c.closeIfEmpty(t)
+}
+
+// storeConfig commits a configuration with changes of affiliations. A room that was locked is open then.
+func (c *chat) storeConfig(t *turn, cfg room.Config, moves []move) error {
+	if c.locked {
+		return c.unlock(t, cfg, moves)
+	}
+	k := c.kept
+	k.cfg = cfg
+	err := t.write(func(tx mod.Tx) error {
+		if err := c.m.store.put(t.ctx, tx, c.m.svc.Domain, c.jid, k); err != nil {
+			return err
+		}
+		return c.writeMoves(t.ctx, tx, moves)
+	})
+	if err == nil {
+		c.cfg = cfg
+	}
+	return err
 }
 
 // applyDoor removes those who may not be in a room that has become members-only (XEP-0045#roomconfig).

@@ -71,7 +71,7 @@ func (c *chat) available(t *turn, s *stanza.Stanza) error {
 // unknown tells a client that it is not in the room, whatever it thinks (XEP-0045#enter-gc).
 func (c *chat) unknown(t *turn, s *stanza.Stanza) {
 	i := item{reason: "You are not in the room."}
-	p := stanza.New(stanza.Presence, stanza.TypeUnavailable, userX(i.element(nsUser), self, kicked, failed))
+	p := stanza.New(stanza.Presence, stanza.TypeUnavailable, userX(i, self, kicked, failed))
 	p.ID, p.From, p.To = s.ID, s.To, s.From
 	t.send(p)
 }
@@ -169,7 +169,7 @@ func (c *chat) goodbye(o *occupant, i item, full jid.JID, text *stanza.Stanza, c
 		p.Type = stanza.TypeUnavailable
 	}
 	p.From, p.To = o.jid, jid.JID{}
-	return p.Add(userX(i.element(nsUser), codes...), occupantIDElement(o.id))
+	return p.Add(userX(i, codes...), occupantIDElement(o.id))
 }
 
 // seenBy is the presence of an occupant as somebody of this role sees it. It is made once and shared.
@@ -199,7 +199,7 @@ func (c *chat) presenceOf(o *occupant, full bool, codes ...code) *stanza.Stanza 
 func (c *chat) present(o *occupant, at *seat, i item, codes ...code) *stanza.Stanza {
 	p := at.presence.Clone()
 	p.From = o.jid
-	p.Add(userX(i.element(nsUser), codes...), occupantIDElement(o.id))
+	p.Add(userX(i, codes...), occupantIDElement(o.id))
 	if x := c.hats.element(o.user); x != nil {
 		p.Add(x)
 	}
@@ -251,6 +251,9 @@ func (c *chat) announceToSelf(t *turn, o *occupant, id string, codes ...code) {
 // tellSelf sends a client the presence of its own occupant.
 func (c *chat) tellSelf(t *turn, x *seat, id string, codes ...code) {
 	p := c.presenceOf(x.occupant, true, withSelf(codes)...)
+	if x.follows { // XEP-0463#self
+		p.Child(nsUser, "x").Add(span{until: c.versionText(c.versions.now)}.element())
+	}
 	p.ID, p.To = id, x.full
 	if id == "" {
 		p.ID = x.presence.ID

@@ -5,7 +5,6 @@ import (
 
 	"sabir/engine/room"
 	"sabir/mod"
-	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
@@ -82,19 +81,19 @@ func (c *chat) registerSet(t *turn, r *mod.Request) (*xmlstream.Element, error) 
 	if c.cfg.ApproveRegister && was.affiliation < room.Member {
 		return nil, c.askAdmins(t, user, nick)
 	}
-	now := associate{affiliation: max(was.affiliation, room.Member), nick: nick}
-	if err := c.storeAffiliations(t, map[jid.JID]associate{user: now}); err != nil {
+	now := move{user, associate{affiliation: max(was.affiliation, room.Member), nick: nick}}
+	if err := c.storeAffiliations(t, now); err != nil {
 		return nil, err
 	}
 	t.answer()
-	c.applyAffiliation(t, user, now, item{})
+	c.applyAffiliation(t, now, item{})
 	return nil, nil
 }
 
 // unregister ends a membership by the member's own wish.
 func (c *chat) unregister(t *turn, r *mod.Request, was associate) error {
 	user := own(r.From.Bare())
-	now := associate{affiliation: was.affiliation, reason: was.reason}
+	now := move{user, associate{affiliation: was.affiliation, reason: was.reason}}
 	switch was.affiliation {
 	case room.Member:
 		now.affiliation = room.None
@@ -107,10 +106,10 @@ func (c *chat) unregister(t *turn, r *mod.Request, was associate) error {
 		}
 		return stanza.Err(stanza.RegistrationRequired, "you are not registered with this room") // XEP-0077
 	}
-	if err := c.storeAffiliations(t, map[jid.JID]associate{user: now}); err != nil {
+	if err := c.storeAffiliations(t, now); err != nil {
 		return err
 	}
 	t.answer()
-	c.applyAffiliation(t, user, now, item{})
+	c.applyAffiliation(t, now, item{})
 	return c.closeIfEmpty(t)
 }

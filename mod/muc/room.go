@@ -71,6 +71,7 @@ type seat struct {
 	*occupant
 	full     jid.JID
 	presence *stanza.Stanza // as the client sent it, without what only we say
+	follows  bool           // it has asked for the version of the affiliations (XEP-0463)
 }
 
 // moved is the change of a seat, as it goes into the tables.

@@ -25,6 +25,8 @@ type kept struct {
 	creator jid.JID
 	created time.Time
 	subject *stanza.Stanza // or nil
+	// versions are those of the affiliations.
+	versions versions
 }
 
 // associate is somebody with an affiliation.
@@ -67,15 +69,16 @@ func (t store) secret(ctx context.Context, domain jid.JID) ([]byte, error) {
 func (t store) room(ctx context.Context, r jid.JID) (*kept, error) {
 	var creator, cfg, subject string
 	var created int64
-	err := t.db.QueryRow(ctx, `SELECT creator, created, config, subject FROM muc_room WHERE room = ?`, r.String()).
-		Scan(&creator, &created, &cfg, &subject)
+	k := &kept{}
+	err := t.db.QueryRow(ctx, `SELECT creator, created, config, subject, affiliation_version, affiliation_floor FROM muc_room WHERE room = ?`, r.String()).
+		Scan(&creator, &created, &cfg, &subject, &k.versions.now, &k.versions.floor)
 	if errors.Is(err, mod.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	k := &kept{created: time.UnixMicro(created)}
+	k.created = time.UnixMicro(created)
 	if err := readConfig(cfg, &k.cfg); err != nil {
 		return nil, fmt.Errorf("configuration of %s: %w", r, err)
 	}
@@ -147,7 +150,10 @@ func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 
 // forget removes somebody from all lists.
 func (t store) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
-	_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE jid = ?`, account.String())
+	err := t.forgetVersions(ctx, tx, account)
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE jid = ?`, account.String())
+	}
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_hat_worn WHERE jid = ?`, account.String())
 	}
@@ -171,7 +177,7 @@ func (t store) count(ctx context.Context, service, creator jid.JID) (all, own in
 
 // associates returns all that have an affiliation with a room.
 func (t store) associates(ctx context.Context, r jid.JID) (list map[jid.JID]associate, err error) {
-	rows, err := t.db.Query(ctx, `SELECT jid, affiliation, nick, reason FROM muc_affiliation WHERE room = ?`, r.String())
+	rows, err := t.db.Query(ctx, `SELECT jid, affiliation, nick, reason FROM muc_affiliation WHERE room = ? AND affiliation <> ?`, r.String(), int64(room.None))
 	if err != nil {
 		return nil, err
 	}
@@ -194,15 +200,12 @@ func (t store) associates(ctx context.Context, r jid.JID) (list map[jid.JID]asso
 	return list, rows.Err()
 }
 
-// affiliate sets what somebody is to a room. Nothing is kept of those who are nothing.
-func (t store) affiliate(ctx context.Context, tx mod.Tx, r, who jid.JID, a associate) error {
-	if a.affiliation == room.None {
-		_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE room = ? AND jid = ?`, r.String(), who.String())
-		return err
-	}
-	_, err := tx.Exec(ctx, `INSERT INTO muc_affiliation (room, jid, affiliation, nick, reason) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (room, jid) DO UPDATE SET affiliation = excluded.affiliation, nick = excluded.nick, reason = excluded.reason`,
-		r.String(), who.String(), int64(a.affiliation), a.nick, a.reason)
+// affiliate sets what somebody is to a room. Who is nothing any more is remembered for a while: see setVersions.
+func (t store) affiliate(ctx context.Context, tx mod.Tx, r, who jid.JID, a associate, version int64) error {
+	_, err := tx.Exec(ctx, `INSERT INTO muc_affiliation (room, jid, affiliation, nick, reason, version, born) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (room, jid) DO UPDATE SET affiliation = excluded.affiliation, nick = excluded.nick, reason = excluded.reason,
+		version = CASE WHEN muc_affiliation.affiliation = excluded.affiliation THEN muc_affiliation.version ELSE excluded.version END`,
+		r.String(), who.String(), int64(a.affiliation), a.nick, a.reason, version, version)
 	return err
 }
 

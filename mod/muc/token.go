@@ -148,17 +148,17 @@ func (c *chat) admitted(t *turn, s *stanza.Stanza, user jid.JID) (bool, error) {
 		if k.text != text {
 			continue
 		}
-		who, now := own(user), associate{affiliation: room.Member}
+		now := move{own(user), associate{affiliation: room.Member}}
 		err := t.write(func(tx mod.Tx) error {
 			if err := c.m.store.useToken(t.ctx, tx, c.jid, k.text); err != nil {
 				return err
 			}
-			return c.m.store.affiliate(t.ctx, tx, c.jid, who, now)
+			return c.writeMoves(t.ctx, tx, []move{now})
 		})
 		if err != nil {
 			return false, err
 		}
-		c.associates[who] = now // the presence of who enters tells all
+		c.tellLists(t, now, item{span: c.become(now.who, now.associate)})
 		return true, nil
 	}
 	return false, nil

@@ -69,6 +69,7 @@ type item struct {
 	nick        string // of muc#admin, or the new one with status 303
 	actor       string // the nick of who did it
 	reason      string
+	span        // of the versions of the affiliations, where it tells of a change of them
 }
 
 func (i item) element(space string) *xmlstream.Element {
@@ -92,8 +93,15 @@ func (i item) element(space string) *xmlstream.Element {
 }
 
 // userX is the <x/> of muc#user with an item and status codes in ascending order.
-func userX(i *xmlstream.Element, codes ...code) *xmlstream.Element {
-	x := xmlstream.El(nsUser, "x", i)
+func userX(i item, codes ...code) *xmlstream.Element {
+	x := xmlstream.El(nsUser, "x")
+	if i.span != (span{}) {
+		x.Add(i.span.element())
+	}
+	return withCodes(x.Add(i.element(nsUser)), codes)
+}
+
+func withCodes(x *xmlstream.Element, codes []code) *xmlstream.Element {
 	for _, c := range codes {
 		x.Add(c.element())
 	}
