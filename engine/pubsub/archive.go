@@ -34,7 +34,7 @@ func (s *Service) Archive(ctx context.Context, r *mod.Request) (*xmlstream.Eleme
 		at = r.Account
 	}
 	n, err := s.store.node(ctx, at, q.Node)
-	if errors.Is(err, errNoNode) {
+	if errors.Is(err, errNoNode) || err == nil && s.hidden(n, r.From) {
 		return nil, stanza.Err(stanza.ItemNotFound, "there is no such node")
 	}
 	if err != nil {

@@ -66,9 +66,13 @@ func summaryOf(at jid.JID, name string) string {
 	return name
 }
 
-// standIn returns the node that says who may do what at a node: for attachments and summaries the one that they belong to.
+// dependent tells whether a node of this name belongs to another one, which says who may do what at it: attachments, their
+// summaries, and public subscribers.
+func dependent(name string) bool { return attaching(name) || strings.HasPrefix(name, nsFollowers) }
+
+// standIn returns the node that says who may do what at a node: for a dependent one that which it belongs to.
 func (s *Service) standIn(ctx context.Context, n *node) (*node, error) {
-	if n.config.Link == "" || !attaching(n.name) {
+	if n.config.Link == "" || !dependent(n.name) {
 		return n, nil
 	}
 	t, err := s.store.node(ctx, n.at, n.config.Link)
@@ -202,16 +206,16 @@ func (s *Service) detach(ctx context.Context, st *steps, n *node, id string) err
 	return err
 }
 
-// attached returns the nodes of attachments and summaries of a node whose configuration changes, with the models that it has now
+// dependents returns the dependent nodes of a node whose configuration changes, with the models that it has now
 // (XEP-0470#auto-create).
-func (s *Service) attached(ctx context.Context, n *node, was Config) (list []*node, err error) {
+func (s *Service) dependents(ctx context.Context, n *node, was Config) (list []*node, err error) {
 	c := n.config
 	if c.Access == was.Access && c.Publish == was.Publish && slices.Equal(c.RosterGroups, was.RosterGroups) && c.Parent == was.Parent {
 		return nil, nil
 	}
 	linking, err := s.store.linking(ctx, n.at, n.name)
 	for _, l := range linking {
-		if attaching(l.name) {
+		if dependent(l.name) {
 			l.config.Access, l.config.RosterGroups, l.config.Parent = c.Access, c.RosterGroups, c.Parent
 			if _, _, ok := attachedTo(l.at, l.name); ok {
 				l.config.Publish = c.Publish

@@ -77,10 +77,11 @@ func (s *Service) Message(ctx context.Context, at jid.JID, m *stanza.Stanza) (bo
 	if err != nil || sub.state != Pending {
 		return true, err // another owner was faster
 	}
+	was := sub
 	if sub.state = NotSub; allows(f) {
 		sub.state = Subscribed
 	}
-	if err := s.changeSubscription(ctx, n, sub); err != nil {
+	if err := s.changeSubscription(ctx, n, was, sub); err != nil {
 		return true, err
 	}
 	s.tellOwners(ctx, n, sub)

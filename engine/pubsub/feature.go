@@ -112,6 +112,7 @@ var offers = []offer{
 	{nsExtDisco, true, true},
 	{nsAttachments, true, true},
 	{NSSocial, true, true},
+	{NSPublic, true, true},
 	{NSStories, true, false}, // XEP-0501#discovery
 	{wire.NS, false, true},   // of accounts mod/mam names it
 }

@@ -38,8 +38,11 @@ func (s *Service) Start(ctx context.Context) error {
 	return nil
 }
 
-// Expire deletes the items that are expired now.
+// Expire deletes the items that are expired now, and public subscriptions.
 func (s *Service) Expire(ctx context.Context) error {
+	if err := s.endLeases(ctx); err != nil {
+		return err
+	}
 	list, err := s.store.expiring(ctx)
 	if err != nil {
 		return err

@@ -149,11 +149,11 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
-	attached, err := s.attached(ctx, n, was.config)
+	dependents, err := s.dependents(ctx, n, was.config)
 	if err != nil {
 		return nil, err
 	}
-	moved = append(slices.DeleteFunc(moved, func(m *node) bool { return attaching(m.name) }), attached...)
+	moved = append(slices.DeleteFunc(moved, func(m *node) bool { return dependent(m.name) }), dependents...)
 	c := n.config
 	s.note(c)
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
@@ -226,7 +226,7 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 		if told[i], err = s.audience(ctx, g, true); err != nil {
 			return nil, err
 		}
-		if g != n && attaching(g.name) {
+		if g != n && dependent(g.name) {
 			continue
 		}
 		if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: g.name}}, g); err != nil {
@@ -327,6 +327,9 @@ func (s *Service) visible(ctx context.Context, at, who jid.JID, name string) (*n
 	if err != nil {
 		return nil, err
 	}
+	if s.hidden(n, who) {
+		return nil, nil
+	}
 	ok, err := s.shows(ctx, n, who)
 	if !ok {
 		return nil, err
@@ -389,7 +392,7 @@ func (s *Service) Nodes(ctx context.Context, at, who jid.JID, f Filter) ([]mod.D
 	}
 	var out []mod.DiscoItem
 	for _, n := range all {
-		if !f.takes(n.config.Type) {
+		if !f.takes(n.config.Type) || s.hidden(n, who) {
 			continue
 		}
 		ok, err := s.shows(ctx, n, who)

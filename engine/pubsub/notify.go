@@ -231,14 +231,23 @@ func (s *Service) Bounced(ctx context.Context, at jid.JID, m *stanza.Stanza) err
 		if x.jid != m.From && x.jid != m.From.Bare() {
 			continue
 		}
-		n, err := s.store.node(ctx, at, x.node)
-		if err != nil {
-			return err
+		if !x.public {
+			n, err := s.store.node(ctx, at, x.node)
+			if err != nil {
+				return err
+			}
+			x.state = NotSub
+			if err := s.write(ctx, at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, x.subscription) }); err != nil {
+				return err
+			}
+			continue
 		}
-		x.state = NotSub
-		if err := s.write(ctx, at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, x.subscription) }); err != nil {
-			return err
-		}
+		// Others are to be told, in turn; and the error may come while the node is telling of something, which holds its lock.
+		s.h.Go("bounce", func(ctx context.Context) {
+			if err := s.end(ctx, at, x, func(subscription) bool { return true }); err != nil {
+				s.h.Log().Error("a subscription of an address that is gone stays", "node", x.node, "error", err)
+			}
+		})
 	}
 	return nil
 }

@@ -174,7 +174,7 @@ func (s *Service) affiliationChanged(ctx context.Context, n *node, c change) err
 		default:
 			continue
 		}
-		if err := s.changeSubscription(ctx, n, sub); err != nil {
+		if err := s.changeSubscription(ctx, n, x.subscription, sub); err != nil {
 			return err
 		}
 	}
@@ -186,9 +186,9 @@ func (s *Service) affiliationChanged(ctx context.Context, n *node, c change) err
 
 // changeSubscription stores a subscription that somebody else changed, and tells its subscriber
 // (XEP-0060#owner-subscriptions-notifysub).
-func (s *Service) changeSubscription(ctx context.Context, n *node, sub subscription) error {
+func (s *Service) changeSubscription(ctx context.Context, n *node, was, sub subscription) error {
 	s.counts.Delete(n.num) // it may be a new one
-	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
+	if err := s.putSubscription(ctx, n, was, sub); err != nil {
 		return err
 	}
 	if s.Has(featureSubNotifications) {
@@ -229,7 +229,7 @@ func (s *Service) setSubscriptions(ctx context.Context, r *request, x *xmlstream
 		return nil, err
 	}
 	bad := xmlstream.El(NSOwner, "subscriptions", xmlstream.A("node", n.name))
-	var changed []subscription
+	var changed [][2]subscription // what it was and becomes
 	for k := range x.Elements() {
 		if !k.Is(NSOwner, "subscription") {
 			continue
@@ -258,11 +258,11 @@ func (s *Service) setSubscriptions(ctx context.Context, r *request, x *xmlstream
 			continue
 		}
 		if sub != was {
-			changed = append(changed, sub)
+			changed = append(changed, [2]subscription{was, sub})
 		}
 	}
-	for _, sub := range changed {
-		if err := s.changeSubscription(ctx, n, sub); err != nil {
+	for _, c := range changed {
+		if err := s.changeSubscription(ctx, n, c[0], c[1]); err != nil {
 			return nil, err
 		}
 	}

@@ -101,30 +101,31 @@ type request struct {
 type action struct {
 	get, owner     bool
 	local, feature string
+	writes         bool // what the node holds or how it is configured
 	do             func(s *Service, ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error)
 }
 
 var actions = []action{
-	{true, false, "items", featureRetrieveItems, (*Service).retrieve},
-	{true, false, "subscriptions", featureRetrieveSubscriptions, (*Service).ownSubscriptions},
-	{true, false, "affiliations", featureRetrieveAffiliations, (*Service).ownAffiliations},
-	{true, false, "options", featureSubOptions, (*Service).getOptions},
-	{true, false, "default", featureRetrieveDefaultSub, (*Service).defaultOptions},
-	{false, false, "publish", featurePublish, (*Service).publish},
-	{false, false, "retract", featureDeleteItems, (*Service).retract},
-	{false, false, "subscribe", featureSubscribe, (*Service).subscribe},
-	{false, false, "unsubscribe", featureSubscribe, (*Service).unsubscribe},
-	{false, false, "options", featureSubOptions, (*Service).setOptions},
-	{false, false, "create", featureCreateNodes, (*Service).create},
-	{true, true, "configure", featureConfigNode, (*Service).getConfig},
-	{true, true, "default", featureRetrieveDefault, (*Service).defaultConfig},
-	{true, true, "affiliations", featureModifyAffiliations, (*Service).affiliations},
-	{true, true, "subscriptions", featureManageSubscriptions, (*Service).subscriptions},
-	{false, true, "configure", featureConfigNode, (*Service).setConfig},
-	{false, true, "affiliations", featureModifyAffiliations, (*Service).setAffiliations},
-	{false, true, "subscriptions", featureManageSubscriptions, (*Service).setSubscriptions},
-	{false, true, "delete", featureDeleteNodes, (*Service).deleteNode},
-	{false, true, "purge", featurePurgeNodes, (*Service).purgeNode},
+	{true, false, "items", featureRetrieveItems, false, (*Service).retrieve},
+	{true, false, "subscriptions", featureRetrieveSubscriptions, false, (*Service).ownSubscriptions},
+	{true, false, "affiliations", featureRetrieveAffiliations, false, (*Service).ownAffiliations},
+	{true, false, "options", featureSubOptions, false, (*Service).getOptions},
+	{true, false, "default", featureRetrieveDefaultSub, false, (*Service).defaultOptions},
+	{false, false, "publish", featurePublish, true, (*Service).publish},
+	{false, false, "retract", featureDeleteItems, true, (*Service).retract},
+	{false, false, "subscribe", featureSubscribe, false, (*Service).subscribe},
+	{false, false, "unsubscribe", featureSubscribe, false, (*Service).unsubscribe},
+	{false, false, "options", featureSubOptions, false, (*Service).setOptions},
+	{false, false, "create", featureCreateNodes, true, (*Service).create},
+	{true, true, "configure", featureConfigNode, false, (*Service).getConfig},
+	{true, true, "default", featureRetrieveDefault, false, (*Service).defaultConfig},
+	{true, true, "affiliations", featureModifyAffiliations, false, (*Service).affiliations},
+	{true, true, "subscriptions", featureManageSubscriptions, false, (*Service).subscriptions},
+	{false, true, "configure", featureConfigNode, true, (*Service).setConfig},
+	{false, true, "affiliations", featureModifyAffiliations, true, (*Service).setAffiliations},
+	{false, true, "subscriptions", featureManageSubscriptions, false, (*Service).setSubscriptions},
+	{false, true, "delete", featureDeleteNodes, true, (*Service).deleteNode},
+	{false, true, "purge", featurePurgeNodes, true, (*Service).purgeNode},
 }
 
 // Handlers returns the handlers of a service's requests at a place: mod.AtHost in the IQ of a mod.Service, or mod.AtAccount
@@ -169,6 +170,9 @@ func (s *Service) do(ctx context.Context, r *request, get bool) (*xmlstream.Elem
 			if !s.Has(a.feature) {
 				return nil, unsupported(a.feature)
 			}
+			if a.writes && s.kept(x.Attr("node")) {
+				return nil, stanza.Err(stanza.Forbidden, "the server alone writes this node")
+			}
 			return a.do(s, ctx, r, x)
 		}
 		return nil, stanza.Errf(stanza.BadRequest, "<%.40s/> is no request here", x.Name.Local)
@@ -183,7 +187,7 @@ func (s *Service) find(ctx context.Context, r *request, x *xmlstream.Element) (*
 		return nil, fault(stanza.BadRequest, "nodeid-required")
 	}
 	n, err := s.store.node(ctx, r.at, name)
-	if errors.Is(err, errNoNode) {
+	if errors.Is(err, errNoNode) || err == nil && s.hidden(n, r.from) {
 		return nil, s.absent(ctx, r, name)
 	}
 	return n, err
@@ -367,6 +371,9 @@ func (s *Service) since(n *node) time.Time {
 
 // maxItems returns how many items a node may have.
 func (s *Service) maxItems(n *node) int64 {
+	if s.kept(n.name) { // an item for each subscription
+		return int64(s.o.Limits.Subscriptions)
+	}
 	if n.config.MaxItems > 0 {
 		return int64(min(n.config.MaxItems, s.o.Limits.Items))
 	}
@@ -392,10 +399,7 @@ func (s *Service) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID
 	if err != nil {
 		return err
 	}
-	nums, err := collect(rows, func(r scanner) (num int64, err error) {
-		err = r.Scan(&num)
-		return num, err
-	})
+	nums, err := collect(rows, scanNum)
 	if err != nil {
 		return err
 	}
@@ -405,6 +409,9 @@ func (s *Service) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID
 		}
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_moved WHERE service = ?`, account.String()); err != nil {
+		return err
+	}
+	if err := s.store.unfollow(ctx, tx, account); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_subscription WHERE bare = ?`, account.String()); err != nil {

@@ -59,6 +59,7 @@ type subscription struct {
 	state   State
 	deliver bool
 	expires time.Time // zero: never
+	public  bool      // others may know of it (XEP-0465)
 	wants   wants
 	depth   int // how many levels of nodes below it is for; negative for all (XEP-0497)
 }
@@ -212,10 +213,11 @@ func (s store) moved(ctx context.Context, at jid.JID, name string) (uri string, 
 	return uri, err
 }
 
-// count returns how many nodes a service has of a creator, without those of attachments, which others bring into being.
+// count returns how many nodes a service has of a creator, without those of attachments and of public subscribers, which others bring
+// into being.
 func (s store) count(ctx context.Context, at, creator jid.JID) (n int, err error) {
 	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_node WHERE service = ? AND creator = ?
-		AND name NOT LIKE 'urn:xmpp:pubsub-attachments:%'`, at.String(), creator.String()).Scan(&n)
+		AND name NOT LIKE 'urn:xmpp:pubsub-attachments:%' AND name NOT LIKE 'urn:xmpp:pps:%'`, at.String(), creator.String()).Scan(&n)
 	return n, err
 }
 
@@ -338,9 +340,13 @@ func (s store) setAffiliation(ctx context.Context, tx mod.Tx, n *node, who jid.J
 	return err
 }
 
-func scanSubscription(r scanner) (x subscription, err error) {
+// subscriptionFields are those of the table, named s, that scanSubscription reads.
+const subscriptionFields = `s.jid, s.state, s.deliver, s.expires, s.public, s.wants, s.depth`
+
+// scanSubscription reads those fields; before are others that stand before them.
+func scanSubscription(r scanner, before ...any) (x subscription, err error) {
 	var expires int64
-	if err = r.Scan(address{&x.jid}, &x.state, &x.deliver, &expires, &x.wants, &x.depth); err == nil && expires != 0 {
+	if err = r.Scan(append(before, address{&x.jid}, &x.state, &x.deliver, &expires, &x.public, &x.wants, &x.depth)...); err == nil && expires != 0 {
 		x.expires = time.UnixMicro(expires).UTC()
 	}
 	return x, err
@@ -348,7 +354,7 @@ func scanSubscription(r scanner) (x subscription, err error) {
 
 // subscription returns that of exactly this address; its state is NotSub where there is none.
 func (s store) subscription(ctx context.Context, n *node, who jid.JID, now time.Time) (subscription, error) {
-	x, err := scanSubscription(s.db.QueryRow(ctx, `SELECT jid, state, deliver, expires, wants, depth FROM pubsub_subscription
+	x, err := scanSubscription(s.db.QueryRow(ctx, `SELECT `+subscriptionFields+` FROM pubsub_subscription s
 		WHERE node = ? AND jid = ? AND (expires = 0 OR expires > ?)`, n.num, who.String(), now.UnixMicro()))
 	if errors.Is(err, mod.ErrNoRows) {
 		return subscription{jid: who, state: NotSub, deliver: true, wants: wantItems}, nil
@@ -358,12 +364,12 @@ func (s store) subscription(ctx context.Context, n *node, who jid.JID, now time.
 
 // subscriptions returns those of a node, in the order of their addresses.
 func (s store) subscriptions(ctx context.Context, n *node, now time.Time) ([]subscription, error) {
-	rows, err := s.db.Query(ctx, `SELECT jid, state, deliver, expires, wants, depth FROM pubsub_subscription
+	rows, err := s.db.Query(ctx, `SELECT `+subscriptionFields+` FROM pubsub_subscription s
 		WHERE node = ? AND (expires = 0 OR expires > ?) ORDER BY jid`, n.num, now.UnixMicro())
 	if err != nil {
 		return nil, err
 	}
-	return collect(rows, scanSubscription)
+	return collect(rows, func(r scanner) (subscription, error) { return scanSubscription(r) })
 }
 
 // subscribers returns how many subscriptions a node has: of all states, and of those that get what is new.
@@ -381,17 +387,33 @@ type subscribedAt struct {
 
 // subscriptionsOf returns those that a bare JID has at a service, at one node where name is not "".
 func (s store) subscriptionsOf(ctx context.Context, at, who jid.JID, name string, now time.Time) ([]subscribedAt, error) {
-	rows, err := s.db.Query(ctx, `SELECT n.name, s.jid, s.state, s.deliver, s.expires, s.wants, s.depth FROM pubsub_subscription s JOIN pubsub_node n ON n.num = s.node
+	rows, err := s.db.Query(ctx, `SELECT n.name, `+subscriptionFields+` FROM pubsub_subscription s JOIN pubsub_node n ON n.num = s.node
 		WHERE s.bare = ? AND n.service = ? AND (? = '' OR n.name = ?) AND (s.expires = 0 OR s.expires > ?) ORDER BY n.name, s.jid`,
 		who.Bare().String(), at.String(), name, name, now.UnixMicro())
 	if err != nil {
 		return nil, err
 	}
 	return collect(rows, func(r scanner) (x subscribedAt, err error) {
-		var expires int64
-		if err = r.Scan(&x.node, address{&x.jid}, &x.state, &x.deliver, &expires, &x.wants, &x.depth); err == nil && expires != 0 {
-			x.expires = time.UnixMicro(expires).UTC()
-		}
+		x.subscription, err = scanSubscription(r, &x.node)
+		return x, err
+	})
+}
+
+// endedAt is a subscription with its node and service.
+type endedAt struct {
+	subscribedAt
+	service jid.JID
+}
+
+// ended returns the public subscriptions whose time is over.
+func (s store) ended(ctx context.Context, now time.Time) ([]endedAt, error) {
+	rows, err := s.db.Query(ctx, `SELECT n.service, n.name, `+subscriptionFields+` FROM pubsub_subscription s JOIN pubsub_node n ON n.num = s.node
+		WHERE s.public AND s.expires > 0 AND s.expires <= ?`, now.UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, func(r scanner) (x endedAt, err error) {
+		x.subscription, err = scanSubscription(r, address{&x.service}, &x.node)
 		return x, err
 	})
 }
@@ -416,10 +438,10 @@ func (s store) setSubscription(ctx context.Context, tx mod.Tx, n *node, x subscr
 	if !x.expires.IsZero() {
 		expires = x.expires.UnixMicro()
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO pubsub_subscription (node, jid, bare, state, deliver, expires, wants, depth) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	_, err := tx.Exec(ctx, `INSERT INTO pubsub_subscription (node, jid, bare, state, deliver, expires, public, wants, depth) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (node, jid) DO UPDATE SET state = excluded.state, deliver = excluded.deliver, expires = excluded.expires,
-		wants = excluded.wants, depth = excluded.depth`,
-		n.num, x.jid.String(), x.jid.Bare().String(), string(x.state), x.deliver, expires, int64(x.wants), x.depth)
+		public = excluded.public, wants = excluded.wants, depth = excluded.depth`,
+		n.num, x.jid.String(), x.jid.Bare().String(), string(x.state), x.deliver, expires, x.public, int64(x.wants), x.depth)
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/payload/datetime"
@@ -48,7 +47,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 		return nil, err
 	}
 	sub := was
-	sub.state = state
+	sub.state, sub.public = state, s.Has(NSPublic) && x.Child(NSPublic, "public") != nil // XEP-0465#retracting_public_subs
 	options := r.payload.Child(NS, "options")
 	if options != nil {
 		if !s.Has(featureSubOptions) {
@@ -62,7 +61,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 		}
 	}
 	if sub != was {
-		if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
+		if err := s.putSubscription(ctx, n, was, sub); err != nil {
 			return nil, err
 		}
 	}
@@ -146,8 +145,9 @@ func (s *Service) unsubscribe(ctx context.Context, r *request, x *xmlstream.Elem
 	if err != nil {
 		return nil, err
 	}
+	was := sub
 	sub.state = NotSub
-	if err := s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) }); err != nil {
+	if err := s.putSubscription(ctx, n, was, sub); err != nil {
 		return nil, err
 	}
 	s.tellOwners(ctx, n, sub)
@@ -191,6 +191,9 @@ func (s *Service) optionsForm(t dataform.Type, x subscription) *dataform.Form {
 	if s.Has(nsExtSub) {
 		f.Fields = append(f.Fields, extendedOptions(t, x)...)
 	}
+	if s.Has(NSPublic) {
+		f.Fields = append(f.Fields, publicField(t, x))
+	}
 	return f
 }
 
@@ -216,6 +219,9 @@ func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscri
 			x.expires = t.UTC().Truncate(time.Microsecond)
 		}
 	}
+	if p := f.Field(FieldPublic); p != nil {
+		x.public, _ = p.Bool()
+	}
 	return x, x.extend(f)
 }
 
@@ -236,10 +242,11 @@ func (s *Service) setOptions(ctx context.Context, r *request, x *xmlstream.Eleme
 	if err != nil {
 		return nil, err
 	}
+	was := sub
 	if sub, err = s.setOption(sub, x); err != nil {
 		return nil, err
 	}
-	return nil, s.write(ctx, n.at, func(tx mod.Tx) error { return s.store.setSubscription(ctx, tx, n, sub) })
+	return nil, s.putSubscription(ctx, n, was, sub)
 }
 
 // defaultOptions returns the options of new subscriptions (XEP-0060#subscribe-default).

@@ -16,6 +16,7 @@ import (
 	"sabir/mod/mam"
 	"sabir/mod/muc"
 	"sabir/mod/offline"
+	"sabir/mod/pam"
 	"sabir/mod/pep"
 	"sabir/mod/ping"
 	"sabir/mod/presence"
@@ -45,6 +46,7 @@ var Extensions = []mod.Info{
 	mam.Info,
 	muc.Info,
 	offline.Info,
+	pam.Info,
 	pep.Info,
 	ping.Info,
 	presence.Info,
