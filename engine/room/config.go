@@ -67,8 +67,27 @@ type Config struct {
 	// ForwardMentions sends members who are not in what mentions them (XEP-0452). Mentions says who may mention whom.
 	ForwardMentions bool     `json:"forward_mentions,omitempty"`
 	Mentions        Mentions `json:"mentions,omitzero"`
+	// Notify says of what the members of the room's own host are told who are not in.
+	Notify Notify `json:"notify,omitempty"`
 	// Slow is how many seconds a participant waits between two messages (XEP-0500).
 	Slow int `json:"slow,omitempty"`
+}
+
+// Notify says of which messages members are told who are away. The zero value stands for what is usual: all of them in a
+// members-only room, and mentions in others (XEP-0492#rules). A member may have chosen otherwise.
+type Notify string
+
+// The values of Notify.
+const (
+	NotifyUsual    Notify = ""
+	NotifyAll      Notify = "all"
+	NotifyMentions Notify = "mentions"
+	NotifyNone     Notify = "none" // nobody is told, whatever he or she has chosen
+)
+
+// NotifiesAll tells whether members who are away and have not chosen are told of all messages, and not of mentions alone.
+func (c *Config) NotifiesAll() bool {
+	return c.Notify == NotifyAll || c.Notify == NotifyUsual && c.MembersOnly
 }
 
 // Mentions are the permissions of XEP-0513#permissions. The zero value is what rooms begin with.

@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -20,7 +21,11 @@ type setting struct {
 	set   func(c *room.Config, f *dataform.Field)
 }
 
-const cfgPrefix = "muc#roomconfig_"
+const (
+	cfgPrefix = "muc#roomconfig_"
+	// fieldNotify is our own, in the notation that XEP-0068#approach-fieldnames has for such.
+	fieldNotify = "{sabir:muc:0}notify"
+)
 
 func one(s string) []string {
 	if s == "" {
@@ -98,7 +103,7 @@ func (c *chat) settings() []setting {
 		flag(cfgPrefix+"allowinvites", "Let all occupants invite others", func(c *room.Config) *bool { return &c.Invites }, false),
 		{
 			dataform.Field{Var: cfgPrefix + "allowpm", Type: dataform.ListSingle, Label: "Who may send private messages", Options: options("anyone", "participants", "moderators", "none")},
-			func(c *room.Config) []string { return []string{string(cmpOr(c.PrivateTo, room.Anyone))} },
+			func(c *room.Config) []string { return []string{string(cmp.Or(c.PrivateTo, room.Anyone))} },
 			func(c *room.Config, f *dataform.Field) { c.PrivateTo = room.Who(f.Value()) },
 		},
 		flag(cfgPrefix+"allow_voice_requests", "Let visitors ask for voice", func(c *room.Config) *bool { return &c.NoVoiceAsking }, true),
@@ -111,16 +116,33 @@ func (c *chat) settings() []setting {
 		flag(cfgPrefix+"enablelogging", "Discussions are published: warn who enters", func(c *room.Config) *bool { return &c.Logged }, false),
 		flag(cfgPrefix+"enablearchiving", "Keep the messages", func(c *room.Config) *bool { return &c.Unarchived }, true),
 		flag(cfgPrefix+"forwardmentions", "Forward messages with mentions to non-present, affiliated users", func(c *room.Config) *bool { return &c.ForwardMentions }, false),
+		notifySetting(),
 		number(cfgPrefix+"slow_mode_duration", "Seconds between two messages of one participant", func(c *room.Config) *int { return &c.Slow }),
 	}
 	return all
 }
 
-func cmpOr(a, b room.Who) room.Who {
-	if a == "" {
-		return b
+// usualNotify stands for room.NotifyUsual.
+const usualNotify = "usual"
+
+// notifyOf reads a value of the field, and of the setting in the template.
+func notifyOf(v string) room.Notify {
+	if v == usualNotify {
+		return room.NotifyUsual
 	}
-	return a
+	return room.Notify(v)
+}
+
+// notifySetting says of which messages members are told who are not in the room.
+func notifySetting() setting {
+	return setting{
+		dataform.Field{Var: fieldNotify, Type: dataform.ListSingle, Label: "Messages of which members are notified who are not in the room", Options: []dataform.Option{
+			{Label: "All in a members-only room, mentions in another", Value: usualNotify}, {Label: "All", Value: string(room.NotifyAll)},
+			{Label: "Mentions", Value: string(room.NotifyMentions)}, {Label: "None", Value: string(room.NotifyNone)},
+		}},
+		func(c *room.Config) []string { return []string{cmp.Or(string(c.Notify), usualNotify)} },
+		func(c *room.Config, f *dataform.Field) { c.Notify = notifyOf(f.Value()) },
+	}
 }
 
 // list is a setting that is a set of roles; not says that the field has those that the value has not.

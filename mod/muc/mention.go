@@ -1,6 +1,7 @@
 package muc
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func mentionSettings() []setting {
 			dataform.Field{Var: "mentions#" + name, Type: dataform.ListSingle, Label: label, Required: true, Options: []dataform.Option{
 				{Label: "Participants", Value: string(room.Participants)}, {Label: "Moderators Only", Value: string(room.Moderators)}, {Label: "Nobody", Value: string(room.Nobody)},
 			}},
-			func(c *room.Config) []string { return []string{string(cmpOr(*at(&c.Mentions), room.Participants))} },
+			func(c *room.Config) []string { return []string{string(cmp.Or(*at(&c.Mentions), room.Participants))} },
 			func(c *room.Config, f *dataform.Field) { *at(&c.Mentions) = room.Who(f.Value()) },
 		}
 	}
@@ -156,7 +157,7 @@ func (c *chat) mentioned(s *stanza.Stanza, by *occupant) (all []jid.JID) {
 			}
 		}
 	}
-	if count > c.cfg.Mentions.Most() || !cmpOr(c.cfg.Mentions.Individual, room.Participants).Allows(by.Role) {
+	if count > c.cfg.Mentions.Most() || !cmp.Or(c.cfg.Mentions.Individual, room.Participants).Allows(by.Role) {
 		return nil
 	}
 	return all
@@ -184,28 +185,35 @@ func (c *chat) reserver(nick string) jid.JID {
 	return jid.JID{}
 }
 
-// notify forwards a message to members who are mentioned and not here, where the owner has chosen so (XEP-0452). It is for their archive
-// and their devices that sleep.
-func (c *chat) notify(t *turn, r *said) {
-	if !c.cfg.ForwardMentions || r.by == nil || !c.exists {
-		return
+// forward forwards a message to members who are mentioned and not here, where the owner has chosen so (XEP-0452). It is for their
+// archive and their devices that sleep.
+func (c *chat) forward(t *turn, r *said) {
+	var m *stanza.Stanza
+	for _, who := range r.absence.mentioned {
+		if !c.forwards(who) {
+			continue
+		}
+		if m == nil {
+			if m = c.mentionOf(r.s); m == nil {
+				return
+			}
+		}
+		t.send(m.WithTo(who))
 	}
-	away := c.mentioned(r.s, r.by)
-	if len(away) == 0 {
-		return
-	}
-	in := r.s.Clone()
+}
+
+// mentionOf is the message that carries another to those whom it mentions, or nil (XEP-0452#usecases).
+func (c *chat) mentionOf(s *stanza.Stanza) *stanza.Stanza {
+	in := s.Clone()
 	in.To = c.jid
 	f := forward.Forwarded{Delay: &delay.Delay{Stamp: c.m.h.Clock().Now()}, Stanza: in}
 	m, err := f.Message(stanza.TypeNormal, c.jid, xmlstream.Name{Space: nsNotify, Local: "mentions"})
 	if err != nil {
 		c.m.h.Log().Warn("a mention is not forwarded", "room", c.jid.String(), "error", err)
-		return
+		return nil
 	}
 	m.ID = stanza.NewID()
 	m.Add(xmlstream.El(nsHints, "store")) // an account's archive takes what has no body of its own by this
 	m.Wire()
-	for _, who := range away {
-		t.send(m.WithTo(who))
-	}
+	return m
 }

@@ -65,6 +65,7 @@ type said struct {
 	subject bool   // it is the new subject
 	target  string // the stanza-id of the message that it retracts, or ""
 	tomb    string // what takes the place of that
+	absence absence
 }
 
 // say takes a message for all (XEP-0045#message).
@@ -150,6 +151,9 @@ func (t *turn) commit() {
 	all := t.said
 	t.said = nil
 	t.flush()
+	for i := range all {
+		t.c.absent(t, &all[i])
+	}
 	places, err := t.record(all)
 	for i := range all {
 		r := &all[i]
@@ -169,7 +173,7 @@ func (t *turn) record(all []said) (places []archive.Place, err error) {
 	places = make([]archive.Place, len(all))
 	some := false
 	for i := range all {
-		some = some || all[i].archive || all[i].subject
+		some = some || all[i].archive || all[i].subject // nobody is told of others: see absent
 	}
 	if !some {
 		return places, nil
@@ -231,6 +235,11 @@ func (t *turn) recordOne(tx mod.Tx, r *said, wire string, place *archive.Place) 
 	if !r.archive {
 		return nil
 	}
+	if r.absence.count != nil {
+		if err := r.absence.count(tx); err != nil {
+			return err
+		}
+	}
 	// The peer is the occupant, not the user: nobody shall find out by a query who somebody is.
 	got, err := c.m.log.Append(t.ctx, tx, archive.Message{Wire: wire, Text: r.s.Body()}, archive.Row{Archive: c.archive, Peer: r.s.From, Groupchat: true})
 	if err == nil {
@@ -255,7 +264,10 @@ func (c *chat) tell(t *turn, r *said, at archive.Place) {
 	}
 	c.counted(r.s)
 	c.toAll(t, r.s)
-	c.notify(t, r)
+	c.forward(t, r)
+	if r.absence.tell != nil {
+		r.absence.tell()
+	}
 }
 
 // toAll sends a message to all clients, encoded once.
@@ -282,10 +294,15 @@ func (c *chat) bounced(t *turn, s *stanza.Stanza) error {
 	switch {
 	case at == nil && c.undelivered(t, s):
 		return nil
-	case at == nil:
+	case at == nil && !fatal(s):
 		return mod.Drop{Why: "an error from somebody outside"}
+	case at == nil: // an earlier error was about the same client
+		return c.missed(t, s)
 	case fatal(s):
 		c.vanished(t, at)
+		if err := c.missed(t, s); err != nil {
+			return err
+		}
 		return c.closeIfEmpty(t)
 	case s.To.IsFull():
 		return c.private(t, s)

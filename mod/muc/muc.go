@@ -52,7 +52,9 @@ type Config struct {
 	Idle      mod.Duration `toml:"idle" doc:"After how long without anybody in it a room is no longer held in memory."`
 	Keep      mod.Duration `toml:"keep" doc:"How long the messages of rooms are kept, and up to a week longer; 0s for ever."`
 	Lock      bool         `toml:"lock" doc:"Let nobody else enter a new room until its creator has accepted or changed its configuration (XEP-0045)."`
-	Template  Template     `toml:"template" doc:"What a new room is like, until its owner changes it."`
+	// NotifyMembers is there because each member costs a look-up, and each who sleeps an update, with each message.
+	NotifyMembers int      `toml:"notify_members" doc:"Members of a room up to which those who are not in are notified of all its messages, if its configuration says so; with more, they are of explicit mentions."`
+	Template      Template `toml:"template" doc:"What a new room is like, until its owner changes it."`
 }
 
 // Template is the section [mod.muc.template].
@@ -63,12 +65,14 @@ type Template struct {
 	Moderated    bool `toml:"moderated" doc:"Only members speak, and those whom a moderator lets."`
 	NonAnonymous bool `toml:"non_anonymous" doc:"All occupants see each other's addresses."`
 	Archive      bool `toml:"archive" doc:"Messages are kept."`
+
+	Notify string `toml:"notify" doc:"Messages of which the devices of members are notified who are not in the room: all, mentions, none, or usual: all in a members-only room, mentions in another. But for none, members may choose otherwise for themselves."`
 }
 
 func defaults() *Config {
 	return &Config{
 		Service: "conference", Name: "Rooms", Create: "local", PerUser: 20, Occupants: 10000, History: 20,
-		Idle: mod.Duration(10 * time.Minute), Keep: mod.Duration(365 * 24 * time.Hour), Lock: true, Template: Template{Public: true, Archive: true},
+		Idle: mod.Duration(10 * time.Minute), Keep: mod.Duration(365 * 24 * time.Hour), Lock: true, NotifyMembers: 1000, Template: Template{Public: true, Archive: true, Notify: usualNotify},
 	}
 }
 
@@ -77,12 +81,15 @@ func (c *Config) Validate() error {
 	if !slices.Contains([]string{"anyone", "local", "admins"}, c.Create) {
 		return fmt.Errorf("create is anyone, local or admins")
 	}
+	if !slices.Contains([]string{usualNotify, "all", "mentions", "none"}, c.Template.Notify) {
+		return fmt.Errorf("template.notify is usual, all, mentions or none")
+	}
 	for _, a := range c.Admins {
 		if j, err := jid.Parse(a); err != nil || !j.IsBare() || j.Local() == "" {
 			return fmt.Errorf("admins are addresses such as name@example.org, not %q", a)
 		}
 	}
-	if c.Rooms < 0 || c.PerUser < 0 || c.Occupants < 1 || c.History < 0 || c.History > room.MaxHistory || c.Idle < mod.Duration(time.Second) || c.Keep < 0 {
+	if c.Rooms < 0 || c.PerUser < 0 || c.Occupants < 1 || c.History < 0 || c.History > room.MaxHistory || c.Idle < mod.Duration(time.Second) || c.Keep < 0 || c.NotifyMembers < 0 {
 		return fmt.Errorf("limits are not negative, a room has at least one occupant and sends at most %d messages of its history, idle is at least 1s", room.MaxHistory)
 	}
 	if strings.TrimSpace(c.Service) == "" {
@@ -96,7 +103,7 @@ func (c *Config) newRoom() room.Config {
 	t := c.Template
 	return room.Config{
 		Persistent: t.Persistent, Hidden: !t.Public, MembersOnly: t.MembersOnly, Moderated: t.Moderated,
-		NonAnonymous: t.NonAnonymous, Unarchived: !t.Archive, History: c.History, Invites: true,
+		NonAnonymous: t.NonAnonymous, Unarchived: !t.Archive, History: c.History, Invites: true, Notify: notifyOf(t.Notify),
 	}
 }
 

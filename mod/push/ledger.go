@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"sync"
 
 	"sabir/xmpp/jid"
@@ -28,13 +29,18 @@ func identify(s *stanza.Stanza) identity {
 	if s.Type != stanza.TypeGroupchat {
 		return identity{mark: s.Mark}
 	}
-	i := identity{room: s.From.Bare(), id: s.ID}
+	return identity{room: s.From.Bare(), id: cmp.Or(given(s), s.ID)}
+}
+
+// given returns the id that a room has given to a message (XEP-0359), or "".
+func given(s *stanza.Stanza) string {
+	room := s.From.Bare().String()
 	for x := range s.ChildrenNamed(nsID, "stanza-id") {
-		if x.Attr("by") == i.room.String() {
-			i.id = x.Attr("id")
+		if x.Attr("by") == room {
+			return x.Attr("id")
 		}
 	}
-	return i
+	return ""
 }
 
 func (i identity) none() bool { return i.id == "" && i.mark == 0 }
@@ -64,10 +70,9 @@ func (l *ledger) find(i identity) *entry {
 	return nil
 }
 
-// enter enters a message that is to be recorded, and tells whether it counts: its client is not there, and it was not counted
+// enter enters a message that is to be recorded, with the address of the copy, and tells whether it counts: its client is not there, and it was not counted
 // before.
-func (l *ledger) enter(s *stanza.Stanza, asleep bool) bool {
-	i := identify(s)
+func (l *ledger) enter(i identity, to jid.JID, asleep bool) bool {
 	if i.none() {
 		return asleep
 	}
@@ -83,7 +88,7 @@ func (l *ledger) enter(s *stanza.Stanza, asleep bool) bool {
 	case e.counted || !asleep:
 		return false
 	}
-	*e = entry{what: i, to: s.To, counted: asleep}
+	*e = entry{what: i, to: to, counted: asleep}
 	return asleep
 }
 

@@ -230,7 +230,7 @@ func (p *push) record(ctx context.Context, ps *mod.Pass) (func(mod.Tx) error, er
 	}
 	var list []*service
 	for _, s := range p.wanting(ctx, ps.Account, ps.Stanza) {
-		if p.ledger(s.key).enter(ps.Stanza, !p.awake(s)) {
+		if p.ledger(s.key).enter(identify(ps.Stanza), ps.Stanza.To, !p.awake(s)) {
 			list = append(list, s)
 		}
 	}
@@ -297,6 +297,10 @@ func (p *push) Notify(ctx context.Context, st *stanza.Stanza, to []mod.Absent) (
 	if !urgency.Notifies(st) {
 		return nil, nil
 	}
+	what := identify(st)
+	if given(st) == "" { // the room gives its id later, and the sender's may be that of several
+		what = identity{mark: st.Mark}
+	}
 	var list []*service
 	for _, a := range to {
 		sleeping := p.asleep(ctx, a.Account)
@@ -305,7 +309,7 @@ func (p *push) Notify(ctx context.Context, st *stanza.Stanza, to []mod.Absent) (
 		}
 		set := p.setting(ctx, a.Account, st).of(a)
 		for _, s := range sleeping {
-			if (a.Mentioned && set.when(s.kind) != never || set.wanted(s, st)) && p.ledger(s.key).enter(st, true) {
+			if (a.Mentioned && set.when(s.kind) != never || set.wanted(s, st)) && p.ledger(s.key).enter(what, jid.JID{}, true) {
 				list = append(list, s)
 			}
 		}
@@ -363,7 +367,7 @@ func (p *push) worth(ctx context.Context, to *service, held []*stanza.Stanza) (n
 	for _, s := range held {
 		if p.notable(to.account, s) && p.setting(ctx, to.account, s).wanted(to, s) {
 			l := p.ledger(to.key)
-			l.enter(s, true)
+			l.enter(identify(s), s.To, true)
 			l.tell(s)
 			n++
 			last = p.about(s)

@@ -225,8 +225,9 @@ func TestNotifyAbsentOnce(t *testing.T) {
 		w.Logout(s)
 		notify(t, w, say("2", "<active xmlns='http://jabber.org/protocol/chatstates'/>"), who)
 		w.expect(w.published())
-		notify(t, w, say("3", "<body>a</body>"), who)
-		notify(t, w, say("3", "<body>a</body>"), who)
+		back := say("3", "<body>a</body><stanza-id xmlns='urn:xmpp:sid:0' by='"+garden+"' id='8'/>")
+		notify(t, w, back, who)
+		notify(t, w, back, who) // it came back from each of two clients
 
 		again := newWorld(t, d)
 		again.p.sweep(again.Context())
