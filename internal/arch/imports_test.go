@@ -67,6 +67,7 @@ var may = []struct {
 	{"internal/badinput", "library internal/*"},
 	{"internal/interop", "library internal/*"},
 	{"internal/interop/ledger", "library internal/interop"},
+	{"internal/interop/federation", "library internal/interop"},
 	{"internal/interop/fault", "library internal/interop/*"},
 	{"internal/arch", ""},
 	{"internal/specref", ""},
