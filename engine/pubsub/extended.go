@@ -40,7 +40,7 @@ func extendedOptions(t dataform.Type, x subscription) []dataform.Field {
 // extend applies those fields of a form.
 func (x *subscription) extend(f *dataform.Form) error {
 	if d := f.Field("{" + nsExtSub + "}type"); d != nil {
-		x.wants = 0
+		x.wants &= wantBody
 		for _, k := range wantedTypes {
 			if slices.Contains(d.Values, k.value) {
 				x.wants |= k.wants

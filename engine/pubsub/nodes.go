@@ -223,9 +223,11 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 	}
 	st, told := new(steps), make([][]jid.JID, len(gone))
 	for i, g := range gone { // whom to tell, before nobody knows any more
-		if told[i], err = s.audience(ctx, g, true); err != nil {
+		to, texts, err := s.audience(ctx, g, true)
+		if err != nil {
 			return nil, err
 		}
+		told[i] = append(to, texts...)
 		if g != n && dependent(g.name) {
 			continue
 		}

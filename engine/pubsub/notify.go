@@ -62,7 +62,7 @@ func retractEvent(n *node, ids ...string) *xmlstream.Element {
 
 // announce tells all who are to be told. The lock of the node is held. i is the item it is about, if there is one.
 func (s *Service) announce(ctx context.Context, n *node, x *xmlstream.Element, i *item) {
-	to, err := s.audience(ctx, n, false)
+	to, texts, err := s.audience(ctx, n, false)
 	if err != nil {
 		// The change is durable and its sender will be told so; who misses the notification finds it at the node.
 		s.h.Log().Error("subscribers cannot be read", "error", err)
@@ -73,6 +73,13 @@ func (s *Service) announce(ctx context.Context, n *node, x *xmlstream.Element, i
 		m.Add(a)
 	}
 	s.send(ctx, n, m, to)
+	if len(texts) == 0 {
+		return
+	}
+	if m, err = withBody(m, i); err != nil {
+		s.h.Log().Error("an item cannot be read", "error", err)
+	}
+	s.send(ctx, n, m, texts)
 }
 
 // announceItem tells of a new item.
@@ -109,16 +116,15 @@ func (s *Service) replyTo(ctx context.Context, n *node, i *item) *xmlstream.Elem
 
 // audience returns whom to tell of a change of a node: its subscribers, those of nodes above it and of the node that it links to
 // as far as they want that (XEP-0497#options), and with PEP the resources that announce their interest. all includes
-// subscribers that want no items or wait for an answer (XEP-0060#owner-delete-success).
-func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, error) {
+// subscribers that want no items or wait for an answer (XEP-0060#owner-delete-success). texts are those who want a text with an item.
+func (s *Service) audience(ctx context.Context, n *node, all bool) (to, texts []jid.JID, err error) {
 	list, err := s.subscribersOf(ctx, n, wantItems)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n, err = s.knowing(ctx, n, list); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var to []jid.JID
 	explicit := make(map[jid.JID]bool)
 	for _, x := range list {
 		if x.implicit && all || !all && (x.state != Subscribed || !x.deliver || x.wants&x.by == 0 || n.config.PresenceBased && !s.present(x.jid)) {
@@ -126,23 +132,27 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) ([]jid.JID, e
 		}
 		if ok, err := s.stillReads(ctx, n, x); err != nil || !ok && !all {
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			continue
 		}
-		if x.implicit && slices.Contains(to, x.jid) {
+		if x.implicit && (slices.Contains(to, x.jid) || slices.Contains(texts, x.jid)) {
 			continue
 		}
 		if s.o.PEP {
 			explicit[x.jid.Bare()] = true
 		}
-		to = append(to, x.jid)
+		if x.wants&wantBody != 0 && bodied(n) {
+			texts = append(texts, x.jid)
+		} else {
+			to = append(to, x.jid)
+		}
 	}
 	if !s.o.PEP {
-		return to, nil
+		return to, texts, nil
 	}
 	more, err := s.interested(ctx, n, func(bare jid.JID) bool { return explicit[bare] })
-	return append(to, more...), err
+	return append(to, more...), texts, err
 }
 
 // stillReads tells whether a subscriber may read the node as it is now: rosters and access models change.
@@ -172,26 +182,32 @@ func (s *Service) send(ctx context.Context, n *node, m *stanza.Stanza, to []jid.
 	s.h.RouteAll(ctx, list)
 }
 
-// sendLast sends an address the item that was published last (XEP-0060#subscriber-subscribe-last).
-func (s *Service) sendLast(ctx context.Context, n *node, to jid.JID) {
+// sendLast sends a subscriber the item that was published last (XEP-0060#subscriber-subscribe-last).
+func (s *Service) sendLast(ctx context.Context, n *node, x subscription) {
 	i, err := s.store.last(ctx, n, s.since(n))
 	if err != nil {
 		s.h.Log().Error("the last item of a node cannot be read", "error", err)
 		return
 	}
 	if i != nil {
-		s.sendItem(ctx, n, i, to)
+		s.sendItem(ctx, n, i, x.jid, x.wants&wantBody != 0 && bodied(n))
 	}
 }
 
-// sendItem sends an address an item that was published before.
-func (s *Service) sendItem(ctx context.Context, n *node, i *item, to jid.JID) {
+// sendItem sends an address an item that was published before, with a text or without.
+func (s *Service) sendItem(ctx context.Context, n *node, i *item, to jid.JID, text bool) {
 	x, err := itemEvent(n, i)
 	if err != nil {
 		s.h.Log().Error("an item cannot be read", "error", err)
 		return
 	}
 	m := s.event(n, x)
+	if text {
+		if m, err = withBody(m, i); err != nil {
+			s.h.Log().Error("an item cannot be read", "error", err)
+			return
+		}
+	}
 	m.Add(delay.Delay{From: n.at, Stamp: i.stamp}.Element())
 	s.send(ctx, n, m, []jid.JID{to})
 }

@@ -195,7 +195,7 @@ func (s *Service) changeSubscription(ctx context.Context, n *node, was, sub subs
 		s.send(ctx, n, s.event(n, subscriptionElement(NSEvent, n.name, sub)), []jid.JID{sub.jid})
 	}
 	if sub.state == Subscribed && n.config.SendLast != SendNever && n.config.Notify && sub.deliver && sub.wants&wantItems != 0 {
-		s.sendLast(ctx, n, sub.jid)
+		s.sendLast(ctx, n, sub)
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func (s *Service) lastInTurn(ctx context.Context, account jid.JID, name string, 
 	defer s.turn(account, name).Unlock()
 	n, i, err := s.lastKnown(ctx, account, name)
 	if i != nil {
-		s.sendItem(ctx, n, i, to)
+		s.sendItem(ctx, n, i, to, false)
 	}
 	return err
 }

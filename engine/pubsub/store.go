@@ -71,6 +71,7 @@ const (
 	wantItems wants = 1 << iota
 	wantMetadata
 	wantLinked
+	wantBody // a text with the items, see fieldBody
 )
 
 // node is a node as it is stored.

@@ -56,7 +56,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 		if options.Attr("node") != "" || options.Attr("jid") != "" { // XEP-0060#subscriber-configure-subandconfig
 			return nil, stanza.Err(stanza.BadRequest, "<subscribe/> names node and address")
 		}
-		if sub, err = s.setOption(sub, options); err != nil {
+		if sub, err = s.setOption(n, sub, options); err != nil {
 			return nil, err
 		}
 	}
@@ -71,7 +71,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 	}
 	out := result(NS, e)
 	if options != nil {
-		out.Add(xmlstream.El(NS, "options", s.optionsForm(dataform.TypeResult, sub).Element()))
+		out.Add(xmlstream.El(NS, "options", s.optionsForm(n, dataform.TypeResult, sub).Element()))
 	}
 	switch {
 	case was.state == state:
@@ -80,7 +80,7 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 	default:
 		s.tellOwners(ctx, n, sub)
 		if n.config.SendLast != SendNever && n.config.Notify && sub.deliver && sub.wants&wantItems != 0 {
-			s.sendLast(ctx, n, who)
+			s.sendLast(ctx, n, sub)
 		}
 	}
 	return out, nil
@@ -171,8 +171,8 @@ func (s *Service) own(ctx context.Context, r *request, x *xmlstream.Element) (*n
 	return n, sub, err
 }
 
-// optionsForm returns the options of a subscription (XEP-0060#registrar-formtypes-subscribe).
-func (s *Service) optionsForm(t dataform.Type, x subscription) *dataform.Form {
+// optionsForm returns the options of a subscription to a node, or where it is nil to any (XEP-0060#registrar-formtypes-subscribe).
+func (s *Service) optionsForm(n *node, t dataform.Type, x subscription) *dataform.Form {
 	deliver := dataform.Field{Var: prefix + "deliver", Type: dataform.Boolean, Values: []string{"1"}}
 	if !x.deliver {
 		deliver.Values = []string{"0"}
@@ -188,6 +188,9 @@ func (s *Service) optionsForm(t dataform.Type, x subscription) *dataform.Form {
 	if s.Has(featureLeasedSubscription) {
 		f.Fields = append(f.Fields, expire)
 	}
+	if bodied(n) {
+		f.Fields = append(f.Fields, bodyField(t, x))
+	}
 	if s.Has(nsExtSub) {
 		f.Fields = append(f.Fields, extendedOptions(t, x)...)
 	}
@@ -198,10 +201,10 @@ func (s *Service) optionsForm(t dataform.Type, x subscription) *dataform.Form {
 }
 
 // setOption applies <options/> to a subscription.
-func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscription, error) {
+func (s *Service) setOption(n *node, x subscription, options *xmlstream.Element) (subscription, error) {
 	f, err := dataform.Parse(options.Child(dataform.NS, "x"))
 	if err == nil {
-		f, err = s.optionsForm(dataform.TypeForm, x).Submit(f)
+		f, err = s.optionsForm(n, dataform.TypeForm, x).Submit(f)
 	}
 	if err != nil { // XEP-0060#subscriber-configure-process-failure
 		return x, fault(stanza.BadRequest, "invalid-options")
@@ -222,6 +225,12 @@ func (s *Service) setOption(x subscription, options *xmlstream.Element) (subscri
 	if p := f.Field(FieldPublic); p != nil {
 		x.public, _ = p.Bool()
 	}
+	if b := f.Field(fieldBody); b != nil {
+		x.wants &^= wantBody
+		if text, _ := b.Bool(); text {
+			x.wants |= wantBody
+		}
+	}
 	return x, x.extend(f)
 }
 
@@ -231,7 +240,7 @@ func (s *Service) getOptions(ctx context.Context, r *request, x *xmlstream.Eleme
 	if err != nil {
 		return nil, err
 	}
-	form := s.optionsForm(dataform.TypeForm, sub).Element()
+	form := s.optionsForm(n, dataform.TypeForm, sub).Element()
 	return result(NS, xmlstream.El(NS, "options", xmlstream.A("node", n.name), xmlstream.A("jid", sub.jid.String()), form)), nil
 }
 
@@ -243,7 +252,7 @@ func (s *Service) setOptions(ctx context.Context, r *request, x *xmlstream.Eleme
 		return nil, err
 	}
 	was := sub
-	if sub, err = s.setOption(sub, x); err != nil {
+	if sub, err = s.setOption(n, sub, x); err != nil {
 		return nil, err
 	}
 	return nil, s.putSubscription(ctx, n, was, sub)
@@ -252,14 +261,15 @@ func (s *Service) setOptions(ctx context.Context, r *request, x *xmlstream.Eleme
 // defaultOptions returns the options of new subscriptions (XEP-0060#subscribe-default).
 func (s *Service) defaultOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
 	e := xmlstream.El(NS, "default")
+	var n *node
 	if x.Attr("node") != "" {
-		n, err := s.find(ctx, r, x)
-		if err != nil {
+		var err error
+		if n, err = s.find(ctx, r, x); err != nil {
 			return nil, err
 		}
 		e.Add(xmlstream.A("node", n.name))
 	}
-	return result(NS, e.Add(s.optionsForm(dataform.TypeForm, subscription{deliver: true, wants: wantItems}).Element())), nil
+	return result(NS, e.Add(s.optionsForm(n, dataform.TypeForm, subscription{deliver: true, wants: wantItems}).Element())), nil
 }
 
 // ownSubscriptions returns those of who asks (XEP-0060#entity-subscriptions).
