@@ -259,19 +259,21 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 	if n == 0 {
 		return
 	}
-	var progress *session.Advance // of the sender: with the messages, or a client would send some again after a crash
-	if b.s != nil {
-		progress = b.s.Advance(false)
-	}
+	progress := b.progress()
 	err := b.r.o.DB.Write(ctx, func(tx mod.Tx) error {
 		for i := range js {
 			if err := js[i].write(tx); err != nil {
 				return err
 			}
 		}
+		if progress == nil {
+			return nil
+		}
 		return progress.Write(ctx, tx)
 	})
-	progress.Done(err == nil)
+	if progress != nil {
+		progress.Done(err == nil)
+	}
 	if err == nil {
 		for i := range js {
 			js[i].committed(b.r.o.Trace)

@@ -185,7 +185,8 @@ func (r *Router) RouteAll(ctx context.Context, list []*stanza.Stanza) {
 // goroutine.
 type Batch struct {
 	r   *Router
-	s   *session.Session // nil for the server itself
+	s   *session.Session // nil for the server itself, and for other servers
+	adv func() Progress  // nil where nobody counts
 	j   []journey
 	ext string // the extension that is running, for recovered
 	// started are the sessions whose queues wait for Start.
@@ -194,6 +195,31 @@ type Batch struct {
 
 // NewBatch returns a batch for the stanzas of a session.
 func (r *Router) NewBatch(s *session.Session) *Batch { return &Batch{r: r, s: s} }
+
+// Progress is how far the sender of a batch has got (XEP-0198#acking): it is written in the transaction of what its stanzas owe, or what is
+// sent again after a sudden end of the server would be handled twice.
+type Progress interface {
+	// Write writes within tx. It may be called any number of times.
+	Write(ctx context.Context, tx mod.Tx) error
+	// Done tells whether it was committed.
+	Done(committed bool)
+}
+
+// NewBatchFrom returns a batch for the stanzas of another server. Before each commit advance is asked how far its stream has got; it may
+// return nil.
+func (r *Router) NewBatchFrom(advance func() Progress) *Batch { return &Batch{r: r, adv: advance} }
+
+// progress returns how far the sender has got, or nil.
+func (b *Batch) progress() Progress {
+	if b.s != nil {
+		if a := b.s.Advance(false); a != nil {
+			return a
+		}
+	} else if b.adv != nil {
+		return b.adv()
+	}
+	return nil
+}
 
 // Do handles one stanza, whose From is that of the sender. Messages may wait for Flush.
 func (b *Batch) Do(ctx context.Context, s *stanza.Stanza) {

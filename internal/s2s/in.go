@@ -35,20 +35,21 @@ type inStream struct {
 	pairs    int // that were asked for
 	raised   bool
 
-	remote   atomic.Pointer[jid.JID] // of the header
-	bidi     bool                    // the peer wants the stream to go both ways
-	attached bool                    // and it does
-	largest  atomic.Int64            // bytes of a stanza that the peer takes then; 0 where it does not say
-	smID     string
-	acked    uint32 // what the peer had acknowledged when it resumed
-	sm       atomic.Bool
-	trusted  atomic.Bool // a pair was proved: the limits are those of a known domain
+	remote  atomic.Pointer[jid.JID] // of the header
+	bidi    bool                    // the peer wants the stream to go both ways
+	snd     *sender                 // then, once it has begun: the other half
+	largest atomic.Int64            // bytes of a stanza that the peer takes then; 0 where it does not say
+	smID    string                  // the hash of the id with which the peer can resume the stream; "" for not at all
+	resumed *uint32                 // how much of ours the peer had handled when it resumed the stream
+	sm      atomic.Bool
+	trusted atomic.Bool // a pair was proved: the limits are those of a known domain
 
-	done    chan struct{} // closed when nothing comes any more
-	reason  atomic.Pointer[ending]
-	since   time.Time
-	attachM sync.Mutex
-	carried []*link // those that write here
+	done     chan struct{} // closed when nothing comes any more
+	reason   atomic.Pointer[ending]
+	since    time.Time
+	attachM  sync.Mutex
+	attached *sender // snd, once it may write
+	carried  []*link // those that may ride on it
 }
 
 // ending is why a stream is to end; the error is nil for none.
@@ -237,7 +238,7 @@ func (c *inStream) element(f *xmlstream.Frame) error {
 	case sm.NS:
 		return c.management(f)
 	case nsBidi:
-		if n.Local == "bidi" && !c.trusted.Load() && c.t.Encrypted() { // XEP-0288#feature: TLS comes first
+		if n.Local == "bidi" && !c.trusted.Load() && c.pairs == 0 && c.t.Encrypted() { // XEP-0288#feature: TLS comes first
 			c.bidi = true                                // XEP-0288#nego
 			c.largest.Store(int64(largest(f.Element()))) // XEP-0478#advertise-bidi
 			return nil
@@ -327,24 +328,56 @@ func (c *inStream) prove(p pair, how string) {
 		c.srv.o.Metrics.RemoteStream("in", 1)
 	}
 	c.srv.o.Log.Info("a server has proved its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "how", how, "address", c.t.Addr().String())
-	if c.bidi && first {
-		c.srv.mu.Lock()
-		l := c.srv.linkOf(p)
-		c.srv.mu.Unlock()
-		c.attachM.Lock()
-		c.carried = append(c.carried, l)
-		c.attachM.Unlock()
+	if !c.bidi {
+		return
+	}
+	c.srv.mu.Lock()
+	l := c.srv.linkOf(p)
+	c.srv.mu.Unlock()
+	c.attachM.Lock()
+	c.carried = append(c.carried, l)
+	snd := c.attached
+	c.attachM.Unlock()
+	if snd != nil {
+		l.offer(snd)
 	}
 }
 
-// attach lets our stanzas go out on the stream, once the peer has agreed on a count or has begun without (XEP-0288#nego).
+// sends makes the other half of the stream, where the peer wants that.
+func (c *inStream) sends() {
+	if pairs := c.in.proved(); c.bidi && c.snd == nil && len(pairs) > 0 {
+		c.snd = newTheirSender(c.srv, pairs[0])
+	}
+}
+
+// attach lets our stanzas go out on the stream, once the peer has agreed on a count or has begun without (XEP-0288#nego). Links that rode
+// on it before the peer resumed it do so again where their pairs were proved again.
 func (c *inStream) attach() {
-	if !c.bidi || c.attached {
+	c.sends()
+	if c.snd == nil {
 		return
 	}
-	for _, l := range c.links() {
-		c.attached = true
-		l.attach(c)
+	c.attachM.Lock()
+	done := c.attached != nil
+	c.attached = c.snd
+	links := slices.Clone(c.carried)
+	c.attachM.Unlock()
+	if done {
+		return
+	}
+	for _, l := range c.snd.links() {
+		if !slices.Contains(links, l) {
+			c.snd.drop(l)
+			l.left(c.snd)
+		}
+	}
+	a := &arrival{c: c}
+	if c.resumed != nil {
+		a.resumes, a.h = true, *c.resumed
+	}
+	c.snd.arrive(a)
+	for _, l := range links {
+		l.offer(c.snd)
 	}
 }
 
@@ -359,102 +392,9 @@ func (c *inStream) raise() error {
 	return c.t.Conn.SetReadDeadline(time.Time{})
 }
 
-// management handles stream management (XEP-0198).
-func (c *inStream) management(f *xmlstream.Frame) error {
-	switch f.Name().Local {
-	case "enable":
-		return c.enable(f.Element())
-	case "resume":
-		return c.resume(f.Element())
-	case "r":
-		if !c.sm.Load() {
-			return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
-		}
-		c.in.flush() // what is acknowledged is on disk and on its way
-		return c.t.write(sm.AppendAck(nil, c.in.handled()))
-	case "a":
-		h, ok := sm.ParseH(f.Attr("h"))
-		if !ok {
-			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
-		}
-		for _, l := range c.links() {
-			if err := l.ack(h); err != nil {
-				return err
-			}
-			l.answered()
-		}
-		return nil
-	}
-	return stream.Err(stream.UnsupportedStanzaType, "")
-}
-
 // writeElement writes an element that is no stanza.
 func (c *inStream) writeElement(x *xmlstream.Element) error {
 	return c.t.write(x.Append(nil, stanza.NSServer))
-}
-
-func (c *inStream) enable(x *xmlstream.Element) error {
-	resume, _, bad := sm.ParseEnable(x)
-	if bad != nil {
-		return c.writeElement(sm.Failed(bad.Condition))
-	}
-	pairs := c.in.proved()
-	if len(pairs) == 0 || c.sm.Load() || c.attached {
-		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
-	}
-	c.in.flush()
-	c.in.got = 0
-	c.in.h.Store(0)
-	reply := sm.Enabled("", 0)
-	// A stream of several pairs is not resumed: whose count would it be?
-	if resume && len(pairs) == 1 {
-		c.smID = stream.NewStreamID()
-		c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
-		reply = sm.Enabled(c.smID, uint32(resumeTime/time.Second))
-	}
-	if err := c.writeElement(reply); err != nil {
-		return err
-	}
-	c.sm.Store(true)
-	c.attach()
-	return nil
-}
-
-func (c *inStream) resume(x *xmlstream.Element) error {
-	previd, h, bad := sm.ParseResumption(x)
-	if bad != nil {
-		return c.writeElement(sm.Failed(bad.Condition))
-	}
-	pairs := c.in.proved()
-	if len(pairs) != 1 || c.sm.Load() {
-		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
-	}
-	r := c.srv.takeResumable(previd, pairs[0])
-	if r == nil {
-		return c.writeElement(sm.Failed(stanza.ItemNotFound))
-	}
-	c.in.continueFrom(r.in)
-	var again []byte
-	if links := c.links(); len(links) == 1 && len(r.stream.links()) == 1 {
-		var ok bool
-		var err error
-		if again, ok, err = links[0].resume(r.stream, h); err != nil {
-			return err
-		}
-		if !ok {
-			return c.writeElement(sm.FailedAt(stanza.ItemNotFound, c.in.handled()))
-		}
-		c.acked = h
-	}
-	c.smID = previd
-	c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, stream: c})
-	c.sm.Store(true)
-	reply := sm.Resumed(previd, c.in.handled()).Append(nil, stanza.NSServer)
-	if err := c.t.write(append(reply, again...)); err != nil {
-		return err
-	}
-	c.attach()
-	return nil
 }
 
 func (c *inStream) links() []*link {
@@ -465,7 +405,7 @@ func (c *inStream) links() []*link {
 
 // finish ends the stream after the reader met err. Only the reader calls it.
 func (c *inStream) finish(err error) {
-	c.in.flush()
+	c.in.acknowledge()
 	var se *stream.Error
 	if r := c.reason.Load(); r != nil && (errors.Is(err, errEnd) || !errors.As(err, &se)) {
 		err, se = errEnd, r.err
@@ -478,11 +418,13 @@ func (c *inStream) finish(err error) {
 	if c.trusted.Load() {
 		c.srv.o.Metrics.RemoteStream("in", -1)
 	}
-	for _, l := range c.links() {
+	if c.snd != nil {
 		if c.smID != "" && !errors.Is(err, errEnd) && se == nil {
-			l.suspend()
+			c.snd.breaks(c)
 		}
-		l.detach(c)
+		for _, l := range c.links() {
+			l.retract(c.snd)
+		}
 	}
 	close(c.done)
 	if c.smID != "" {
@@ -524,8 +466,6 @@ func (c *inStream) write(b []byte) error { return c.t.write(b) }
 func (c *inStream) cut() { c.t.Close() }
 
 func (c *inStream) ended() <-chan struct{} { return c.done }
-
-func (c *inStream) base() uint32 { return c.acked }
 
 func (c *inStream) managed() bool { return c.sm.Load() }
 

@@ -1,9 +1,13 @@
 package s2s
 
 import (
+	"context"
 	"strconv"
 	"time"
 
+	"sabir/xmpp/sm"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
 )
 
@@ -13,9 +17,6 @@ const (
 	nsBidiFeature = "urn:xmpp:features:bidi"
 	nsLimits      = "urn:xmpp:stream-limits:0"
 )
-
-// resumeTime is how long a stream may be resumed after its connection was lost.
-const resumeTime = 5 * time.Minute
 
 func count(h uint32) string { return strconv.FormatUint(uint64(h), 10) }
 
@@ -37,91 +38,293 @@ func largest(x *xmlstream.Element) int {
 	return int(n)
 }
 
-// begin makes o the stream of the link, with a new count.
-func (l *link) begin(c carrier) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.beginLocked(c)
-	l.smID = ""
-}
-
-// remember keeps what a later stream needs to go on with the count of this one.
-func (l *link) remember(id string, in *receiver) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.smID, l.smIn = id, in
-}
-
-func (l *link) forget() { l.remember("", nil) }
-
-// resumable returns the id of a stream before that may be resumed, and how much of it we have handled.
-func (l *link) resumable() (id string, h uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.smIn != nil {
-		h = l.smIn.handled()
+// manage resumes the stream before or agrees on a new count (XEP-0198), and takes the connection into use.
+func (o *outStream) manage(p *peerStream) error {
+	s := o.snd
+	if p.features.Element.Child(sm.NS, "sm") == nil {
+		s.begin(o, o.in)
+		return nil
 	}
-	return l.smID, h
+	if id, h := s.resumable(); id != "" {
+		resumed, err := o.resume(id, h)
+		if err != nil || resumed {
+			return err
+		}
+	}
+	x, err := o.ask(sm.Enable(true, 0))
+	if err != nil {
+		return err
+	}
+	o.sm = x.Is(sm.NS, "enabled")
+	id := ""
+	if o.sm {
+		id, _ = sm.ParseEnabled(x)
+	}
+	s.begin(o, o.in)
+	if id != "" {
+		s.remember(id)
+	}
+	return nil
 }
 
-// resumed makes c the stream of the link that goes on with the count of the one before, and returns what the peer has not
-// got yet.
-func (l *link) resumed(c *outStream, h uint32) ([]byte, error) {
-	if err := l.ack(h); err != nil {
+// resume asks to go on with a stream of which h stanzas were handled. Where the peer does not, it may say all the same how much it has
+// got (XEP-0198#resumption).
+func (o *outStream) resume(id string, h uint32) (bool, error) {
+	s := o.snd
+	x, err := o.ask(sm.Resume(id, h))
+	if err != nil {
+		return false, err
+	}
+	handled, known := sm.ParseH(x.Attr("h"))
+	if !x.Is(sm.NS, "resumed") || !known {
+		if known {
+			err = s.ack(handled)
+		}
+		return false, err
+	}
+	o.sm = true
+	if o.in != nil {
+		s.mu.Lock()
+		before := s.in
+		s.in = o.in
+		s.mu.Unlock()
+		if before != nil {
+			o.in.continueFrom(before)
+		}
+	}
+	if err := s.rewind(handled); err != nil {
+		return false, err
+	}
+	s.use(o)
+	s.srv.o.Log.Info("a stream to a server was resumed", "domain", s.remote.Domain(), "from", s.local.Domain())
+	return true, nil
+}
+
+// ask sends a request of stream management and waits for its answer. What else comes until then waits no longer.
+func (o *outStream) ask(request *xmlstream.Element) (*xmlstream.Element, error) {
+	if err := o.tcp.Write(request.Append(nil, stanza.NSServer)); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	l.c, l.counted, l.asked, l.failure, l.opened = c, c, false, nil, l.srv.o.Clock.Now()
-	if l.smIn != nil && c.in != nil {
-		c.in.continueFrom(l.smIn)
+	for {
+		f, err := o.tcp.Next()
+		if err != nil {
+			return nil, err
+		}
+		if f.Name().Space == sm.NS {
+			return f.Element(), nil
+		}
+		if err := o.frame(f); err != nil {
+			return nil, err
+		}
 	}
-	l.smIn = c.in
-	l.mu.Unlock()
-	l.srv.o.Log.Info("a stream to a server was resumed", "domain", l.remote.Domain(), "from", l.local.Domain())
-	return l.unacked(), nil
 }
+
+// resumable returns the id with which the stream may be resumed, and how much of it we have handled.
+func (s *sender) resumable() (id string, h uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in != nil {
+		h = s.in.handled()
+	}
+	return s.smID, h
+}
+
+// remember keeps what is needed to resume a stream that has just begun, after a restart too.
+func (s *sender) remember(id string) {
+	rec, err := s.srv.newRecord(s.srv.ctx, stored{pair: s.pair, ours: true, bothWays: s.in != nil, id: id})
+	if err != nil {
+		s.srv.o.Log.Error("a stream to a server cannot be resumed after a restart", "domain", s.remote.Domain(), "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.smID, s.rec = id, rec
+	if s.in != nil {
+		s.in.restore(rec, 0)
+	}
+}
+
+// How long a stream of a peer may be resumed after its connection was lost, how long it is known after that how much has come on it, and
+// of how many streams.
+const (
+	resumeTime    = 5 * time.Minute
+	rememberTime  = 24 * time.Hour
+	maxResumables = 20000
+)
 
 // resumable is a stream of a peer that it may resume.
 type resumable struct {
-	pair
-	in      *receiver
-	stream  *inStream
-	expires time.Time
+	pair             // one that was proved
+	in     *receiver // counts
+	snd    *sender   // nil where the stream went one way
+	stream *inStream // nil after a restart
+	ended  time.Time // zero while its connection is open
 }
 
-// keepResumable notes that a stream may be resumed under an id. Those whose time is over are forgotten on the way.
-func (s *Server) keepResumable(id string, r *resumable) {
-	now := s.o.Clock.Now()
+// resumes tells whether it may be resumed still.
+func (r *resumable) resumes(now time.Time) bool {
+	return r.ended.IsZero() || now.Sub(r.ended) < resumeTime
+}
+
+// keepResumable notes that a stream may be resumed under an id, of which we have the hash.
+func (s *Server) keepResumable(hash string, r *resumable) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k, o := range s.resume {
-		if !o.expires.IsZero() && now.After(o.expires) {
-			delete(s.resume, k)
-		}
-	}
-	s.resume[id] = r
+	s.resume[hash] = r
 }
 
-// takeResumable returns the stream of an id that belongs to a pair, once, after its connection has ended.
-func (s *Server) takeResumable(id string, p pair) *resumable {
+// mayKeep tells whether one stream more may be resumable.
+func (s *Server) mayKeep() bool {
 	s.mu.Lock()
-	r := s.resume[id]
-	if r == nil || r.pair != p || !r.expires.IsZero() && s.o.Clock.Now().After(r.expires) {
+	defer s.mu.Unlock()
+	return len(s.resume) < maxResumables
+}
+
+// takeResumable returns the stream of an id that belongs to a pair which was proved, once, after its connection has ended.
+func (s *Server) takeResumable(hash string, proved []pair) *resumable {
+	s.mu.Lock()
+	r := s.resume[hash]
+	known := false
+	for _, p := range proved {
+		known = known || r != nil && r.pair == p
+	}
+	if !known {
 		s.mu.Unlock()
 		return nil
 	}
-	delete(s.resume, id)
+	delete(s.resume, hash)
 	s.mu.Unlock()
-	r.stream.t.Close() // the peer has given it up
-	<-r.stream.done
+	if r.stream != nil {
+		r.stream.t.Close() // the peer has given it up
+		<-r.stream.done
+	}
 	return r
 }
 
 // endResumable starts the time within which a stream that has ended may be resumed.
-func (s *Server) endResumable(id string) {
+func (s *Server) endResumable(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.resume[id]; r != nil {
-		r.expires = s.o.Clock.Now().Add(resumeTime)
+	if r := s.resume[hash]; r != nil {
+		r.ended = s.o.Clock.Now()
 	}
+}
+
+// forgetResumables forgets streams whose time is over. s.mu is held.
+func (s *Server) forgetResumables(now time.Time) {
+	for hash, r := range s.resume {
+		if r.ended.IsZero() || now.Sub(r.ended) < rememberTime {
+			continue
+		}
+		delete(s.resume, hash)
+		if r.in.rec != nil {
+			s.reaper.end(r.in.rec.num)
+		}
+	}
+}
+
+// management handles stream management (XEP-0198).
+func (c *inStream) management(f *xmlstream.Frame) error {
+	switch f.Name().Local {
+	case "enable":
+		return c.enable(f.Element())
+	case "resume":
+		return c.resume(f.Element())
+	case "r":
+		if !c.sm.Load() {
+			return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
+		}
+		return c.t.write(sm.AppendAck(nil, c.in.acknowledge()))
+	case "a":
+		h, ok := sm.ParseH(f.Attr("h"))
+		if !ok {
+			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
+		}
+		if c.snd == nil {
+			return nil
+		}
+		if err := c.snd.ack(h); err != nil {
+			return err
+		}
+		c.snd.answered()
+		return nil
+	}
+	return stream.Err(stream.UnsupportedStanzaType, "")
+}
+
+func (c *inStream) enable(x *xmlstream.Element) error {
+	resume, _, bad := sm.ParseEnable(x)
+	if bad != nil {
+		return c.writeElement(sm.Failed(bad.Condition))
+	}
+	pairs := c.in.proved()
+	if len(pairs) == 0 || c.sm.Load() || c.snd != nil {
+		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
+	}
+	c.in.flush()
+	c.in.restore(nil, 0)
+	reply := sm.Enabled("", 0)
+	if resume && c.srv.mayKeep() {
+		id := stream.NewStreamID()
+		rec, err := c.srv.newRecord(context.WithoutCancel(c.ctx), stored{pair: pairs[0], bothWays: c.bidi, id: hashID(id)})
+		if err != nil {
+			c.srv.o.Log.Error("a stream of a server cannot be resumed", "domain", pairs[0].remote.Domain(), "error", err)
+		} else {
+			c.smID = hashID(id)
+			c.in.restore(rec, 0)
+			reply = sm.Enabled(id, uint32(resumeTime/time.Second))
+		}
+	}
+	c.sm.Store(true)
+	c.sends()
+	if c.smID != "" {
+		if c.snd != nil {
+			c.snd.rec = c.in.rec
+		}
+		c.srv.keepResumable(c.smID, &resumable{pair: pairs[0], in: c.in, snd: c.snd, stream: c})
+	}
+	err := c.writeElement(reply)
+	c.attach()
+	return err
+}
+
+func (c *inStream) resume(x *xmlstream.Element) error {
+	previd, h, bad := sm.ParseResumption(x)
+	if bad != nil {
+		return c.writeElement(sm.Failed(bad.Condition))
+	}
+	pairs := c.in.proved()
+	if len(pairs) == 0 || c.sm.Load() || c.snd != nil {
+		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
+	}
+	hash := hashID(previd)
+	r := c.srv.takeResumable(hash, pairs)
+	if r == nil {
+		return c.writeElement(sm.Failed(stanza.ItemNotFound))
+	}
+	if !r.in.settle() {
+		c.srv.keepResumable(hash, r)
+		return c.writeElement(sm.Failed(stanza.InternalServerError))
+	}
+	goes := r.resumes(c.srv.o.Clock.Now())
+	if goes && r.snd != nil && c.bidi {
+		var err error
+		if goes, err = r.snd.covers(h); err != nil {
+			return err
+		}
+	}
+	if !goes {
+		c.srv.keepResumable(hash, r) // it may be asked once more
+		return c.writeElement(sm.FailedAt(stanza.ItemNotFound, r.in.handled()))
+	}
+	c.in.continueFrom(r.in)
+	c.smID = hash
+	c.sm.Store(true)
+	if c.bidi {
+		c.snd, c.resumed = r.snd, &h
+		c.sends()
+	}
+	c.srv.keepResumable(hash, &resumable{pair: r.pair, in: c.in, snd: c.snd, stream: c})
+	err := c.writeElement(sm.Resumed(previd, c.in.handled()))
+	c.attach() // also where the connection is broken, which its end will tell
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sabir/internal/incoming"
+	"sabir/xmpp/dial"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
@@ -19,14 +20,14 @@ import (
 // outStream is a stream that we have opened.
 type outStream struct {
 	srv  *Server
-	l    *link
+	snd  *sender
 	tcp  *stream.TCP
 	done chan struct{}
 	in   *receiver // where the stream goes both ways
 
 	sm      bool
 	largest int // bytes of a stanza that the peer takes; 0 where it does not say
-	target  string
+	target  dial.Target
 	once    sync.Once
 	said    chan struct{} // closed when the last bytes were written
 	counts  func()        // ends the count in the metrics
@@ -34,33 +35,33 @@ type outStream struct {
 
 var _ carrier = (*outStream)(nil)
 
-// openOut opens a stream for a link and proves our domain on it.
-func (s *Server) openOut(ctx context.Context, l *link) (*outStream, error) {
-	p, err := s.open(ctx, l.pair)
+// openOut opens a connection for a sender and proves our domain on it.
+func (s *Server) openOut(ctx context.Context, snd *sender) error {
+	p, err := s.open(ctx, snd.pair)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o := &outStream{srv: s, l: l, tcp: p.tcp, target: p.conn.Target.String(), done: make(chan struct{}), said: make(chan struct{})}
+	o := &outStream{srv: s, snd: snd, tcp: p.tcp, target: p.conn.Target, done: make(chan struct{}), said: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { p.tcp.Close() })
 	err = o.negotiate(p)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		l.lost(o)
+		snd.lost(o)
 		s.leave(p)
-		return nil, err
+		return err
 	}
 	s.o.Metrics.RemoteStream("out", 1)
 	o.counts = func() { s.o.Metrics.RemoteStream("out", -1) }
-	s.o.Log.Info("connected to a server", "domain", l.remote.Domain(), "from", l.local.Domain(), "target", p.conn.Target.String(), "acks", o.sm, "both_ways", o.in != nil)
+	s.o.Log.Info("connected to a server", "domain", snd.remote.Domain(), "from", snd.local.Domain(), "target", o.target.String(), "acks", o.sm, "both_ways", o.in != nil)
 	if !s.goes(o.read) {
-		l.lost(o)
+		snd.lost(o)
 		p.tcp.Close()
 		o.counts()
-		return nil, errStopping
+		return errStopping
 	}
-	return o, nil
+	return nil
 }
 
 // errStopping says that the server stops.
@@ -90,8 +91,8 @@ func (o *outStream) negotiate(p *peerStream) error {
 		return err
 	}
 	if bidi {
-		o.in = newReceiver(o.srv, o)
-		o.in.allow(o.l.pair)
+		o.in = newReceiver(o.srv)
+		o.in.allow(o.snd.pair)
 	}
 	o.largest = largest(p.features.Element)
 	o.tcp.SetLimits(incoming.Limits(o.srv.settings().Limits, o.srv.settings().Skip))
@@ -111,7 +112,7 @@ func (e *saslRefused) Error() string {
 // external proves our domain by certificate (XEP-0178#s2s). The domain is named, although the header has it: some servers
 // want that.
 func (o *outStream) external(p *peerStream) error {
-	authzid := base64.StdEncoding.EncodeToString([]byte(o.l.local.Domain()))
+	authzid := base64.StdEncoding.EncodeToString([]byte(o.snd.local.Domain()))
 	if err := o.tcp.Write([]byte("<auth xmlns='" + stream.NSSASL + "' mechanism='EXTERNAL'>" + authzid + "</auth>")); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (o *outStream) external(p *peerStream) error {
 	x := f.Element()
 	switch {
 	case x.Is(stream.NSSASL, "success"):
-		return o.srv.header(p, o.l.pair)
+		return o.srv.header(p, o.snd.pair)
 	case x.Is(stream.NSSASL, "failure"):
 		e := &saslRefused{text: x.ChildText(stream.NSSASL, "text")}
 		if c := x.First(); c != nil {
@@ -137,8 +138,8 @@ func (o *outStream) external(p *peerStream) error {
 
 // dialback proves our domain by a key (XEP-0220). why is the reason not to do so by certificate.
 func (o *outStream) dialback(p *peerStream, why error) error {
-	key := o.srv.keys.key(o.l.remote.Domain(), o.l.local.Domain(), p.id)
-	if err := o.tcp.Write(appendDialback(nil, "result", o.l.local.Domain(), o.l.remote.Domain(), "", "", key)); err != nil {
+	key := o.srv.keys.key(o.snd.remote.Domain(), o.snd.local.Domain(), p.id)
+	if err := o.tcp.Write(appendDialback(nil, "result", o.snd.local.Domain(), o.snd.remote.Domain(), "", "", key)); err != nil {
 		return err
 	}
 	for {
@@ -150,7 +151,7 @@ func (o *outStream) dialback(p *peerStream, why error) error {
 		switch {
 		case x.Is(stream.NS, "error"):
 			return errors.Join(stream.ParseError(x), why)
-		case x.Is(nsDialback, "result") && x.Attr("from") == o.l.remote.Domain() && x.Attr("to") == o.l.local.Domain():
+		case x.Is(nsDialback, "result") && x.Attr("from") == o.snd.remote.Domain() && x.Attr("to") == o.snd.local.Domain():
 			switch x.Attr("type") {
 			case "valid":
 				return nil
@@ -184,67 +185,6 @@ func rescoped(x *xmlstream.Element) *xmlstream.Element {
 	return x
 }
 
-// manage resumes the stream before or agrees on a new count (XEP-0198), and takes the stream into use.
-func (o *outStream) manage(p *peerStream) error {
-	if p.features.Element.Child(sm.NS, "sm") == nil {
-		o.l.begin(o)
-		return nil
-	}
-	id, h := o.l.resumable()
-	if id != "" {
-		x, err := o.ask(sm.Resume(id, h))
-		if err != nil {
-			return err
-		}
-		handled, known := sm.ParseH(x.Attr("h"))
-		if x.Is(sm.NS, "resumed") && known {
-			o.sm = true
-			b, err := o.l.resumed(o, handled)
-			if err != nil || len(b) == 0 {
-				return err
-			}
-			return o.tcp.Write(b)
-		}
-		if known { // XEP-0198#resumption: how much of it has come is known all the same
-			if err := o.l.ack(handled); err != nil {
-				return err
-			}
-		}
-		o.l.forget()
-	}
-	x, err := o.ask(sm.Enable(true, 0))
-	if err != nil {
-		return err
-	}
-	if o.sm = x.Is(sm.NS, "enabled"); o.sm {
-		id, _ = sm.ParseEnabled(x)
-	}
-	o.l.begin(o)
-	if o.sm {
-		o.l.remember(id, o.in)
-	}
-	return nil
-}
-
-// ask sends a request of stream management and waits for its answer. What else comes until then waits no longer.
-func (o *outStream) ask(request *xmlstream.Element) (*xmlstream.Element, error) {
-	if err := o.tcp.Write(request.Append(nil, stanza.NSServer)); err != nil {
-		return nil, err
-	}
-	for {
-		f, err := o.tcp.Next()
-		if err != nil {
-			return nil, err
-		}
-		if f.Name().Space == sm.NS {
-			return f.Element(), nil
-		}
-		if err := o.frame(f); err != nil {
-			return nil, err
-		}
-	}
-}
-
 // read handles what comes until the stream ends.
 func (o *outStream) read() {
 	defer close(o.done)
@@ -253,9 +193,9 @@ func (o *outStream) read() {
 	var se *stream.Error
 	if !errors.Is(err, io.EOF) {
 		if o.sm && !errors.Is(err, errTheirs) {
-			o.l.breaks()
+			o.snd.breaks(o)
 		}
-		o.srv.o.Log.Debug("a stream to a server has ended", "domain", o.l.remote.Domain(), "error", err)
+		o.srv.o.Log.Debug("a stream to a server has ended", "domain", o.snd.remote.Domain(), "error", err)
 	}
 	if errors.As(err, &se) && !errors.Is(err, errTheirs) {
 		o.end(se)
@@ -281,11 +221,14 @@ func (o *outStream) loop() (err error) {
 		if err == nil {
 			err = o.frame(f)
 		}
-		if o.in != nil && (err != nil || !o.tcp.Buffered()) {
-			o.in.flush()
-		}
-		if err != nil {
+		switch {
+		case err != nil:
+			if o.in != nil {
+				o.in.acknowledge() // what end says, or a connection after this one
+			}
 			return err
+		case o.in != nil && !o.tcp.Buffered():
+			o.in.flush()
 		}
 	}
 }
@@ -316,16 +259,16 @@ func (o *outStream) management(f *xmlstream.Frame) error {
 		if !ok {
 			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
 		}
-		if err := o.l.ack(h); err != nil {
+		if err := o.snd.ack(h); err != nil {
 			return err
 		}
-		o.l.answered()
+		o.snd.answered()
 	case "r":
+		h := uint32(0)
 		if o.in != nil {
-			o.in.flush()
-			return o.write(sm.AppendAck(nil, o.in.handled()))
+			h = o.in.acknowledge()
 		}
-		return o.write(sm.AppendAck(nil, 0))
+		return o.write(sm.AppendAck(nil, h))
 	}
 	return nil
 }
@@ -368,8 +311,6 @@ func (o *outStream) cut() {
 }
 
 func (o *outStream) ended() <-chan struct{} { return o.done }
-
-func (o *outStream) base() uint32 { return 0 }
 
 func (o *outStream) managed() bool { return o.sm }
 

@@ -42,7 +42,7 @@ const sweepEvery = time.Minute
 // keepLink is how long a link is kept that nobody uses.
 const keepLink = 10 * time.Minute
 
-// Sweep forgets rates and links that nobody has used for a while, until ctx ends.
+// Sweep forgets rates, links and streams that nobody has used for a while, until ctx ends.
 func (s *Server) Sweep(ctx context.Context) {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
@@ -68,9 +68,10 @@ func (s *Server) sweep(now time.Time) {
 	}
 	for p, l := range s.links {
 		l.mu.Lock()
-		if !l.running && l.peer == nil && len(l.waiting)+len(l.sent) == 0 && now.Sub(l.used) > keepLink {
+		if l.on == nil && l.spare == nil && l.bytes == 0 && now.Sub(l.used) > keepLink {
 			delete(s.links, p)
 		}
 		l.mu.Unlock()
 	}
+	s.forgetResumables(now)
 }

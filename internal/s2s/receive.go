@@ -2,11 +2,13 @@ package s2s
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"sabir/internal/incoming"
 	"sabir/internal/route"
+	"sabir/mod"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -21,38 +23,91 @@ type receiver struct {
 
 	mu    sync.Mutex
 	pairs map[pair]bool
-	h     atomic.Uint32 // stanzas handled (XEP-0198#acking)
-	got   uint32        // of them and those of the batch
+	order []pair // the same in the order in which they were proved
+
+	// How many stanzas were handled (XEP-0198#acking), which is on disk where the stream has a record: the peer is told nothing else.
+	h   atomic.Uint32
+	got uint32 // the same with those of the batch; it belongs to the reader
+	rec *record
 }
 
-func newReceiver(s *Server, _ any) *receiver {
-	return &receiver{srv: s, ctx: context.Background(), batch: s.router.NewBatch(nil), pairs: make(map[pair]bool)}
+func newReceiver(s *Server) *receiver {
+	r := &receiver{srv: s, ctx: context.Background(), pairs: make(map[pair]bool)}
+	r.batch = s.router.NewBatchFrom(r.advance)
+	return r
 }
 
 // allow notes that a pair was proved.
 func (r *receiver) allow(p pair) {
 	r.mu.Lock()
-	r.pairs[p] = true
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if !r.pairs[p] {
+		r.pairs[p] = true
+		r.order = append(r.order, p)
+	}
 }
 
-// proved returns the pairs.
+// proved returns the pairs, the first one first.
 func (r *receiver) proved() []pair {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all []pair
-	for p := range r.pairs {
-		all = append(all, p)
-	}
-	return all
+	return slices.Clone(r.order)
 }
 
 func (r *receiver) handled() uint32 { return r.h.Load() }
 
 // continueFrom goes on with the count of a stream before.
-func (r *receiver) continueFrom(before *receiver) {
-	r.got = before.h.Load()
-	r.h.Store(r.got)
+func (r *receiver) continueFrom(before *receiver) { r.restore(before.rec, before.handled()) }
+
+// restore begins to count from h. rec may be nil.
+func (r *receiver) restore(rec *record, h uint32) {
+	r.rec, r.got = rec, h
+	r.h.Store(h)
+}
+
+// advance is the count on its way to the disk: see route.Progress.
+type advance struct {
+	r *receiver
+	h uint32
+}
+
+// advance implements what route.Router.NewBatchFrom asks for.
+func (r *receiver) advance() route.Progress {
+	if r.rec == nil || r.got == r.handled() {
+		return nil
+	}
+	return &advance{r, r.got}
+}
+
+// Write implements route.Progress.
+func (a *advance) Write(ctx context.Context, tx mod.Tx) error { return a.r.rec.progress(ctx, tx, a.h) }
+
+// Done implements route.Progress.
+func (a *advance) Done(committed bool) {
+	if committed {
+		a.r.h.Store(a.h)
+	}
+}
+
+// settle puts the count on disk where the batch before has not: what it had in it has written nothing. It returns false where that cannot be.
+func (r *receiver) settle() bool {
+	p := r.advance()
+	if p == nil {
+		return true
+	}
+	err := r.srv.o.DB.Write(r.ctx, func(tx mod.Tx) error { return p.Write(r.ctx, tx) })
+	p.Done(err == nil)
+	if err != nil {
+		r.srv.o.Log.Error("stanzas of a server cannot be acknowledged", "error", err)
+	}
+	return err == nil
+}
+
+// acknowledge ends the batch and returns how many stanzas were handled, for the peer to know: what is not on disk does not count.
+func (r *receiver) acknowledge() uint32 {
+	r.flush()
+	r.settle()
+	return r.handled()
 }
 
 // stanza takes one stanza, or returns the stream error that it deserves.
@@ -67,16 +122,20 @@ func (r *receiver) stanza(f *xmlstream.Frame) error {
 	if err := r.check(f, s); err != nil {
 		return err
 	}
-	r.got++
-	if s.Kind == stanza.IQ && !s.Request() && s.To.IsDomain() && s.From.IsDomain() && r.srv.answered(s) {
-		return nil
-	}
-	if bad != nil {
+	switch {
+	case s.Kind == stanza.IQ && !s.Request() && s.To.IsDomain() && s.From.IsDomain() && r.srv.answered(s):
+		r.got++
+	case bad != nil:
 		r.flush()
+		r.got++
 		r.answer(s, bad)
-		return nil
+	case s.Kind == stanza.Message:
+		r.got++ // with the batch that has it in it
+		r.batch.Do(r.ctx, s)
+	default:
+		r.batch.Do(r.ctx, s) // which ends the batch first
+		r.got++
 	}
-	r.batch.Do(r.ctx, s)
 	return nil
 }
 
@@ -85,7 +144,13 @@ func (s *Server) answered(a *stanza.Stanza) bool {
 	s.mu.Lock()
 	l := s.links[pair{a.To, a.From}]
 	s.mu.Unlock()
-	return l != nil && l.passed(a.ID)
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	on := l.on
+	l.mu.Unlock()
+	return on != nil && on.passed(a.ID)
 }
 
 // oversize answers a stanza of which only the start was kept: its sender gets an error, the others their stream (RFC 6120
@@ -98,8 +163,8 @@ func (r *receiver) oversize(f *xmlstream.Frame) error {
 	if err := r.check(f, s); err != nil {
 		return err
 	}
-	r.got++
 	r.flush()
+	r.got++
 	r.answer(s, stanza.Err(stanza.PolicyViolation, "the stanza is too large"))
 	return nil
 }
@@ -159,5 +224,7 @@ func (r *receiver) answer(s *stanza.Stanza, e *stanza.Error) {
 // flush ends the batch. What was in it is handled.
 func (r *receiver) flush() {
 	r.batch.Flush(r.ctx)
-	r.h.Store(r.got)
+	if r.rec == nil {
+		r.h.Store(r.got)
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,8 +83,9 @@ type Server struct {
 	mu      sync.Mutex
 	blocked []string // by command
 	links   map[pair]*link
+	senders map[*sender]struct{} // that run
 	streams map[*inStream]struct{}
-	resume  map[string]*resumable
+	resume  map[string]*resumable // by the hash of the id
 	rates   map[jid.JID]*rate
 	dirs    map[jid.JID]cached
 	closing bool           // nothing is taken in for other servers any more
@@ -99,7 +102,7 @@ const maxChecks = 64
 func New(o Options) *Server {
 	s := &Server{
 		o: o, keys: newDialbackKeys(), checks: make(chan struct{}, maxChecks),
-		links: make(map[pair]*link), streams: make(map[*inStream]struct{}), resume: make(map[string]*resumable), rates: make(map[jid.JID]*rate), dirs: make(map[jid.JID]cached),
+		links: make(map[pair]*link), senders: make(map[*sender]struct{}), streams: make(map[*inStream]struct{}), resume: make(map[string]*resumable), rates: make(map[jid.JID]*rate), dirs: make(map[jid.JID]cached),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.reaper.init(s)
@@ -200,6 +203,25 @@ func (s *Server) allLinks() []*link {
 	return all
 }
 
+// register enters a sender in the books, as long as it runs.
+func (s *Server) register(snd *sender) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.senders[snd] = struct{}{}
+}
+
+func (s *Server) unregister(snd *sender) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.senders, snd)
+}
+
+func (s *Server) allSenders() []*sender {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.senders))
+}
+
 func (s *Server) inStreams() []*inStream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,8 +275,8 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.closing = true
 	s.mu.Unlock()
 	flush, cancel := context.WithTimeout(ctx, flushTimeout)
-	for _, l := range s.allLinks() {
-		l.drain(flush)
+	for _, snd := range s.allSenders() {
+		snd.drain(flush)
 	}
 	cancel()
 	s.mu.Lock()
@@ -264,8 +286,8 @@ func (s *Server) Shutdown(ctx context.Context) {
 		c.end(stream.Err(stream.SystemShutdown, ""))
 	}
 	s.cancel()
-	for _, l := range s.allLinks() {
-		l.stop()
+	for _, snd := range s.allSenders() {
+		snd.stop()
 	}
 	done := make(chan struct{})
 	go func() { s.wg.Wait(); close(done) }()
@@ -275,8 +297,8 @@ func (s *Server) Shutdown(ctx context.Context) {
 		for _, c := range s.inStreams() {
 			c.t.Close()
 		}
-		for _, l := range s.allLinks() {
-			l.cut()
+		for _, snd := range s.allSenders() {
+			snd.cut()
 		}
 		<-done
 	}

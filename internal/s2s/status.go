@@ -58,18 +58,26 @@ func (s *Server) List() []Status {
 // status returns false where there is nothing to tell.
 func (l *link) status(now time.Time) (Status, bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	st := Status{Local: l.local.Domain(), Remote: l.remote.Domain(), Direction: "none", Waiting: len(l.waiting), Unacked: len(l.sent), Bytes: l.bytes}
+	on := l.on
+	st := Status{Local: l.local.Domain(), Remote: l.remote.Domain(), Direction: "none", Waiting: len(l.waiting), Bytes: l.bytes}
 	if l.failure != nil && now.Before(l.closedUntil) {
 		st.Problem = l.failure.Text
 	}
-	switch c := l.c.(type) {
-	case *outStream:
-		st.Direction, st.Proved, st.Since, st.Acks, st.BothWays, st.Address = "out", true, l.opened, c.sm, c.in != nil, c.target
-	case *inStream: // it is listed by itself
-		return st, st.Waiting+st.Unacked > 0
+	l.mu.Unlock()
+	if on != nil {
+		on.status(l, &st)
 	}
 	return st, st.Direction == "out" || st.Waiting+st.Unacked > 0 || st.Problem != ""
+}
+
+// status tells of a link that rides on the stream. One that a peer has opened is listed by itself.
+func (s *sender) status(l *link, st *Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Unacked = s.account.of(l)
+	if o, ok := s.c.(*outStream); ok {
+		st.Direction, st.Proved, st.Since, st.Acks, st.BothWays, st.Address = "out", true, s.opened, o.sm, o.in != nil, o.target.String()
+	}
 }
 
 // CloseDomain ends the streams of a domain, and tries it anew where something waits. It returns how many they were.
@@ -82,14 +90,13 @@ func (s *Server) CloseDomain(domain jid.JID) int {
 		}
 	}
 	for _, l := range s.allLinks() {
-		if l.remote != domain {
-			continue
+		if l.remote == domain {
+			l.reached()
 		}
-		l.mu.Lock()
-		l.failure = nil
-		o, ok := l.c.(*outStream)
-		l.mu.Unlock()
-		if ok {
+	}
+	for _, snd := range s.allSenders() {
+		o := snd.out()
+		if o != nil && slices.ContainsFunc(snd.links(), func(l *link) bool { return l.remote == domain }) {
 			o.end(stream.Err(stream.Reset, "closed by an administrator"))
 			n++
 		}

@@ -5,7 +5,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"sabir/internal/route"
@@ -41,7 +40,8 @@ func (i *item) insert(tx mod.Tx) error {
 // Use gives the server its router, which has it as its Remote. It is called once, before anything else but New.
 func (s *Server) Use(r *route.Router) { s.router = r }
 
-// Start reads what was left when the server stopped, and sends it: each message has the time of the queue anew.
+// Start reads what was left when the server stopped, and sends it: each message has the time of the queue anew. What had been sent on a
+// stream that can be resumed waits for that.
 func (s *Server) Start(ctx context.Context) error {
 	blocked, err := s.readBlocked(ctx)
 	if err != nil {
@@ -51,16 +51,39 @@ func (s *Server) Start(ctx context.Context) error {
 	s.blocked = blocked
 	s.policy.Store(newPolicy(s.set.Load().Federation, s.o.Roots, blocked))
 	s.mu.Unlock()
+	items, broken, err := s.readOutgoing(ctx)
+	if err != nil {
+		return err
+	}
+	streams, sent, err := s.readStreams(ctx, items)
+	if err != nil {
+		return err
+	}
+	s.reaper.start()
+	s.reaper.done(broken)
+	for _, st := range streams {
+		s.revive(st)
+	}
+	for _, i := range items {
+		if !sent[i.id] {
+			i.Go()
+		}
+	}
+	return nil
+}
+
+// readOutgoing reads the messages in the order of their ids, and those of which only the id can be read.
+func (s *Server) readOutgoing(ctx context.Context) (items, broken []*item, err error) {
 	rows, err := s.o.DB.Query(ctx, `SELECT id, local, remote, stanza FROM s2s_outgoing ORDER BY id`)
 	if err != nil {
-		return fmt.Errorf("messages for other servers: %w", err)
+		return nil, nil, fmt.Errorf("messages for other servers: %w", err)
 	}
-	var items, broken []*item
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		i := new(item)
 		var local, remote, text string
 		if err := rows.Scan(&i.id, &local, &remote, &text); err != nil {
-			return errors.Join(err, rows.Close())
+			return nil, nil, err
 		}
 		s.lastID.Store(max(s.lastID.Load(), i.id))
 		if err := s.restore(i, local, remote, text); err != nil {
@@ -70,24 +93,12 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		items = append(items, i)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	s.reaper.start()
-	s.reaper.done(broken)
-	for _, i := range items {
-		i.Go()
-	}
-	return nil
+	return items, broken, rows.Err()
 }
 
 // restore makes an item of its row.
 func (s *Server) restore(i *item, local, remote, text string) error {
-	l, err := jid.New("", local, "")
-	if err != nil {
-		return err
-	}
-	r, err := jid.New("", remote, "")
+	p, err := parsePair(local, remote)
 	if err != nil {
 		return err
 	}
@@ -103,8 +114,14 @@ func (s *Server) restore(i *item, local, remote, text string) error {
 	i.expires = s.o.Clock.Now().Add(time.Duration(s.settings().QueueTime))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i.l = s.linkOf(pair{l, r})
+	i.l = s.linkOf(p)
 	return nil
+}
+
+func parsePair(local, remote string) (pair, error) {
+	l, err1 := jid.New("", local, "")
+	r, err2 := jid.New("", remote, "")
+	return pair{l, r}, errors.Join(err1, err2)
 }
 
 func (s *Server) readBlocked(ctx context.Context) ([]string, error) {
@@ -152,87 +169,4 @@ func (s *Server) Blocked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string{}, s.blocked...)
-}
-
-// reaper deletes the rows of messages that have left, many at a time. A message whose row is still there when the server is
-// killed is sent once more.
-type reaper struct {
-	s    *Server
-	wake chan struct{}
-	quit chan struct{}
-	gone chan struct{}
-	mu   sync.Mutex
-	ids  []int64
-
-	started bool
-}
-
-func (r *reaper) init(s *Server) {
-	r.s, r.wake, r.quit, r.gone = s, make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
-}
-
-func (r *reaper) start() {
-	r.started = true
-	go r.run()
-}
-
-// done notes that items have left or were answered.
-func (r *reaper) done(items []*item) {
-	r.mu.Lock()
-	for _, i := range items {
-		if !i.volatile {
-			r.ids = append(r.ids, i.id)
-		}
-	}
-	some := len(r.ids) > 0
-	r.mu.Unlock()
-	if some {
-		select {
-		case r.wake <- struct{}{}:
-		default:
-		}
-	}
-}
-
-func (r *reaper) run() {
-	defer close(r.gone)
-	for {
-		select {
-		case <-r.wake:
-			r.flush()
-		case <-r.quit:
-			r.flush()
-			return
-		}
-	}
-}
-
-func (r *reaper) flush() {
-	r.mu.Lock()
-	ids := r.ids
-	r.ids = nil
-	r.mu.Unlock()
-	if len(ids) == 0 {
-		return
-	}
-	ctx := context.Background()
-	err := r.s.o.DB.Write(ctx, func(tx mod.Tx) error {
-		for _, id := range ids {
-			if _, err := tx.Exec(ctx, `DELETE FROM s2s_outgoing WHERE id = ?`, id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		r.s.o.Log.Error("messages that have left could not be forgotten; after a restart they are sent once more", "count", len(ids), "error", err)
-	}
-}
-
-func (r *reaper) stop() {
-	if !r.started {
-		return
-	}
-	close(r.quit)
-	<-r.gone
 }

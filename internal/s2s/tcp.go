@@ -39,7 +39,7 @@ func (s *Server) ServeTCP(ctx context.Context, lc *listen.Conn) {
 		return
 	}
 	t.stream = &inStream{srv: s, t: t, ctx: ctx, done: make(chan struct{}), since: s.o.Clock.Now(), certErr: errNoCertificate}
-	t.stream.in = newReceiver(s, t.stream)
+	t.stream.in = newReceiver(s)
 	if err := t.Conn.SetReadDeadline(t.login); err != nil {
 		lc.Close()
 		return

@@ -6,7 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +39,7 @@ type correspondent struct {
 	mu        sync.Mutex
 	accepted  []string // ids behind which a ping was answered
 	delivered map[string]int
+	archived  map[string]int
 	bounced   map[string]int
 }
 
@@ -48,9 +49,15 @@ func (u *correspondent) handle(_ *client.Client, s *stanza.Stanza) bool {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if s.Type == stanza.TypeError {
+	kept := s.Child(nsMAM, "result").Child("urn:xmpp:forward:0", "forwarded").Child(stanza.NSClient, "message")
+	switch {
+	case kept != nil:
+		if kept.Attr("type") != stanza.TypeError {
+			u.archived[kept.Attr("id")]++
+		}
+	case s.Type == stanza.TypeError:
 		u.bounced[s.ID]++
-	} else if s.Body() != "" {
+	case s.Body() != "":
 		u.delivered[s.ID]++
 	}
 	return true
@@ -67,21 +74,41 @@ func (s *side) start(t *testing.T) {
 }
 
 // leads writes into the configuration where the other server is. What either shows as a certificate is of an authority of its
-// own, so they prove themselves by dialback over TLS.
-func (s *side) leads(t *testing.T, other *side) {
+// own: where trusted is false, they prove themselves by dialback over TLS, on streams that go one way; else by certificate, and streams go both.
+func (s *side) leads(t *testing.T, other *side, trusted bool) {
 	t.Helper()
 	_, port, err := net.SplitHostPort(other.l.Addresses["s2s"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(filepath.Join(s.o.Dir, "sabir.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	name := filepath.Join(s.o.Dir, "sabir.toml")
+	text := read(t, name)
+	auth := "dialback"
+	if trusted {
+		auth = "certificate"
+		roots := filepath.Join(s.o.Dir, "roots.crt")
+		if err := os.WriteFile(roots, []byte(read(t, s.l.CAFile)+read(t, other.l.CAFile)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		own := regexp.MustCompile(`(?m)^ca = .*$`)
+		if !own.MatchString(text) {
+			t.Fatal("the configuration names no authority")
+		}
+		text = own.ReplaceAllLiteralString(text, fmt.Sprintf("ca = %q", roots))
+	}
+	text += fmt.Sprintf("\n[s2s]\nauth = %q\nqueue_time = \"2m\"\n[[s2s.domain]]\ndomain = %q\naddress = [\"127.0.0.1:%s\"]\n", auth, other.domain, port)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if _, err := fmt.Fprintf(f, "\n[s2s]\nauth = \"dialback\"\nqueue_time = \"2m\"\n[[s2s.domain]]\ndomain = %q\nauth = \"dialback\"\naddress = [\"127.0.0.1:%s\"]\n", other.domain, port); err != nil {
-		t.Fatal(err)
-	}
+	return string(b)
 }
 
 func (s *side) login(ctx context.Context, t *testing.T, keys *sasl.KeyCache) {
@@ -130,108 +157,123 @@ func (u *correspondent) write(ctx context.Context, stop <-chan struct{}) {
 }
 
 // TestFederation kills one of two servers under users who write to one another. What was accepted is delivered or comes back,
-// and never both. A server that is killed cannot say what it has handled last: that comes twice, and is counted.
+// never both, and never twice.
 func TestFederation(t *testing.T) {
-	eachDatabase(t, func(t *testing.T, database string) {
+	for name, trusted := range map[string]bool{"dialback": false, "certificates": true} {
+		t.Run(name, func(t *testing.T) {
+			eachDatabase(t, func(t *testing.T, database string) { federate(t, database, trusted) })
+		})
+	}
+}
+
+func federate(t *testing.T, database string, trusted bool) {
+	const users = 4
+	var sides [2]*side
+	keys := sasl.NewKeyCache(100)
+	for i, d := range []string{"one.test", "two.test"} {
+		sides[i] = &side{domain: d, o: interop.Options{Dir: t.TempDir(), Within: time.Minute,
+			Args: []string{"--domain", d, "--accounts", strconv.Itoa(users), "--password", "first", "--scram-iterations", "4096"}}}
 		if database != "" {
-			t.Skip("two servers need two databases; the queue is the same code")
+			sides[i].o.Args = append(sides[i].o.Args, "--database", database)
+			database = newDatabase(t) // of the other server
 		}
-		const users = 4
-		var sides [2]*side
-		keys := sasl.NewKeyCache(100)
-		for i, d := range []string{"one.test", "two.test"} {
-			sides[i] = &side{domain: d, o: interop.Options{Dir: t.TempDir(), Within: time.Minute,
-				Args: []string{"--domain", d, "--accounts", strconv.Itoa(users), "--password", "first", "--scram-iterations", "4096"}}}
-			sides[i].start(t)
+		sides[i].start(t)
+	}
+	for i, s := range sides {
+		other := sides[1-i]
+		for k, a := range s.l.Accounts {
+			s.users = append(s.users, &correspondent{a: a, to: jid.MustParse(other.l.Accounts[k].JID), delivered: make(map[string]int), archived: make(map[string]int), bounced: make(map[string]int)})
 		}
-		for i, s := range sides {
-			other := sides[1-i]
-			for k, a := range s.l.Accounts {
-				s.users = append(s.users, &correspondent{a: a, to: jid.MustParse(other.l.Accounts[k].JID), delivered: make(map[string]int), bounced: make(map[string]int)})
-			}
-			s.leads(t, other)
+		s.leads(t, other, trusted)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	for _, s := range sides {
+		if err := s.l.Stop(); err != nil {
+			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
+		s.start(t)
+		s.login(ctx, t, keys)
+	}
+	for n := range *rounds {
+		var all sync.WaitGroup
+		stop := make(chan struct{})
 		for _, s := range sides {
-			if err := s.l.Stop(); err != nil {
-				t.Fatal(err)
-			}
-			s.start(t)
-			s.login(ctx, t, keys)
-		}
-		for n := range *rounds {
-			var all sync.WaitGroup
-			stop := make(chan struct{})
-			for _, s := range sides {
-				for _, u := range s.users {
-					all.Go(func() { u.write(ctx, stop) })
-				}
-			}
-			time.Sleep(time.Duration(300+below(1500)) * time.Millisecond)
-			victim := sides[below(2)]
-			if err := victim.l.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			close(stop)
-			victim.start(t)
-			all.Wait()
-			victim.login(ctx, t, keys)
-			t.Logf("round %d: %s was killed", n, victim.domain)
-		}
-		settle(t, sides)
-		for _, s := range sides {
-			if t.Failed() {
-				t.Logf("the log of %s:\n%s", s.domain, s.l.Log())
-			}
-			if err := s.l.Stop(); err != nil {
-				t.Error(err)
+			for _, u := range s.users {
+				all.Go(func() { u.write(ctx, stop) })
 			}
 		}
-	})
+		time.Sleep(time.Duration(300+below(1500)) * time.Millisecond)
+		victim := sides[below(2)]
+		if err := victim.l.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		close(stop)
+		victim.start(t)
+		all.Wait()
+		victim.login(ctx, t, keys)
+		t.Logf("round %d: %s was killed", n, victim.domain)
+	}
+	settle(ctx, t, sides)
+	for _, s := range sides {
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", s.domain, s.l.Log())
+		}
+		if err := s.l.Stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// fate is what became of messages that did not go to their recipient once, nor come back once. What the archive of a recipient has is his:
+// his stream may have ended before it was written there.
+type fate struct{ lost, both, twice []string }
+
+func (f *fate) judge(from, to *correspondent) (sent int) {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	for _, id := range from.accepted {
+		got, bounced := max(to.delivered[id], to.archived[id]), from.bounced[id]
+		switch {
+		case got+bounced == 0:
+			f.lost = append(f.lost, id)
+		case got > 0 && bounced > 0:
+			f.both = append(f.both, id)
+		case got+bounced > 1:
+			f.twice = append(f.twice, id)
+		}
+	}
+	return len(from.accepted)
 }
 
 // settle waits until all that was accepted is somewhere, and compares.
-func settle(t *testing.T, sides [2]*side) {
+func settle(ctx context.Context, t *testing.T, sides [2]*side) {
 	t.Helper()
-	at := func(m func(u *correspondent) map[string]int, s *side, id string) (n int) {
-		for _, u := range s.users {
-			u.mu.Lock()
-			n += m(u)[id]
-			u.mu.Unlock()
-		}
-		return n
-	}
-	delivered := func(u *correspondent) map[string]int { return u.delivered }
-	bounced := func(u *correspondent) map[string]int { return u.bounced }
-	var missing, both []string
-	sent, twice := 0, 0
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		missing, both, sent, twice = nil, nil, 0, 0
+	var f fate
+	sent := 0
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) {
+		f, sent = fate{}, 0
 		for i, s := range sides {
-			for _, u := range s.users {
-				for _, id := range slices.Clone(u.accepted) {
-					d, b := at(delivered, sides[1-i], id), at(bounced, s, id)
-					sent++
-					switch {
-					case d+b == 0:
-						missing = append(missing, id)
-					case d > 0 && b > 0:
-						both = append(both, id)
-					}
-					if d > 1 {
-						twice++
-					}
+			for k, u := range s.users {
+				to := sides[1-i].users[k]
+				to.mu.Lock()
+				clear(to.archived)
+				to.mu.Unlock()
+				if err := readArchive(ctx, to.c, jid.JID{}); err != nil {
+					t.Fatal(err)
 				}
+				sent += f.judge(u, to)
 			}
 		}
-		if len(missing) == 0 || time.Now().After(deadline) {
+		if len(f.lost) == 0 || time.Now().After(deadline) {
 			break
 		}
 	}
-	t.Logf("%d accepted, %d lost, %d delivered and bounced, %d twice", sent, len(missing), len(both), twice)
-	if len(missing)+len(both) > 0 {
-		t.Errorf("lost: %s; delivered and bounced: %s", strings.Join(missing, ", "), strings.Join(both, ", "))
+	t.Logf("%d accepted, %d lost, %d delivered and bounced, %d twice", sent, len(f.lost), len(f.both), len(f.twice))
+	if len(f.lost)+len(f.both)+len(f.twice) > 0 {
+		t.Errorf("lost: %s; delivered and bounced: %s; twice: %s", strings.Join(f.lost, ", "), strings.Join(f.both, ", "), strings.Join(f.twice, ", "))
 	}
 	if sent < 100 {
 		t.Error("that tests little")

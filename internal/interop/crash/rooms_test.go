@@ -127,21 +127,29 @@ func (k *talker) talk(prefix string) {
 
 // archive reads the whole archive of the room.
 func (k *talker) archive(ctx context.Context) ([]string, error) {
+	if err := readArchive(ctx, k.c, k.room); err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.archived, nil
+}
+
+// readArchive asks for all that an archive has, page by page (XEP-0313#query). What it has comes to who reads from the client.
+func readArchive(ctx context.Context, c *client.Client, of jid.JID) error {
 	after := ""
 	for {
 		set := xmlstream.El(nsRSM, "set", xmlstream.El(nsRSM, "max", "200"))
 		if after != "" {
 			set.Add(xmlstream.El(nsRSM, "after", after))
 		}
-		fin, err := k.c.Request(ctx, stanza.TypeSet, k.room, xmlstream.El(nsMAM, "query", set))
+		fin, err := c.Request(ctx, stanza.TypeSet, of, xmlstream.El(nsMAM, "query", set))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		after = fin.Child(nsRSM, "set").ChildText(nsRSM, "last")
 		if fin.Attr("complete") == "true" || after == "" {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			return k.archived, nil
+			return nil
 		}
 	}
 }

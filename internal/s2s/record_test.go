@@ -1,0 +1,169 @@
+package s2s
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"sabir/internal/db"
+	"sabir/internal/db/dbtest"
+	"sabir/mod"
+	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
+	"sabir/xmpp/stream"
+	"sabir/xmpp/xmlstream"
+)
+
+// keep puts a message to b.example on disk, as a batch does.
+func keep(t *testing.T, s *Server, d db.DB, id string) *item {
+	t.Helper()
+	m := stanza.New(stanza.Message, stanza.TypeChat, xmlstream.El(stanza.NSClient, "body", id))
+	m.ID, m.From, m.To = id, jid.MustParse("romeo@a.example/x"), jid.MustParse("juliet@b.example")
+	dep, e := s.Accept(t.Context(), m)
+	if e != nil {
+		t.Fatal(e)
+	}
+	if err := d.Write(t.Context(), func(tx mod.Tx) error { return dep.Write()(tx) }); err != nil {
+		t.Fatal(err)
+	}
+	return dep.(*item)
+}
+
+// restart returns a server that finds what another has left when it was killed, and connects to nobody.
+func restart(t *testing.T, d db.DB) *Server {
+	t.Helper()
+	s := storeServer(d)
+	s.ending = true
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.reaper.stop)
+	return s
+}
+
+func rows(t *testing.T, d db.DB, table string) (n int) {
+	t.Helper()
+	if err := d.QueryRow(t.Context(), `SELECT COUNT(*) FROM `+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestRevive ends a server between two writes of a stream of ours: what the peer has got goes nowhere any more, the rest once, in order.
+func TestRevive(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		dbtest.Migrate(t, d, "s2s", Schema)
+		s := storeServer(d)
+		a, b, c, e := keep(t, s, d, "a"), keep(t, s, d, "b"), keep(t, s, d, "c"), keep(t, s, d, "e")
+		p, volatile := a.l.pair, &item{volatile: true}
+		rec, err := s.newRecord(t.Context(), stored{pair: p, ours: true, id: "sm-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// b was written, lost, and written again behind requests of which nothing is noted.
+		const first = math.MaxUint32
+		err = errors.Join(rec.note(t.Context(), s.nextID(), first, []*item{a, b}), rec.note(t.Context(), s.nextID(), 5, []*item{b, volatile, c}))
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		again := restart(t, d)
+		l := again.links[p]
+		if l == nil || l.on == nil || len(l.waiting) != 1 || l.waiting[0].id != e.id {
+			t.Fatalf("after a restart the link is %+v", l)
+		}
+		snd := l.on
+		if id, h := snd.resumable(); id != "sm-1" || h != 0 {
+			t.Errorf("it resumes %q at %d", id, h)
+		}
+		want := []numbered{{first, a}, {5, b}, {7, c}}
+		for k, n := range snd.loose {
+			if k >= len(want) || n.n != want[k].n || n.i.id != want[k].i.id {
+				t.Errorf("number %d is %d, message %s", k, n.n, n.i.s.ID)
+			}
+		}
+		if len(snd.loose) != len(want) || snd.owed() != 3 || snd.of(l) != 3 {
+			t.Errorf("%d messages are owed, want 3", snd.owed())
+		}
+		if err := snd.rewind(5); err != nil { // the peer has got a and b, and nothing behind
+			t.Fatal(err)
+		}
+		if len(l.waiting) != 2 || l.waiting[0].id != c.id || l.waiting[1].id != e.id || snd.owed() != 0 || snd.unacked.Count() != 5 {
+			t.Errorf("there wait %v, %d are owed, %d were sent", l.waiting, snd.owed(), snd.unacked.Count())
+		}
+		if n, m := rows(t, d, "s2s_outgoing"), rows(t, d, "s2s_sent"); n != 2 || m != 0 {
+			t.Errorf("%d messages and %d notes are kept, want 2 and none", n, m)
+		}
+		var se *stream.Error
+		if err := snd.ack(6); !errors.As(err, &se) {
+			t.Errorf("6 of 5 stanzas were acknowledged: %v", err)
+		}
+	})
+}
+
+// TestReviveTheirs ends a server to which a peer has a stream that goes both ways.
+func TestReviveTheirs(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		dbtest.Migrate(t, d, "s2s", Schema)
+		s := storeServer(d)
+		a := keep(t, s, d, "a")
+		rec, err := s.newRecord(t.Context(), stored{pair: a.l.pair, bothWays: true, id: hashID("sm-2")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = errors.Join(rec.note(t.Context(), s.nextID(), 3, []*item{a}),
+			d.Write(t.Context(), func(tx mod.Tx) error { return rec.progress(t.Context(), tx, math.MaxUint32) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		again := restart(t, d)
+		if again.takeResumable(hashID("sm-2"), []pair{pairOf("c.example", "b.example")}) != nil {
+			t.Error("another pair gets the stream")
+		}
+		r := again.takeResumable(hashID("sm-2"), []pair{pairOf("c.example", "b.example"), a.l.pair})
+		if r == nil || r.in.handled() != math.MaxUint32 || !r.resumes(again.o.Clock.Now()) {
+			t.Fatalf("the stream is %+v", r)
+		}
+		if ok, err := r.snd.covers(4); !ok || err != nil {
+			t.Errorf("it cannot be resumed: %v", err)
+		}
+		if err := r.snd.ack(4); err != nil || again.reaper.flush() != nil {
+			t.Errorf("4 stanzas were acknowledged: %v", err)
+		}
+		if n := rows(t, d, "s2s_outgoing"); n != 0 {
+			t.Errorf("%d messages are kept", n)
+		}
+		again.keepResumable(hashID("sm-2"), r)
+		again.endResumable(hashID("sm-2"))
+		again.sweep(again.o.Clock.Now().Add(rememberTime / 2))
+		if len(again.resume) != 1 || again.resume[hashID("sm-2")].resumes(again.o.Clock.Now().Add(resumeTime)) {
+			t.Error("how much has come is forgotten too early, or the stream is kept too long")
+		}
+		again.sweep(again.o.Clock.Now().Add(2 * rememberTime))
+		if err := again.reaper.flush(); err != nil || rows(t, d, "s2s_stream") != 0 {
+			t.Errorf("a stream is known for ever: %v", err)
+		}
+	})
+}
+
+// TestWithdraw takes out of a count what was answered meanwhile: the numbers of the others stay.
+func TestWithdraw(t *testing.T) {
+	l, m := &link{}, &link{}
+	var a account
+	one, two, three := &item{l: l}, &item{l: m}, &item{l: l}
+	if n := a.sent([]*item{one, two, three}); n != 1 {
+		t.Errorf("the first is number %d", n)
+	}
+	a.notes = []note{{1, 2}, {2, 3}}
+	if out := a.withdraw(func(i *item) bool { return i.l == m }); len(out) != 1 || a.owed() != 2 || a.of(m) != 0 {
+		t.Errorf("%d were taken out, %d are owed", len(out), a.owed())
+	}
+	done, over, err := a.settle(2)
+	if err != nil || len(done) != 1 || done[0] != one || len(over) != 1 || over[0] != 1 {
+		t.Errorf("done are %v, not needed %v, %v", done, over, err)
+	}
+	if left := a.take(); len(left) != 1 || left[0] != three {
+		t.Errorf("left is %v", left)
+	}
+}
