@@ -9,30 +9,11 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// budget is what an occupant may still do of something that reaches strangers.
-type budget struct {
-	spent float64
-	at    time.Time
-}
+// maxInvited bounds the invitations whose answer a room passes on.
+const maxInvited = 1000
 
-const (
-	// maxInvites is how many people one occupant invites at once; one more may follow each inviteEvery.
-	maxInvites  = 30
-	inviteEvery = 10 * time.Second
-	// maxInvited bounds the invitations whose answer a room passes on.
-	maxInvited = 1000
-)
-
-// take tells whether there is something left, and spends it.
-func (b *budget) take(now time.Time) bool {
-	b.spent = max(0, b.spent-now.Sub(b.at).Seconds()/inviteEvery.Seconds())
-	b.at = now
-	if b.spent >= maxInvites {
-		return false
-	}
-	b.spent++
-	return true
-}
+// bothering is how often an occupant invites others, or asks the moderators for something.
+func bothering() pace { return pace{30, 10 * time.Second} }
 
 // invite passes a mediated invitation on (XEP-0045#invite-mediated). A message may hold several.
 func (c *chat) invite(t *turn, s *stanza.Stanza, x *xmlstream.Element) error {
@@ -55,7 +36,7 @@ func (c *chat) invite(t *turn, s *stanza.Stanza, x *xmlstream.Element) error {
 		if err != nil {
 			return stanza.Err(stanza.JIDMalformed, "an invitation names whom it is for")
 		}
-		if !at.invites.take(c.m.h.Clock().Now()) {
+		if at.invites.take(bothering(), c.m.h.Clock().Now()) > 0 {
 			return stanza.Err(stanza.PolicyViolation, "too many invitations at once").OfType(stanza.Wait)
 		}
 		if err := c.inviteOne(t, at, to, k); err != nil {

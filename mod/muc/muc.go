@@ -47,6 +47,7 @@ type Config struct {
 	Admins    []string     `toml:"admins" doc:"Addresses that are owners of every room, may always create some, see those that are hidden in the list, and announce something in all by a message to the service."`
 	Rooms     int          `toml:"rooms" doc:"Rooms of one host; 0 for any number."`
 	PerUser   int          `toml:"rooms_per_user" doc:"Rooms that one user may have created; 0 for any number."`
+	Searches  int          `toml:"searches" doc:"Searches for rooms that one user, or all users of one other domain together, may make in a minute; 0 for any number."`
 	Occupants int          `toml:"occupants" doc:"Occupants of one room, at most and unless its owner sets less."`
 	History   int          `toml:"history" doc:"Messages that a new room sends to who enters."`
 	Idle      mod.Duration `toml:"idle" doc:"After how long without anybody in it a room is no longer held in memory."`
@@ -71,7 +72,7 @@ type Template struct {
 
 func defaults() *Config {
 	return &Config{
-		Service: "conference", Name: "Rooms", Create: "local", PerUser: 20, Occupants: 10000, History: 20,
+		Service: "conference", Name: "Rooms", Create: "local", PerUser: 20, Searches: 30, Occupants: 10000, History: 20,
 		Idle: mod.Duration(10 * time.Minute), Keep: mod.Duration(365 * 24 * time.Hour), Lock: true, NotifyMembers: 1000, Template: Template{Public: true, Archive: true, Notify: usualNotify},
 	}
 }
@@ -89,7 +90,7 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("admins are addresses such as name@example.org, not %q", a)
 		}
 	}
-	if c.Rooms < 0 || c.PerUser < 0 || c.Occupants < 1 || c.History < 0 || c.History > room.MaxHistory || c.Idle < mod.Duration(time.Second) || c.Keep < 0 || c.NotifyMembers < 0 {
+	if c.Rooms < 0 || c.PerUser < 0 || c.Searches < 0 || c.Occupants < 1 || c.History < 0 || c.History > room.MaxHistory || c.Idle < mod.Duration(time.Second) || c.Keep < 0 || c.NotifyMembers < 0 {
 		return fmt.Errorf("limits are not negative, a room has at least one occupant and sends at most %d messages of its history, idle is at least 1s", room.MaxHistory)
 	}
 	if strings.TrimSpace(c.Service) == "" {
@@ -118,6 +119,8 @@ type muc struct {
 	log    *archive.Log
 	secret []byte
 	adhoc  *adhoc.Responder
+	// searches are those of the search for rooms; nil where any number is let through.
+	searches *paces
 
 	mu      sync.Mutex
 	rooms   map[jid.JID]*chat
@@ -136,6 +139,9 @@ func newMUC(h mod.Host, cfg any) (*mod.Hooks, error) {
 			return nil, err
 		}
 		m.admins = append(m.admins, j)
+	}
+	if n := m.c.Searches; n > 0 {
+		m.searches = newPaces(pace{n, time.Minute / time.Duration(n)})
 	}
 	m.adhoc = adhoc.New(adhoc.Options{Host: h, Name: "Commands of the rooms", Commands: m.commandsAt, May: m.mayCommand})
 	m.svc = m.service(domain)

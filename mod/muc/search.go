@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -93,6 +94,9 @@ func (m *muc) channelSearch(ctx context.Context, r *mod.Request) (*xmlstream.Ele
 	if err != nil {
 		return nil, err
 	}
+	if err := m.maySearch(r.From); err != nil {
+		return nil, err
+	}
 	var list []found
 	more := false
 	if !q.none {
@@ -113,6 +117,25 @@ func (m *muc) channelSearch(ctx context.Context, r *mod.Request) (*xmlstream.Ele
 		set.Add(xmlstream.El(nsRSM, "count", strconv.Itoa(len(list))))
 	}
 	return answer.Add(set), nil
+}
+
+// maySearch keeps the pace of searches, each of which looks at all rooms: that of a user, or of another domain, whose users cannot be told
+// apart from names that it makes up (XEP-0433#usecases-support-request-ratelimit).
+func (m *muc) maySearch(from jid.JID) error {
+	who := from.Bare()
+	if from.DomainJID() != m.h.Domain() {
+		who = from.DomainJID()
+	}
+	if m.searches == nil || m.admin(from.Bare()) {
+		return nil
+	}
+	wait := m.searches.take(who, m.h.Clock().Now())
+	if wait == 0 {
+		return nil
+	}
+	seconds := strconv.Itoa(int(wait/time.Second) + 1)
+	e := stanza.Err(stanza.ResourceConstraint, "too many searches: wait for "+seconds+" s").OfType(stanza.Wait)
+	return e.With(xmlstream.El(nsSearchError, "rate-limit", xmlstream.A("retry-after", seconds)))
 }
 
 // element tells about a room (XEP-0433#impl-resultitemformat).

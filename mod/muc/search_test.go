@@ -39,7 +39,7 @@ func (w *world) find(set string, pairs ...string) (rooms, last string, err *stan
 
 func TestSearch(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {
-		w := start(t, d, modtest.WithConfig(func(c *muc.Config) { c.PerUser = 0 }))
+		w := start(t, d, modtest.WithConfig(func(c *muc.Config) { c.PerUser, c.Searches = 0, 0 }))
 		for _, r := range [][]string{
 			{"alpha", "Rose Garden", "Where roses grow", "0"}, {"beta", "ＲＯＳＥ House", "", "0"}, {"gamma", "Tower", "roses & thorns", "0"}, {"roses", "", "", "0"}, {"hidden", "Rose", "", "1"},
 		} {
@@ -175,4 +175,45 @@ func TestActivity(t *testing.T) {
 		is("when all is past", "0.00")
 		w.Stop()
 	})
+}
+
+// TestSearchPace: who has searched too often waits; other domains are one each, whatever names their users have.
+func TestSearchPace(t *testing.T) {
+	w := start(t, dbtest.SQLite(t), modtest.WithConfig(func(c *muc.Config) { c.Searches = 2; c.Admins = []string{"boss@localhost"} }))
+	search := func(who string) string {
+		a := w.Get(who, service, "<search xmlns='urn:xmpp:channel-search:0:search'><x xmlns='jabber:x:data' type='submit'>"+
+			"<field var='FORM_TYPE'><value>urn:xmpp:channel-search:0:search-params</value></field><field var='q'><value>rose</value></field></x></search>")
+		if e := a.Err(); e != nil {
+			limit := e.App.Attr("retry-after")
+			if e.Type != stanza.Wait || e.App.Name.Local != "rate-limit" {
+				t.Errorf("%s is refused with %s", who, a)
+			}
+			return string(e.Condition) + " " + limit
+		}
+		return ""
+	}
+	for _, c := range []struct {
+		who, want string
+		pause     time.Duration
+	}{
+		{"a@far.example/x", "", 0},
+		{"b@far.example/x", "", 0},
+		{"c@far.example/x", "resource-constraint 31", 0},
+		{"c@near.example/x", "", 0},
+		{"nurse@localhost/x", "", 0},
+		{"nurse@localhost/y", "", 0},
+		{"nurse@localhost/x", "resource-constraint 31", 0},
+		{"romeo@localhost/x", "", 0},
+		{"nurse@localhost/x", "resource-constraint 11", 20 * time.Second},
+		{"nurse@localhost/x", "", 11 * time.Second},
+		{"boss@localhost/x", "", 0},
+		{"boss@localhost/x", "", 0},
+		{"boss@localhost/x", "", 0},
+	} {
+		w.Advance(c.pause)
+		if got := search(c.who); got != c.want {
+			t.Errorf("%s: %q, want %q", c.who, got, c.want)
+		}
+	}
+	w.Stop()
 }

@@ -40,7 +40,7 @@ func (c *chat) voiceForm(t *turn, at *seat, f *dataform.Form) error {
 	if at.Role != room.Visitor {
 		return stanza.Err(stanza.NotAllowed, "you have voice already")
 	}
-	if !at.invites.take(c.m.h.Clock().Now()) {
+	if at.invites.take(bothering(), c.m.h.Clock().Now()) > 0 {
 		return stanza.Err(stanza.PolicyViolation, "too many requests at once").OfType(stanza.Wait)
 	}
 	c.askModerators(t, at)
