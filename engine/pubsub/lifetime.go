@@ -66,7 +66,7 @@ func (s *Service) Expire(ctx context.Context) error {
 			return err
 		}
 		if gone > 0 {
-			s.changed(n)
+			s.lapsed(ctx, n)
 		}
 	}
 	return nil
@@ -124,7 +124,7 @@ func (s *Service) forget(ctx context.Context, o offlineItem) error {
 	if err != nil {
 		return err
 	}
-	s.changed(n)
+	s.lapsed(ctx, n)
 	if n.config.NotifyRetract {
 		s.announce(ctx, n, retractEvent(n, o.id), nil)
 	}

@@ -169,7 +169,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
-	s.changed(n)
+	s.lapsed(ctx, n)
 	if c.NotifyConfig {
 		ev := xmlstream.El(NSEvent, "configuration", xmlstream.A("node", n.name))
 		if c.Payloads {

@@ -38,6 +38,9 @@ type Options struct {
 	// Follow, where it is not nil, tells with PEP what a change of a node brings with it, before it is made. Changes that
 	// follow are not asked about. The lock of the account is held: Follow may read nodes and not change any.
 	Follow func(ctx context.Context, account jid.JID, c Changed) (Followed, error)
+	// Lapsed, where it is not nil, is told with PEP of a node that holds less than before although nobody deleted it: items expired,
+	// went with their publisher's presence, or had to go when the node was configured.
+	Lapsed func(ctx context.Context, account jid.JID, node string)
 	// Without are features that the service does not have, as service discovery names them.
 	Without []string
 }

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"context"
 	"strings"
 
 	"sabir/xmpp/jid"
@@ -124,6 +125,14 @@ func (s *Service) linked(n *node, i *item, payload *xmlstream.Element) string {
 		return i.payload
 	}
 	return i.payload[:end] + links + i.payload[end:]
+}
+
+// lapsed tells that a node holds less than before although nobody deleted it. See Options.Lapsed.
+func (s *Service) lapsed(ctx context.Context, n *node) {
+	s.changed(n)
+	if s.o.Lapsed != nil {
+		s.o.Lapsed(ctx, n.at, n.name)
+	}
 }
 
 // changed tells other extensions of a change that was committed.

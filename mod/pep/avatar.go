@@ -1,10 +1,10 @@
 package pep
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
-	"sabir/engine/lru"
 	engine "sabir/engine/pubsub"
 	"sabir/engine/vcard"
 	"sabir/mod"
@@ -13,70 +13,74 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// avatars remembers which picture accounts have.
+// shown is the flag of a session with the hash that its presence has: noPicture stands for that there is none.
+const (
+	shown     = "pep.avatar"
+	noPicture = "-"
+)
+
+// avatars guards the flags: what was read before a picture changed is not put there after.
 type avatars struct {
-	mu sync.Mutex
-	m  *lru.Cache[jid.JID, avatar]
-	// changes counts what was forgotten, so that what was read before is not put there after.
+	mu      sync.Mutex
 	changes int
 }
 
-// avatar is the picture that presence tells of: none is known, there is none (hash ""), or this one (XEP-0153#bizrules-presence).
-type avatar struct {
-	known bool
-	hash  string
-}
-
-// rememberedAvatars bounds the accounts whose avatar is remembered.
-const rememberedAvatars = 50_000
-
-func newAvatars() *avatars {
-	return &avatars{m: lru.New[jid.JID, avatar](rememberedAvatars)}
-}
-
-func (a *avatars) forget(account jid.JID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.changes++
-	a.m.Delete(account)
-}
-
-// avatar returns the picture of an account.
-func (p *pep) avatar(ctx context.Context, account jid.JID) (avatar, error) {
-	if a, ok := p.avatars.m.Get(account); ok {
-		return a, nil
+// hash returns what presence says of the picture of an account. Each session reads it once.
+func (p *pep) hash(ctx context.Context, account jid.JID, t mod.Session) (vcard.Hash, error) {
+	if t != nil {
+		switch v := t.Flag(shown); v {
+		case "":
+		case noPicture:
+			return "", nil
+		default:
+			return vcard.Hash(v), nil
+		}
 	}
 	p.avatars.mu.Lock()
 	before := p.avatars.changes
 	p.avatars.mu.Unlock()
-	a, err := p.readAvatar(ctx, account)
+	h, rev, ok, err := vcard.GetHash(ctx, p.h.DB(), account)
+	if err == nil && !ok {
+		h, err = p.findHash(ctx, account, rev)
+	}
 	if err != nil {
-		return avatar{}, err
+		return vcard.HashUnknown, err
 	}
 	p.avatars.mu.Lock()
 	defer p.avatars.mu.Unlock()
-	if p.avatars.changes == before {
-		p.avatars.m.Put(account, a)
+	if t != nil && p.avatars.changes == before {
+		t.SetFlag(shown, cmp.Or(string(h), noPicture))
 	}
-	return a, nil
+	return h, nil
 }
 
-// readAvatar reads it from the nodes. A picture that is not there, or is not the one that its id says (XEP-0398#pep2vcard), is not
+// findHash finds the hash out from the nodes, which takes reading and decoding the picture, and has it stored in its own time.
+func (p *pep) findHash(ctx context.Context, account jid.JID, rev int64) (vcard.Hash, error) {
+	h, err := p.readHash(ctx, account)
+	if err == nil {
+		p.later("the hash of an avatar", account, func(ctx context.Context) error {
+			return p.h.DB().Write(ctx, func(tx mod.Tx) error { return vcard.PutHash(ctx, tx, account, rev, h) })
+		})
+	}
+	return h, err
+}
+
+// readHash reads the picture from the nodes. One that is not there, or is not the one that its id says (XEP-0398#pep2vcard), is not
 // known.
-func (p *pep) readAvatar(ctx context.Context, account jid.JID) (avatar, error) {
+func (p *pep) readHash(ctx context.Context, account jid.JID) (vcard.Hash, error) {
 	item, meta, err := p.s.Item(ctx, account, vcard.AvatarMetadata, "")
 	if item == "" || err != nil {
-		return avatar{}, err
+		return vcard.HashUnknown, err
 	}
 	if meta.First() == nil {
-		return avatar{known: true}, nil // XEP-0084#pub-disable
+		return "", nil // XEP-0084#pub-disable
 	}
 	id, typ := vcard.Current(meta)
 	_, data, err := p.s.Item(ctx, account, vcard.AvatarData, id)
 	if a := vcard.Held(id, typ, data); a != nil {
-		return avatar{true, a.ID()}, err
+		return vcard.Hash(a.ID()), err
 	}
-	return avatar{}, err
+	return vcard.HashUnknown, err
 }
 
 // stamp puts the hash of the avatar into available presence, broadcast or directed, where the client does not say that there is
@@ -86,37 +90,64 @@ func (p *pep) stamp(ctx context.Context, pass *mod.Pass) error {
 	if st.Type != stanza.TypeAvailable || st.From.Local() == "" || !p.s.Has(vcardConversion) {
 		return nil
 	}
-	x := st.Child(vcard.NSUpdate, "x")
-	photo := x.Child(vcard.NSUpdate, "photo")
+	photo := st.Child(vcard.NSUpdate, "x").Child(vcard.NSUpdate, "photo")
 	if photo != nil && photo.Text() == "" {
 		return nil
 	}
-	a, err := p.avatar(ctx, pass.Account)
+	t := pass.Session
+	if t == nil { // we send it again ourselves
+		t = p.h.Session(st.From)
+	}
+	h, err := p.hash(ctx, pass.Account, t)
 	if err != nil {
 		p.h.Log().Error("an avatar cannot be read", "error", err) // presence does not wait for it
 		return nil
 	}
-	if !a.known || photo != nil && photo.Text() == a.hash {
+	if h == vcard.HashUnknown || photo != nil && photo.Text() == string(h) {
 		return nil
 	}
 	c := st.Clone()
 	c.RemoveNamed(vcard.NSUpdate, "x", func(*xmlstream.Element) bool { return true })
 	content := xmlstream.El(vcard.NSUpdate, "photo")
-	if a.hash != "" {
-		content.Add(a.hash)
+	if h != "" {
+		content.Add(string(h))
 	}
 	pass.Stanza = c.Add(xmlstream.El(vcard.NSUpdate, "x", content))
 	return nil
 }
 
-// followAvatar forgets what is remembered when one of the two nodes changes, and tells of the new picture.
-func (p *pep) followAvatar(account jid.JID, node string) engine.Followed {
-	return engine.Followed{Done: func() {
-		p.avatars.forget(account)
-		if node == vcard.AvatarMetadata && len(p.h.Sessions(account)) > 0 {
-			p.later("presence with the new avatar", account, func(ctx context.Context) error { return p.announceAvatar(ctx, account) })
-		}
-	}}
+// followAvatar forgets the hash when one of the two nodes changes, and tells of the new picture.
+func (p *pep) followAvatar(ctx context.Context, account jid.JID, node string) engine.Followed {
+	return engine.Followed{
+		Write: func(tx mod.Tx) error { return vcard.ForgetHash(ctx, tx, account) },
+		Done: func() {
+			p.forget(account)
+			if node == vcard.AvatarMetadata && len(p.h.Sessions(account)) > 0 {
+				p.later("presence with the new avatar", account, func(ctx context.Context) error { return p.announceAvatar(ctx, account) })
+			}
+		},
+	}
+}
+
+// lapsed forgets the hash where a picture is gone although nobody deleted it.
+func (p *pep) lapsed(ctx context.Context, account jid.JID, node string) {
+	if node != vcard.AvatarData && node != vcard.AvatarMetadata {
+		return
+	}
+	if err := p.h.DB().Write(ctx, func(tx mod.Tx) error { return vcard.ForgetHash(ctx, tx, account) }); err != nil {
+		p.h.Log().Error("the hash of an avatar is not up to date", "account", account.String(), "error", err)
+	}
+	p.forget(account)
+}
+
+// forget has the sessions of an account read the hash anew.
+func (p *pep) forget(account jid.JID) {
+	p.avatars.mu.Lock()
+	defer p.avatars.mu.Unlock()
+	p.avatars.changes++
+	for _, t := range p.h.Sessions(account) {
+		t.SetFlag(shown, "")
+	}
 }
 
 // announceAvatar sends the presence of an account's available resources again, so that contacts which know avatars from vCards

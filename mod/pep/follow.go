@@ -17,7 +17,7 @@ func (p *pep) follow(ctx context.Context, account jid.JID, c engine.Changed) (en
 	bookmarks := c.Access == engine.AccessWhitelist && p.s.Has(bookmarksCompat) && p.s.Has(bookmarksCompatPEP)
 	switch c.Node {
 	case vcard.AvatarData, vcard.AvatarMetadata:
-		return p.followAvatar(account, c.Node), nil
+		return p.followAvatar(ctx, account, c.Node), nil
 	case vcard.Node4:
 		if c.Access == engine.AccessOpen {
 			return p.followVCard4(ctx, account, c)

@@ -61,13 +61,13 @@ const told = "pep.told"
 type pep struct {
 	h       mod.Host
 	s       *engine.Service
-	avatars *avatars
+	avatars avatars
 }
 
 func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 	c := cfg.(*Config)
-	p := &pep{h: h, avatars: newAvatars()}
-	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Without: c.Without, Limits: engine.Limits{
+	p := &pep{h: h}
+	p.s = engine.New(h, engine.Options{PEP: true, Follow: p.follow, Lapsed: p.lapsed, Without: c.Without, Limits: engine.Limits{
 		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored,
 	}})
 	hooks := &mod.Hooks{
@@ -190,8 +190,10 @@ func (p *pep) decision(ctx context.Context, pass *mod.Pass) error {
 }
 
 func (p *pep) accountRemoved(ctx context.Context, tx mod.Tx, account jid.JID) error {
-	p.avatars.forget(account)
 	if err := vcard.Put(ctx, tx, account, nil); err != nil {
+		return err
+	}
+	if err := vcard.DeleteHash(ctx, tx, account); err != nil {
 		return err
 	}
 	return p.s.AccountRemoved(ctx, tx, account)
