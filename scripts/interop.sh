@@ -1,5 +1,5 @@
 #!/bin/sh
-# Real peers: slixmpp, XMPP.js, profanity, go-sendxmpp, Dino, Libervia and the web client in Chromium talk through bin/sabir;
+# Real peers: slixmpp, XMPP.js, profanity, go-sendxmpp, Dino, Libervia, Psi+ and the web client in Chromium talk through bin/sabir;
 # newsboat, feedparser and Chromium read what it shows on the web.
 #
 #   scripts/interop.sh [-update] [flags of go test, such as -run TestPairs -v]
@@ -12,14 +12,14 @@ agents=internal/interop/testdata/agents
 cache=$(pwd)/bin/interop
 
 missing=
-for p in libervia-backend profanity go-sendxmpp dino-im Xvfb xdotool dbus-run-session sqlite3 tmux newsboat openssl certutil python3 node npm; do
+for p in libervia-backend psi-plus profanity go-sendxmpp dino-im Xvfb xdotool dbus-run-session sqlite3 tmux newsboat openssl certutil python3 node npm; do
 	command -v $p >/dev/null 2>&1 || missing="$missing $p"
 done
 SABIR_INTEROP_CHROMIUM=${SABIR_INTEROP_CHROMIUM:-$(command -v chromium || true)}
 [ -n "$SABIR_INTEROP_CHROMIUM" ] || missing="$missing chromium"
 if [ -n "$missing" ]; then
 	echo "interop: these programs are missing:$missing" >&2
-	echo "interop: Debian: apt-get install newsboat python3-feedparser profanity go-sendxmpp dino-im libervia-backend python3-dbus python3-gi python3-markdown python3-html2text xvfb xdotool dbus sqlite3 tmux openssl libnss3-tools python3 python3-venv chromium, and Node.js 20" >&2
+	echo "interop: Debian: apt-get install newsboat python3-feedparser profanity go-sendxmpp dino-im libervia-backend python3-dbus python3-gi python3-markdown python3-html2text psi-plus libsasl2-modules xvfb xdotool dbus sqlite3 tmux openssl libnss3-tools python3 python3-venv chromium, and Node.js 20" >&2
 	exit 1
 fi
 [ -x bin/sabir ] || { echo "interop: bin/sabir is missing: make build" >&2; exit 1; }

@@ -167,7 +167,7 @@ type Auth struct {
 	Plain         bool         `toml:"plain" doc:"Offer PLAIN. It shows the password to the server, and is offered under TLS only."`
 	Anonymous     bool         `toml:"anonymous" doc:"Offer ANONYMOUS: anybody may come in under a random temporary address."`
 	ClientCA      string       `toml:"client_ca" doc:"File with the certificates, in PEM, of the authorities whose client certificates are accepted for EXTERNAL (XEP-0178)."`
-	Iterations    int          `toml:"iterations" min:"4096" max:"10000000" doc:"Iterations of PBKDF2 for passwords that are set from now on; at least 4096."`
+	Iterations    int          `toml:"iterations" min:"4096" max:"10000000" doc:"Iterations of PBKDF2 for passwords that are set from now on. Clients that use Cyrus SASL, such as Psi+ and Pidgin, refuse more than 65536."`
 	MinPassword   int          `toml:"min_password" min:"1" max:"128" doc:"Least number of characters of a new password."`
 	Attempts      int          `toml:"attempts" min:"1" max:"100" doc:"Failed logins after which a stream is closed."`
 	Failures      int          `toml:"failures" doc:"Failed logins of one account from one address within failure_window, after which further ones are refused for a while; 0 for no limit."`
@@ -296,7 +296,7 @@ func Default() *Config {
 			},
 			SCRAMSHA1:     true,
 			Downgrade:     true,
-			Iterations:    100_000,
+			Iterations:    65_536, // adr/0034
 			MinPassword:   8,
 			Attempts:      5,
 			Failures:      10,

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -145,10 +144,10 @@ func oneRoom(t *testing.T) {
 	b.clean(t)
 }
 
-// dino is Dino, a client with a window, on a display of its own.
+// dino is Dino, a client with a window.
 type dino struct {
-	db  string
-	env []string
+	*desktop
+	db string
 }
 
 // newDino starts Dino, logs an account in, and lets it enter the rooms of the account's bookmarks.
@@ -158,9 +157,7 @@ func newDino(t *testing.T, w *world, dir string, a Account) *dino {
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	d := &dino{db: filepath.Join(home, ".local", "share", "dino", "dino.db")}
-	d.env = append(os.Environ(), "HOME="+home, "XDG_RUNTIME_DIR="+home, "XDG_DATA_HOME=", "DISPLAY=:78", "GDK_BACKEND=x11", "GSK_RENDERER=cairo", "LIBGL_ALWAYS_SOFTWARE=1", "NO_AT_BRIDGE=1")
-	d.background(t, "Xvfb", ":78", "-screen", "0", "1000x700x24")
+	d := &dino{newDesktop(t, home), filepath.Join(home, ".local", "share", "dino", "dino.db")}
 	stop := d.background(t, "dbus-run-session", "--", "dino-im")
 	eventually(t, func() error { // it makes its database
 		out, err := exec.Command("sqlite3", d.db, ".schema account").CombinedOutput()
@@ -176,49 +173,11 @@ func newDino(t *testing.T, w *world, dir string, a Account) *dino {
 	return d
 }
 
-// background starts a program that ends with the test, or by stop.
-func (d *dino) background(t *testing.T, name string, argv ...string) (stop func()) {
-	t.Helper()
-	c := exec.Command(name, argv...)
-	c.Env = d.env
-	var said tail
-	c.Stdout, c.Stderr = &said, &said
-	c.SysProcAttr = group()
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := false
-	stop = func() {
-		if !ended {
-			ended = true
-			endGroup(c)
-		}
-	}
-	t.Cleanup(func() {
-		stop()
-		if t.Failed() {
-			t.Logf("%s: %s", name, said.String())
-		}
-	})
-	return stop
-}
-
 func (d *dino) sql(t *testing.T, query string) string {
 	t.Helper()
 	out, err := exec.Command("sqlite3", "-cmd", ".timeout 5000", d.db, query).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v: %s", query, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func (d *dino) xdo(t *testing.T, argv ...string) string {
-	t.Helper()
-	c := exec.Command("xdotool", argv...)
-	c.Env = d.env
-	out, err := c.CombinedOutput()
-	if err != nil {
-		t.Fatalf("xdotool %v: %v: %s", argv, err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -256,14 +215,4 @@ func (d *dino) say(t *testing.T, text string) {
 	t.Helper()
 	d.xdo(t, "type", "--delay", "20", text)
 	d.xdo(t, "key", "Return")
-}
-
-func group() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
-
-// endGroup ends a program and what it has started.
-func endGroup(c *exec.Cmd) {
-	syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
-	late := time.AfterFunc(10*time.Second, func() { syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
-	defer late.Stop()
-	c.Wait() // it ends by the signal
 }

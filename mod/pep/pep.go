@@ -71,8 +71,10 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Items: c.Items, Payload: c.Payload, Nodes: c.Nodes, Subscriptions: c.Subscriptions, Stored: c.Stored,
 	}})
 	hooks := &mod.Hooks{
-		IQ:           p.s.Handlers(mod.AtAccount),
-		Identities:   []mod.IdentityAt{{At: mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}}, // XEP-0163#support-owner
+		IQ: p.s.Handlers(mod.AtAccount),
+		// The account says so by XEP-0163#support-owner.
+		// COMPAT Psi and Psi+ 1.4, 2026-11: they ask the server, as ejabberd answers, and publish nothing where it does not say so.
+		Identities:   []mod.IdentityAt{{At: mod.AtHost | mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}},
 		AccountNodes: p,
 		Available:    p.available,
 		Unbound:      p.unbound,

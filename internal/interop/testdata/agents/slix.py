@@ -21,7 +21,7 @@ from slixmpp.exceptions import IqError, IqTimeout
 PLUGINS = ['xep_0012', 'xep_0030', 'xep_0054', 'xep_0092', 'xep_0115', 'xep_0191', 'xep_0199', 'xep_0202', 'xep_0203', 'xep_0280', 'xep_0313']
 
 # With "pubsub" at the login: what announces interest in nodes, so that notifications come.
-PUBSUB = ['xep_0060', 'xep_0163', 'xep_0084', 'xep_0107', 'xep_0118', 'xep_0172', 'xep_0223', 'xep_0402']
+PUBSUB = ['xep_0060', 'xep_0163', 'xep_0084', 'xep_0107', 'xep_0108', 'xep_0118', 'xep_0172', 'xep_0223', 'xep_0402']
 
 
 class Agent(slixmpp.ClientXMPP):
@@ -71,6 +71,7 @@ class Agent(slixmpp.ClientXMPP):
         self.events = []     # (kind, bare JID, node, item, what)
         for kind, what in [
             ('user_mood_publish', lambda i: f"{i['mood']['value']} {i['mood']['text']}"),
+            ('user_activity_publish', lambda i: f"{' '.join(v or '-' for v in i['activity']['value'])}: {i['activity']['text']}"),
             ('user_tune_publish', lambda i: f"{i['tune']['artist']}: {i['tune']['title']}"),
             ('user_nick_publish', lambda i: i['nick']['nick']),
             ('avatar_metadata_publish', lambda i: ' '.join(x.get('id') for x in i['avatar_metadata'].xml)),
