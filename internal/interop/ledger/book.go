@@ -14,6 +14,7 @@ type Message struct {
 	ID       string // of the stanza, its origin-id and its body
 	Round    int
 	From, To string // bare JIDs
+	Device   string // of the recipient, to whose resource it was sent; "" where it was sent to the account
 	Stream   string // the device that sent it
 	Seq      int    // its number among the messages of that device
 	Offline  bool   // its recipient is offline while it is sent
@@ -88,12 +89,12 @@ func (b *Book) Next() {
 	b.clear()
 }
 
-// send notes a message that is about to be sent.
-func (b *Book) send(from, to, stream string, seq int, offline bool) *Message {
+// send notes a message that is about to be sent, to an account or, where device is not "", to that one alone.
+func (b *Book) send(from, to, device, stream string, seq int, offline bool) *Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	m := &Message{
-		ID: fmt.Sprintf("r%d-%s %s %d", b.round, b.tag, stream, seq), Round: b.round, From: from, To: to, Stream: stream, Seq: seq,
+		ID: fmt.Sprintf("r%d-%s %s %d", b.round, b.tag, stream, seq), Round: b.round, From: from, To: to, Device: device, Stream: stream, Seq: seq,
 		Offline: offline, Sent: time.Now(),
 	}
 	b.messages[m.ID] = m

@@ -236,8 +236,9 @@ func (c *checker) archiveOrder(account string) {
 	}
 }
 
-// liveOrder asks that each session got what one device sent in order, not counting what the device had already, nor what
-// comes from a store: new messages may overtake that while it is handed over, and it says when it was sent.
+// liveOrder asks that each session got what one device sent in order, from wherever it came, not counting what the device had
+// already. What comes late, with a notation of delay, because it was for another device of the account, whose session has ended,
+// was not on its way to this one.
 func (c *checker) liveOrder() {
 	type way struct {
 		device, from string
@@ -247,7 +248,7 @@ func (c *checker) liveOrder() {
 	had := make(map[string]bool)
 	for _, r := range c.b.receipts {
 		m := c.b.messages[r.ID]
-		if m == nil || had[r.Device+"\x00"+r.ID] || r.Delayed {
+		if m == nil || had[r.Device+"\x00"+r.ID] || r.Delayed && m.Device != "" && m.Device != r.Device {
 			continue
 		}
 		had[r.Device+"\x00"+r.ID] = true

@@ -21,8 +21,8 @@ func goodRound() play {
 	b := NewBook()
 	b.Next()
 	p := play{
-		Book: b, first: b.send(romeo, juliet, romeo+"/a", 1, false), second: b.send(romeo, juliet, romeo+"/a", 2, false),
-		asleep: b.send(romeo, nurse, romeo+"/a", 3, true), lost: b.send(romeo, juliet, romeo+"/a", 4, false),
+		Book: b, first: b.send(romeo, juliet, "", romeo+"/a", 1, false), second: b.send(romeo, juliet, "", romeo+"/a", 2, false),
+		asleep: b.send(romeo, nurse, "", romeo+"/a", 3, true), lost: b.send(romeo, juliet, "", romeo+"/a", 4, false),
 	}
 	for _, m := range []*Message{p.first, p.second, p.asleep} {
 		b.accept(m, "ack")
@@ -92,6 +92,11 @@ func TestCheck(t *testing.T) {
 			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11"})
 		}, Report{Reordered: 1}},
 		{"from a store, behind a later one", func(p play) {
+			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "12"})
+			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11", Delayed: true})
+		}, Report{Reordered: 1}},
+		{"what was for another device, behind a later one", func(p play) {
+			p.first.Device = juliet + "/a"
 			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "12"})
 			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11", Delayed: true})
 		}, Report{}},

@@ -437,9 +437,13 @@ func (d *Device) Write(ctx context.Context, to []*Account, full bool) error {
 	var ms []*Message
 	for _, a := range to {
 		d.seq++
-		m := d.book.send(d.account.JID.String(), a.JID.String(), d.Name, d.seq, a.Offline)
+		address, device := a.JID, ""
+		if first := a.Devices[0]; full && !a.Offline && !first.bound().IsZero() {
+			address, device = first.bound(), first.Name
+		}
+		m := d.book.send(d.account.JID.String(), a.JID.String(), device, d.Name, d.seq, a.Offline)
 		ms = append(ms, m)
-		if err := d.send(d.stanza(m, a, full), m); err != nil {
+		if err := d.send(d.stanza(m, address), m); err != nil {
 			return err
 		}
 	}
@@ -455,15 +459,10 @@ func (d *Device) Write(ctx context.Context, to []*Account, full bool) error {
 	return nil
 }
 
-func (d *Device) stanza(m *Message, to *Account, full bool) *stanza.Stanza {
+func (d *Device) stanza(m *Message, to jid.JID) *stanza.Stanza {
 	s := stanza.New(stanza.Message, stanza.TypeChat,
 		xmlstream.El(stanza.NSClient, "body", m.ID), xmlstream.El(nsSID, "origin-id", xmlstream.A("id", m.ID)))
-	s.ID, s.To = m.ID, to.JID
-	if full && !to.Offline {
-		if j := to.Devices[0].bound(); !j.IsZero() {
-			s.To = j
-		}
-	}
+	s.ID, s.To = m.ID, to
 	return s
 }
 
