@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sabir/internal/incoming"
+	"sabir/internal/intake"
 	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -66,7 +67,7 @@ func (c *clientStream) enter(me *session.Session) (replaced *session.Session, ok
 		return nil, false
 	}
 	c.session.Store(me)
-	c.batch = c.srv.o.Router.NewBatch(me)
+	c.lease = intake.New(c.srv.o.Router, c.srv.o.DB, me)
 	c.state = bound
 	c.bound.Store(true)
 	c.srv.o.Metrics.Session(c.t.name(), 1)
@@ -159,7 +160,7 @@ func (s *Server) enter(me *session.Session) (replaced *session.Session, ok bool)
 	if replaced, ok = s.o.Router.Directory().Add(me, max); ok {
 		return replaced, true
 	}
-	if m := s.oldestParked(me.JID().Bare()); m != nil {
+	if m := s.sessions.oldestParked(me.JID().Bare()); m != nil {
 		m.giveUp()
 	}
 	return s.o.Router.Directory().Add(me, max)
@@ -187,21 +188,20 @@ func (s *Server) unbind(me *session.Session) {
 // redeliver finds new places for what a session that is over held and its client may not have got, and forgets the
 // session. m is nil without stream management.
 func (s *Server) redeliver(me *session.Session, m *managed) {
+	defer s.o.Router.Directory().Gone(me)
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	for _, u := range me.Queue.Unsent() {
+	list := me.Queue.Unsent()
+	for _, u := range list {
 		s.o.Router.Trace().Note(u.Stanza.Mark, mod.TraceReturned, me.JID().String(), "")
-		var drop func(mod.Tx) error
-		if m != nil && m.rec != nil && u.Row > 0 {
-			drop = m.rec.Drop(ctx, u.Row)
-		}
-		s.o.Router.Redeliver(ctx, u.Stanza, u.At, drop)
 	}
-	if m == nil || m.rec == nil {
-		return
+	var forget func(mod.Tx) error
+	if m != nil && m.rec != nil {
+		forget = m.rec.Deletion(ctx)
+		defer m.rec.Forget()
 	}
-	if err := m.rec.Close(ctx); err != nil {
-		s.o.Log.Error("a session that is over is not deleted", "jid", me.JID().String(), "error", err)
+	if err := s.o.Router.Redeliver(ctx, list, forget); err != nil {
+		s.o.Log.Error("a session that is over is not deleted, and comes back with the next start", "jid", me.JID().String(), "error", err)
 	}
 }
 

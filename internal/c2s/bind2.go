@@ -33,7 +33,9 @@ func (c *clientStream) bind2(bind *xmlstream.Element, r result2) (done bool, err
 	}
 	bound := xmlstream.El(stream.NSBind2, "bound")
 	if e := bind.Child(sm.NS, "enable"); e != nil {
-		bound.Add(c.enable(e, true)) // all that waits in the queue comes after it
+		t := c.lease.Begin()            // nobody can take over what is not managed yet
+		bound.Add(c.enable(t, e, true)) // all that waits in the queue comes after it
+		t.End()
 	}
 	bound.Add(c.hostNow().Inline(c.ctx, me, slices.Collect(bind.Elements())))
 	var first []string

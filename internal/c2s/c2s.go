@@ -108,10 +108,10 @@ type Server struct {
 	gate   *gate
 	offers *lru.Cache[offerKey, offer]
 
+	sessions *registry // those that can be resumed
+
 	mu      sync.Mutex
 	streams map[*clientStream]struct{}
-	managed map[resume.ID]*managed // the sessions that can be resumed
-	gone    map[resume.ID]ghost    // those that could be
 	closing bool
 	work    int           // streams in the books, and ends of sessions that are under way
 	idle    chan struct{} // closed when there is none; nil while nobody waits for that
@@ -122,8 +122,8 @@ func New(o Options) *Server {
 	if o.CrashPoint == nil {
 		o.CrashPoint = func(string) {}
 	}
-	s := &Server{o: o, logins: newWorkers(), offers: lru.New[offerKey, offer](maxOffers), streams: make(map[*clientStream]struct{}),
-		managed: make(map[resume.ID]*managed), gone: make(map[resume.ID]ghost)}
+	s := &Server{o: o, logins: newWorkers(), offers: lru.New[offerKey, offer](maxOffers), sessions: newRegistry(),
+		streams: make(map[*clientStream]struct{})}
 	s.Configure(o.Settings)
 	s.gate = newGate(handshakesAtOnce(), func() int { return s.limits().HandshakesWaiting }, s.logins.quit)
 	return s
@@ -296,7 +296,7 @@ func (s *Server) CloseHost(domain jid.JID) {
 			c.end(stream.Err(stream.HostGone, ""))
 		}
 	}
-	for _, m := range s.allManaged() {
+	for _, m := range s.sessions.all() {
 		if m.s.JID().DomainJID() == domain {
 			m.close(stream.Err(stream.HostGone, ""))
 		}
@@ -318,7 +318,7 @@ func (s *Server) Sweep(ctx context.Context) {
 		case <-t.C:
 			now := s.o.Clock.Now()
 			s.sweep(now)
-			s.expire(now)
+			s.sessions.expire(now)
 		}
 	}
 }

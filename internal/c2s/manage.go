@@ -5,12 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
-	"sync"
 	"time"
 
+	"sabir/internal/intake"
 	"sabir/internal/resume"
-	"sabir/internal/session"
-	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
@@ -18,25 +16,25 @@ import (
 )
 
 // Stream management (XEP-0198). A session outlives its stream: a managed one that can be resumed is parked when its stream
-// is lost, and another stream takes it over, or its time runs out. This file has the elements, resume.go the life of a
-// session between streams.
+// is lost, and another stream takes it over, or its time runs out. This file has the elements but for those of
+// resumption, which are in resume.go; managed.go has the life of a session between streams, registry.go where it is found.
 
 // hashID returns how the server knows an SM-ID: by its hash, so that what is kept of it resumes nothing.
 func hashID(id string) resume.ID { return sha256.Sum256([]byte(id)) }
 
-// manage handles an element of stream management.
-func (c *clientStream) manage(x *xmlstream.Element) error {
+// manage handles an element of stream management. t is nil while the stream has no resource.
+func (c *clientStream) manage(t *intake.Turn, x *xmlstream.Element) error {
 	switch x.Name.Local {
 	case "enable":
-		return c.handleEnable(x)
+		return c.handleEnable(t, x)
 	case "resume":
-		return c.handleResume(x)
+		return c.handleResume(t, x)
 	case "r", "a":
 		if c.managed.Load() == nil {
-			return c.reply(sm.Failed(stanza.UnexpectedRequest))
+			return c.reply(t, sm.Failed(stanza.UnexpectedRequest))
 		}
 		if x.Name.Local == "r" {
-			c.ackDue = true
+			t.Ask()
 			return nil
 		}
 		h, ok := sm.ParseH(x.Attr("h"))
@@ -58,13 +56,12 @@ func tooHigh(err error) error {
 }
 
 // reply sends an element that is no stanza: behind the batch and what waits, where there is a queue.
-func (c *clientStream) reply(x *xmlstream.Element) error {
-	s := c.session.Load()
-	if s == nil {
+func (c *clientStream) reply(t *intake.Turn, x *xmlstream.Element) error {
+	if t == nil {
 		return c.writeElement(x)
 	}
-	c.batch.Flush(c.ctx)
-	s.Queue.PutRaw(c.text(x))
+	t.Flush(c.ctx)
+	c.session.Load().Queue.PutRaw(c.text(x))
 	return nil
 }
 
@@ -77,23 +74,31 @@ func (c *clientStream) text(x *xmlstream.Element) string {
 	return string(x.Append(nil, ns))
 }
 
-// ack answers <r/>. Everything that the stanzas before owe has been committed, and so is that they were handled: a client
-// is told the same after a sudden end of the server. Where that cannot be, the answer waits for the next batch.
-func (c *clientStream) ack() {
-	s := c.session.Load()
-	if err := c.managed.Load().progress(c.ctx); err != nil {
-		c.srv.o.Log.Error("stanzas cannot be acknowledged", "jid", s.JID().String(), "error", err)
-		c.ackDue = true
+// flush commits what one read has brought, and answers <r/> behind it. Where the count cannot be made durable, the answer waits
+// for the next batch.
+func (c *clientStream) flush() {
+	if c.lease == nil {
 		return
 	}
-	c.srv.o.CrashPoint(BeforeAck)
-	s.Queue.PutRaw(string(sm.AppendAck(nil, s.Handled())))
+	t := c.lease.Begin()
+	if t == nil {
+		return
+	}
+	defer t.End()
+	h, ok, err := t.Answer(c.ctx)
+	if err != nil {
+		c.srv.o.Log.Error("stanzas cannot be acknowledged", "jid", c.session.Load().JID().String(), "error", err)
+	}
+	if ok {
+		c.srv.o.CrashPoint(BeforeAck)
+		c.session.Load().Queue.PutRaw(string(sm.AppendAck(nil, h)))
+	}
 }
 
-func (c *clientStream) handleEnable(x *xmlstream.Element) error {
+func (c *clientStream) handleEnable(t *intake.Turn, x *xmlstream.Element) error {
 	if c.managed.Load() != nil {
 		// XEP-0198#enable: a second attempt fails, and ends the stream.
-		if err := c.reply(sm.Failed(stanza.UnexpectedRequest)); err != nil {
+		if err := c.reply(t, sm.Failed(stanza.UnexpectedRequest)); err != nil {
 			return err
 		}
 		return stream.Err(stream.PolicyViolation, "stream management is enabled once")
@@ -101,10 +106,10 @@ func (c *clientStream) handleEnable(x *xmlstream.Element) error {
 	if c.state != bound {
 		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
 	}
-	c.batch.Flush(c.ctx)
-	answer := c.enable(x, false)
+	t.Flush(c.ctx)
+	answer := c.enable(t, x, false)
 	if c.managed.Load() == nil {
-		return c.reply(answer)
+		return c.reply(t, answer)
 	}
 	return nil // it is in the queue
 }
@@ -115,13 +120,13 @@ func (c *clientStream) handleEnable(x *xmlstream.Element) error {
 // With inline the caller sends the answer within another element, before anything that waits in the session's queue, which
 // it has held (session.Queue.Hold): all stanzas in the queue then count as sent after it (XEP-0198#inline-enable). Without,
 // <enabled/> has been queued, and the caller sends <failed/> only.
-func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Element {
+func (c *clientStream) enable(t *intake.Turn, x *xmlstream.Element, inline bool) *xmlstream.Element {
 	again, max, bad := sm.ParseEnable(x)
 	if bad != nil {
 		return sm.Failed(bad.Condition)
 	}
 	l := c.limits()
-	m := &managed{srv: c.srv, s: c.session.Load(), stream: c}
+	m := &managed{srv: c.srv, s: c.session.Load(), in: c.lease.Intake(), stream: c}
 	answer := sm.Enabled("", 0)
 	if again && l.ResumeTimeout > 0 {
 		m.max = time.Duration(l.ResumeTimeout)
@@ -132,8 +137,7 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 		m.id = hashID(id)
 		answer = sm.Enabled(id, uint32(m.max/time.Second))
 	}
-	m.s.SetHandled(0)
-	m.s.Settle() // what came before counts no more
+	t.Restart() // what came before counts no more
 	if err := m.record(c.ctx); err != nil {
 		c.srv.o.Log.Error("a session cannot be kept", "error", err)
 		return sm.Failed(stanza.InternalServerError)
@@ -141,7 +145,7 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 	m.s.SetCarrier(c.carrier(m.closeWith))
 	c.managed.Store(m)
 	if m.max > 0 {
-		c.srv.manage(m)
+		c.srv.sessions.add(m)
 	}
 	first := ""
 	if !inline {
@@ -154,113 +158,9 @@ func (c *clientStream) enable(x *xmlstream.Element, inline bool) *xmlstream.Elem
 	return answer
 }
 
-// late forgets a session whose stream ended while stream management was being enabled, and did not know of it.
-func (m *managed) late(c *clientStream) {
-	m.mu.Lock()
-	mine := m.stream == c && !m.over
-	m.over = m.over || mine
-	m.mu.Unlock()
-	if !mine {
-		return
-	}
-	m.srv.forget(m)
-	if m.rec == nil {
-		return
-	}
-	if err := m.rec.Close(c.ctx); err != nil {
-		m.srv.o.Log.Error("a session that is over is not deleted", "jid", m.s.JID().String(), "error", err)
-	}
-}
-
 // newID returns an SM-ID that nobody can guess.
 func newID() string {
 	var b [18]byte
 	rand.Read(b[:]) // never fails
 	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-func (c *clientStream) handleResume(x *xmlstream.Element) error {
-	if c.state != wantBind {
-		return c.reply(sm.Failed(stanza.UnexpectedRequest))
-	}
-	answer, attach, err := c.resume(x)
-	switch {
-	case err != nil:
-		return err
-	case attach == nil:
-		return c.writeElement(answer) // a resource can be bound now
-	}
-	return attach(c.text(answer))
-}
-
-// resume resumes a session on an authenticated stream that has no resource (XEP-0198#resumption). It returns the answer,
-// <resumed/> or <failed/>. After <resumed/> the stream carries the session, but nothing is written until the caller calls
-// attach with the bytes that go first: the answer, alone or within another element (XEP-0198#inline-resume). attach is nil
-// where resumption failed: the stream stays as it was, and a resource can be bound. err is a *stream.Error.
-func (c *clientStream) resume(x *xmlstream.Element) (answer *xmlstream.Element, attach func(first ...string) error, err error) {
-	previd, h, bad := sm.ParseResumption(x)
-	if bad != nil {
-		return sm.Failed(bad.Condition), nil, nil
-	}
-	m, answer := c.srv.find(hashID(previd), c.principal.JID())
-	if m == nil {
-		return answer, nil, nil
-	}
-	if failed, err := m.take(c, h); err != nil || failed != "" {
-		return sm.Failed(failed), nil, tooHigh(err)
-	}
-	s := m.s
-	c.session.Store(s)
-	c.managed.Store(m)
-	c.batch = c.srv.o.Router.NewBatch(s)
-	c.state = bound
-	c.bound.Store(true)
-	c.srv.o.Metrics.Session(c.t.name(), 1)
-	c.srv.o.Log.Info("session resumed", "jid", s.JID().String(), "mechanism", c.principal.Mechanism(), "transport", c.t.name(), "address", c.t.addr().String())
-	c.srv.o.CrashPoint(BeforeResumed)
-	return sm.Resumed(previd, s.Handled()), func(first ...string) error {
-		if err := m.attach(c, first); err != nil {
-			return err
-		}
-		c.refresh(m)
-		return nil
-	}, nil
-}
-
-// refresh asks the contacts of a session anew for their presence, where the server ended suddenly since the client last
-// heard of them: those that were gone with it have not said so.
-func (c *clientStream) refresh(m *managed) {
-	p := m.s.Presence()
-	if !m.stale || p == nil {
-		return
-	}
-	m.stale = false
-	m.s.SetPresence(nil, 0)
-	c.batch.Do(c.ctx, p.Clone())
-	c.batch.Flush(c.ctx)
-}
-
-// managed is a session with stream management. One that can be resumed is in the books of the server until it is over.
-type managed struct {
-	srv *Server
-	s   *session.Session
-	id  resume.ID
-	rec *resume.Record // nil where it cannot be resumed
-	max time.Duration  // how long it waits for its client; 0 where it cannot be resumed
-
-	mu       sync.Mutex
-	stream   *clientStream // nil while it is parked
-	last     *clientStream // while it is parked: that has carried it, as long as its reader is at work
-	parkedAt time.Time
-	claimed  bool // a stream is about to take it over
-	stale    bool // the server ended suddenly: what the client knows of its contacts may not be so any more
-	orphan   bool // it ended while it was claimed, and who claimed it sees to that
-	over     bool
-}
-
-// ghost is what is known of a session that is over because its client did not come back.
-type ghost struct {
-	account jid.JID
-	handled uint32
-	until   time.Time
 }

@@ -10,7 +10,7 @@ import (
 	"sabir/internal/auth"
 	"sabir/internal/host"
 	"sabir/internal/incoming"
-	"sabir/internal/route"
+	"sabir/internal/intake"
 	"sabir/internal/session"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
@@ -50,19 +50,15 @@ type clientStream struct {
 	version   string     // of the features that were sent (XEP-0509)
 	failures  int
 	principal *auth.Principal
-	answered  bool // our stream header was sent
-	batch     *route.Batch
+	answered  bool          // our stream header was sent
+	lease     *intake.Lease // once it has a session
 
 	session atomic.Pointer[session.Session]
 	bound   atomic.Bool
 	unbound atomic.Bool // the end of the session was told
 	over    atomic.Bool // the session has ended with the stream
 
-	// busy is held while something of the client is handled, so that a stream that takes the session over knows when the
-	// last of it was (see takeOver).
-	busy    sync.Mutex
 	managed atomic.Pointer[managed] // once stream management is enabled
-	ackDue  bool                    // <r/> came, and is answered behind the batch
 	// lastRead and pinged are unix nanoseconds; pinged is 0 while no ping is out.
 	lastRead, pinged atomic.Int64
 
@@ -110,10 +106,7 @@ func (c *clientStream) finish(err error) {
 		c.t.close() // the connection is broken: nothing can be said any more
 		c.lose(nil)
 	}
-	if m := c.managed.Load(); m != nil {
-		c.flush()
-		m.left(c)
-	}
+	c.flush() // what came before a panic
 	c.release()
 }
 
@@ -213,10 +206,15 @@ func (c *clientStream) answerHeader(h stream.Header, to *host.Host) error {
 
 // element handles a top-level element.
 func (c *clientStream) element(f *xmlstream.Frame) error {
-	c.busy.Lock()
-	defer c.busy.Unlock()
 	if c.ended.Load() {
 		return errEnd
+	}
+	var t *intake.Turn
+	if c.lease != nil {
+		if t = c.lease.Begin(); t == nil {
+			return errEnd // another stream has the session
+		}
+		defer t.End()
 	}
 	if f.Name() == (xmlstream.Name{Space: stream.NS, Local: "error"}) {
 		return errEnd // RFC 6120 §4.9.1.1: the client's error ends the stream, and is not answered by one
@@ -225,10 +223,10 @@ func (c *clientStream) element(f *xmlstream.Frame) error {
 		return stream.Err(stream.BadNamespacePrefix, "stanzas have no prefix") // RFC 6120 §4.8.5
 	}
 	if f.Name().Space == sm.NS {
-		return c.manage(f.Element())
+		return c.manage(t, f.Element())
 	}
 	if c.state == bound {
-		return c.stanza(f)
+		return c.stanza(t, f)
 	}
 	if c.state == wantBind {
 		return c.beforeBind(f)
@@ -250,11 +248,11 @@ func (c *clientStream) element(f *xmlstream.Frame) error {
 }
 
 // stanza hands a stanza of a bound client to the batch, stamped with its sender (RFC 6120 §8.1.2.1).
-func (c *clientStream) stanza(f *xmlstream.Frame) error {
+func (c *clientStream) stanza(t *intake.Turn, f *xmlstream.Frame) error {
 	s, bad := stanza.FromFrame(f)
 	me := c.session.Load()
 	if s == nil {
-		c.batch.Flush(c.ctx)
+		t.Flush(c.ctx)
 		if c.hostNow().Nonza(c.ctx, me, f) {
 			return nil
 		}
@@ -264,33 +262,16 @@ func (c *clientStream) stanza(f *xmlstream.Frame) error {
 		return stream.Err(stream.InvalidFrom, "")
 	}
 	s.From = me.JID()
-	defer func() { me.SetHandled(me.Handled() + 1) }()
 	if bad != nil {
-		c.batch.Flush(c.ctx)
-		if r := s.ErrorReply(bad); r != nil {
-			if r.From.IsZero() {
-				r.From = me.JID().Bare()
-			}
-			me.Send(r)
+		r := s.ErrorReply(bad)
+		if r != nil && r.From.IsZero() {
+			r.From = me.JID().Bare()
 		}
+		t.Refuse(c.ctx, r)
 		return nil
 	}
-	c.batch.Do(c.ctx, s)
+	t.Handle(c.ctx, s)
 	return nil
-}
-
-// flush ends the batch of stanzas that one read has brought.
-func (c *clientStream) flush() {
-	c.busy.Lock()
-	defer c.busy.Unlock()
-	if c.batch == nil {
-		return
-	}
-	c.batch.Flush(c.ctx)
-	if c.ackDue {
-		c.ackDue = false
-		c.ack()
-	}
 }
 
 // touch notes that the client has sent something.
@@ -350,6 +331,9 @@ func (c *clientStream) stop(e *stream.Error, park bool) {
 		}
 		c.unbind(s)
 		s.Queue.Finish(last...)
+		if e != nil { // what the client does not take soon finds another place
+			time.AfterFunc(incoming.LingerTimeout, c.t.close)
+		}
 	})
 }
 

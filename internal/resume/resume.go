@@ -142,18 +142,18 @@ func (r *Record) Progress(ctx context.Context, tx mod.Tx, handled uint32, now *s
 	return err
 }
 
-// Drop returns a write that deletes one stanza of the session.
-func (r *Record) Drop(ctx context.Context, row int64) func(tx mod.Tx) error {
-	return func(tx mod.Tx) error {
-		_, err := tx.Exec(ctx, `DELETE FROM resume_stanza WHERE id = ?`, r.first()+row)
-		return err
-	}
+// Deletion returns a write that deletes the session.
+func (r *Record) Deletion(ctx context.Context) func(tx mod.Tx) error {
+	return func(tx mod.Tx) error { return r.st.remove(ctx, tx, r.num) }
 }
+
+// Forget ends the keeping of a session. Where its Deletion was not committed it comes back with the next start.
+func (r *Record) Forget() { r.st.forget(r) }
 
 // Close deletes the session.
 func (r *Record) Close(ctx context.Context) error {
-	err := r.st.db.Write(ctx, func(tx mod.Tx) error { return r.st.remove(ctx, tx, r.num) })
-	r.st.forget(r)
+	err := r.st.db.Write(ctx, r.Deletion(ctx))
+	r.Forget()
 	return err
 }
 
@@ -194,7 +194,7 @@ const maxSweep = 500
 func (st *Store) sweep(ctx context.Context) error {
 	var batch []late
 	for _, r := range st.all() {
-		l := late{r: r, done: r.s.Queue.Done(), a: r.s.Advance(true)}
+		l := late{r: r, done: r.s.Queue.Done(), a: r.s.Advance()}
 		if l.done <= r.pruned && l.a == nil {
 			continue
 		}

@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	"sabir/internal/host"
+	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // storingDB keeps what Writes have written, as a database does: all of one or nothing.
@@ -115,4 +117,107 @@ func TestCommitFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRedeliver moves what a session held, of which one message cannot be written, on a store that works, or fails as a whole:
+// all moves in one transaction with the end of the session, in order; a bad message does not take its neighbours with it; what
+// its archive or the journal has is not answered with an error.
+func TestRedeliver(t *testing.T) {
+	works := func(int) (bool, error) { return true, nil }
+	fails := func(int) (bool, error) { return false, mod.ErrUnavailable }
+	for _, c := range []struct {
+		name    string
+		answer  func(n int) (bool, error)
+		bad     string
+		journal bool
+		there   bool // another session of the account
+		writes  int
+		stored  []string
+		errs    string // ids of messages that were answered
+		kept    bool   // the session is in its journal still
+	}{
+		{"stored", works, "", true, false, 1, []string{"1", "2", "archived", "forget"}, "", false},
+		{"stored, without a journal", works, "", false, false, 1, []string{"1", "2", "archived"}, "", false},
+		{"to another session", works, "", true, true, 1, []string{"forget"}, "", false},
+		{"one is bad", works, "2", true, false, 5, []string{"1", "archived", "forget"}, "", false},
+		{"one is bad, without a journal", works, "2", false, false, 4, []string{"1", "archived"}, "2", false},
+		{"the store fails", fails, "", true, false, 1, nil, "", true},
+		{"the store fails, without a journal", fails, "", false, false, 1, nil, "1 2", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			n := 0
+			d := &storingDB{answer: func(i int) (bool, error) { return c.answer(i) }}
+			w.r.o.DB, w.r.o.Log = countingDB{d, &n}, slog.New(slog.DiscardHandler)
+			info := mod.Info{Name: "keep", New: func(mod.Host, any) (*mod.Hooks, error) {
+				return &mod.Hooks{Record: []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: func(_ context.Context, p *mod.Pass) (func(mod.Tx) error, error) {
+					id := p.Stanza.ID
+					p.Stored = true
+					return func(mod.Tx) error {
+						if id == c.bad {
+							return errors.New("a constraint is broken")
+						}
+						d.open = append(d.open, id)
+						return nil
+					}, nil
+				}}}}, nil
+			}}
+			domain := jid.MustParse("x.example")
+			h, err := host.New(host.Options{Domain: domain, Clock: clock{}, Log: w.r.o.Log, Directory: w.dir, Router: w.r, Accounts: accounts{}, Extensions: []host.Enabled{{Info: info}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.r.SetHosts(map[jid.JID]*host.Host{domain: h})
+			romeo := w.bind(t, "romeo@x.example/a")
+			var juliet *session.Session
+			if c.there {
+				juliet = w.bind(t, "juliet@x.example/b")
+			}
+			var list []session.Kept
+			for _, id := range []string{"1", "2", "archived"} {
+				m := chat("romeo@x.example/a", "juliet@x.example/gone", stanza.TypeChat, id)
+				if id == "archived" {
+					m.Add(xmlstream.El("urn:xmpp:sid:0", "stanza-id", xmlstream.A("by", "juliet@x.example"), xmlstream.A("id", "7")))
+				}
+				list = append(list, session.Kept{Stanza: m, At: clock{}.Now()})
+			}
+			var forget func(mod.Tx) error
+			if c.journal {
+				forget = func(mod.Tx) error { d.open = append(d.open, "forget"); return nil }
+			}
+			if err := w.r.Redeliver(t.Context(), list, forget); (err != nil) != c.kept {
+				t.Errorf("the journal: %v", err)
+			}
+			if !slices.Equal(d.stored, c.stored) || n != c.writes {
+				t.Errorf("stored are %v in %d transactions, want %v in %d", d.stored, n, c.stored, c.writes)
+			}
+			var errs []string
+			got := w.end(romeo)
+			for _, id := range []string{"1", "2", "archived"} {
+				if strings.Contains(got, "id='"+id+"'") {
+					errs = append(errs, id)
+				}
+			}
+			if strings.Join(errs, " ") != c.errs {
+				t.Errorf("%q were answered, want %q", errs, c.errs)
+			}
+			if juliet != nil {
+				got := w.end(juliet)
+				if a, b, c := strings.Index(got, "id='1'"), strings.Index(got, "id='2'"), strings.Index(got, "id='archived'"); a < 0 || b < a || c < b {
+					t.Errorf("the other session got %s", got)
+				}
+			}
+		})
+	}
+}
+
+// countingDB counts transactions.
+type countingDB struct {
+	*storingDB
+	n *int
+}
+
+func (d countingDB) Write(ctx context.Context, fn func(mod.Tx) error) error {
+	*d.n++
+	return d.storingDB.Write(ctx, fn)
 }

@@ -103,7 +103,7 @@ func chat(from, to, typ, id string) *stanza.Stanza {
 // TestForkRuns checks for which messages the Fork hooks run (see mod.ForkHook).
 func TestForkRuns(t *testing.T) {
 	w := newWorld(t)
-	romeo := w.bind(t, "romeo@x.example/a")
+	b := w.r.NewBatch(w.bind(t, "romeo@x.example/a"))
 	w.bind(t, "juliet@x.example/a")
 	for _, c := range []struct {
 		to, typ string
@@ -123,7 +123,6 @@ func TestForkRuns(t *testing.T) {
 	} {
 		t.Run(c.typ+" to "+c.to, func(t *testing.T) {
 			w.forks = nil
-			b := w.r.NewBatch(romeo)
 			b.Do(t.Context(), chat("romeo@x.example/a", c.to, c.typ, "m"))
 			b.Flush(t.Context())
 			var want []string
@@ -144,8 +143,12 @@ func TestRedeliverOwn(t *testing.T) {
 	other := w.bind(t, "juliet@x.example/other")
 	romeo := w.bind(t, "romeo@x.example/a")
 	for _, typ := range []string{stanza.TypeChat, stanza.TypeNormal} {
-		w.r.Redeliver(t.Context(), chat("juliet@x.example", "juliet@x.example/gone", typ, "copy"), time.Time{}, nil)
-		w.r.Redeliver(t.Context(), chat("romeo@x.example/a", "juliet@x.example/gone", typ, typ), time.Time{}, nil)
+		if err := w.r.Redeliver(t.Context(), []session.Kept{
+			{Stanza: chat("juliet@x.example", "juliet@x.example/gone", typ, "copy")},
+			{Stanza: chat("romeo@x.example/a", "juliet@x.example/gone", typ, typ)},
+		}, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if len(w.forks) > 0 {
 		t.Errorf("more copies were made: %q", w.forks)

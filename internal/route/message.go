@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
-	"slices"
-	"time"
 
 	"sabir/internal/host"
 	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
-	"sabir/xmpp/payload/delay"
 	"sabir/xmpp/stanza"
 )
 
@@ -222,7 +219,7 @@ func (b *Batch) record(ctx context.Context, h *host.Host, p *mod.Pass, j *journe
 // write fails is answered with an error and reaches nobody.
 func (b *Batch) Flush(ctx context.Context) {
 	if b.s != nil {
-		defer b.s.Settle()
+		defer b.count.Settle()
 	}
 	if len(b.j) == 0 {
 		b.start()
@@ -428,134 +425,4 @@ func (j *journey) host(p *mod.Pass) *host.Host {
 		return j.inHost
 	}
 	return j.outHost
-}
-
-// Redeliver finds a new place for a stanza that was queued to a session which ended before its client had it, as far as
-// anybody knows: for a message other sessions, the offline store, or an error to its sender; for a request an error
-// (XEP-0198#acking). It has passed Admit and Rewrite already, and its copies were made. A message that the archive of its
-// recipient has is never answered with an error.
-//
-// at is when it was queued, or the zero time where that was now. drop, where it is not nil, takes it from where it was
-// kept: in the transaction that stores it elsewhere.
-func (r *Router) Redeliver(ctx context.Context, s *stanza.Stanza, at time.Time, drop func(mod.Tx) error) {
-	to := s.To
-	b := &Batch{r: r}
-	defer b.start()
-	if s.Request() && !to.IsZero() {
-		b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
-		return
-	}
-	if s.Kind != stanza.Message || s.Type == stanza.TypeError || to.Local() == "" {
-		return
-	}
-	if s.From == to.Bare() {
-		// What the account itself sends to one of its resources, a copy or the result of a query, is for that one alone. An
-		// error about it must reach nobody (XEP-0280#bizrules-errors).
-		r.o.Count(stanza.Message, mod.Dropped)
-		return
-	}
-	h := r.Host(to.DomainJID())
-	if h == nil {
-		return
-	}
-	_, stored := delay.Of(s, h.Domain()) // XEP-0203: a store gave it to that session alone
-	if others, _ := targets(nil, s, to, r.o.Directory.Sessions(to.Bare())); !stored && carried(s, at, others) {
-		return // the other sessions have it
-	}
-	if !at.IsZero() && !stored { // XEP-0198#acking: say since when it waits
-		s = s.Clone().Add(delay.Delay{From: h.Domain(), Stamp: at}.Element())
-	}
-	j := journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
-	if drop != nil {
-		j.writes = append(j.writes, drop)
-	}
-	if id := stanzaID(s, j.in.Account); id != "" {
-		j.in.Archived, j.in.Stored = &mod.Archived{By: j.in.Account, ID: id}, true
-	}
-	if b.again(ctx, &j, h, false) == mod.Stored {
-		r.o.Count(stanza.Message, mod.Stored)
-		b.observe(ctx, h, &j.in, mod.Stored) // a session may have become available meanwhile
-	}
-}
-
-// carried tells whether one of the sessions that are left has had its own copy of a message that was queued at a time: of
-// one to the bare JID all that were there; of one to a session that is gone those of them that asked for carbons.
-func carried(s *stanza.Stanza, at time.Time, others []mod.Session) bool {
-	return slices.ContainsFunc(others, func(t mod.Session) bool {
-		if !at.IsZero() && t.(*session.Session).Since.After(at) {
-			return false
-		}
-		return s.To.IsBare() || t.JID() != s.To && t.Flag(mod.FlagCarbons) != "" && s.Type == stanza.TypeChat && !s.Has("urn:xmpp:carbons:2", "private")
-	})
-}
-
-// stanzaID returns the id that an archive has given to a message (XEP-0359). One in the name of an account of this server
-// is true: forged ones were removed when the message came.
-func stanzaID(s *stanza.Stanza, by jid.JID) string {
-	for x := range s.Children() {
-		if x.Is("urn:xmpp:sid:0", "stanza-id") && x.Attr("by") == by.String() {
-			return x.Attr("id")
-		}
-	}
-	return ""
-}
-
-// again finds out anew where a message goes and takes it there: to all sessions that RFC 6121 §8.5 names or, where copies
-// were made before, to one. Afterwards the Targets are those that have it.
-func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool) mod.Outcome {
-	s, to := j.in.Stanza, j.in.Stanza.To
-	if to.IsZero() {
-		to = j.in.Account
-	}
-	all, f := targets(j.inline[:0], s, to, b.r.o.Directory.Sessions(j.in.Account))
-	j.in.Targets = nil
-	for _, t := range all {
-		row, err := b.move(ctx, t.(*session.Session), s)
-		if err != nil {
-			b.fail(ctx, s, "store", err)
-			return mod.Refused
-		}
-		if b.queueKept(t.(*session.Session), s, row) {
-			j.in.Targets = append(j.in.Targets, t)
-			if !toAll {
-				break
-			}
-		}
-	}
-	if len(j.in.Targets) > 0 {
-		return mod.Delivered
-	}
-	if toAll {
-		j.writes = nil
-	}
-	if !b.record(ctx, h, &j.in, j) {
-		return mod.Refused
-	}
-	if !j.in.Stored {
-		b.undeliverable(ctx, s, f)
-		return mod.Refused
-	}
-	if err := b.r.o.DB.Write(ctx, j.write); err != nil {
-		b.fail(ctx, s, "store", err)
-		return mod.Refused
-	}
-	return mod.Stored
-}
-
-// move keeps a message for another session than it was kept for.
-func (b *Batch) move(ctx context.Context, t *session.Session, s *stanza.Stanza) (row int64, err error) {
-	if !t.Durable() {
-		return 0, nil
-	}
-	err = b.r.o.DB.Write(ctx, func(tx mod.Tx) (err error) {
-		if row > 0 {
-			t.Queue.Waive(row)
-		}
-		row, err = t.Keep(ctx, tx, s)
-		return err
-	})
-	if err != nil && row > 0 {
-		t.Queue.Waive(row)
-	}
-	return row, err
 }

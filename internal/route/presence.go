@@ -3,9 +3,11 @@ package route
 import (
 	"context"
 	"errors"
+	"time"
 
 	"sabir/internal/host"
 	"sabir/mod"
+	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 )
 
@@ -28,6 +30,7 @@ func (b *Batch) presence(ctx context.Context, s *stanza.Stanza) {
 	if broadcast && s.Type == stanza.TypeAvailable {
 		// From now on messages may find the session, and those that were stored for it come first.
 		defer b.s.CatchUp()()
+		b.awaitGone(ctx, p.Account)
 	}
 	q, ok := h.Presence(mod.Out, s.Type, broadcast)
 	if ok {
@@ -49,6 +52,18 @@ func (b *Batch) presence(ctx context.Context, s *stanza.Stanza) {
 		if s.Type == stanza.TypeAvailable {
 			h.Available(ctx, b.s, !was)
 		}
+	}
+}
+
+// maxAwait bounds how long a session that becomes available waits for what others of its account held, which have ended.
+const maxAwait = 10 * time.Second
+
+// awaitGone waits until that is stored, or on its way to another session.
+func (b *Batch) awaitGone(ctx context.Context, account jid.JID) {
+	ctx, cancel := context.WithTimeout(ctx, maxAwait)
+	defer cancel()
+	if err := b.r.o.Directory.AwaitGone(ctx, account); err != nil {
+		b.r.o.Log.Warn("a session does not wait any longer for what another held", "account", account.String(), "error", err)
 	}
 }
 

@@ -184,17 +184,24 @@ func (r *Router) RouteAll(ctx context.Context, list []*stanza.Stanza) {
 // Batch handles the stanzas of one sender in order, and commits together what they must record. It belongs to one
 // goroutine.
 type Batch struct {
-	r   *Router
-	s   *session.Session // nil for the server itself, and for other servers
-	adv func() Progress  // nil where nobody counts
-	j   []journey
-	ext string // the extension that is running, for recovered
+	r     *Router
+	s     *session.Session // nil for the server itself, and for other servers
+	count *session.Counter // that of s
+	adv   func() Progress  // instead of count; nil where nobody counts
+	j     []journey
+	ext   string // the extension that is running, for recovered
 	// started are the sessions whose queues wait for Start.
 	started []*session.Session
 }
 
-// NewBatch returns a batch for the stanzas of a session.
-func (r *Router) NewBatch(s *session.Session) *Batch { return &Batch{r: r, s: s} }
+// NewBatch returns the batch for the stanzas of a session, which has one, as it has one counter (session.Session.Counter).
+func (r *Router) NewBatch(s *session.Session) *Batch { return &Batch{r: r, s: s, count: s.Counter()} }
+
+// Len returns how many messages wait for Flush.
+func (b *Batch) Len() int { return len(b.j) }
+
+// Counter returns the counter of the session.
+func (b *Batch) Counter() *session.Counter { return b.count }
 
 // Progress is how far the sender of a batch has got (XEP-0198#acking): it is written in the transaction of what its stanzas owe, or what is
 // sent again after a sudden end of the server would be handled twice.
@@ -212,7 +219,7 @@ func (r *Router) NewBatchFrom(advance func() Progress) *Batch { return &Batch{r:
 // progress returns how far the sender has got, or nil.
 func (b *Batch) progress() Progress {
 	if b.s != nil {
-		if a := b.s.Advance(false); a != nil {
+		if a := b.count.Advance(); a != nil {
 			return a
 		}
 	} else if b.adv != nil {

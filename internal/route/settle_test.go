@@ -65,8 +65,8 @@ func TestSettle(t *testing.T) {
 	for _, full := range []string{"romeo@x.example/a", "romeo@x.example/b", "juliet@x.example/a"} {
 		sessions[full] = w.bind(t, full)
 	}
+	b := w.r.NewBatch(sessions["romeo@x.example/a"])
 	send := func(id string) {
-		b := w.r.NewBatch(sessions["romeo@x.example/a"])
 		b.Do(t.Context(), chat("romeo@x.example/a", "juliet@x.example/a", stanza.TypeChat, id))
 		b.Flush(t.Context())
 	}

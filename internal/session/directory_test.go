@@ -1,9 +1,13 @@
 package session_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sabir/internal/session"
@@ -99,4 +103,55 @@ func TestFlagsAndDirected(t *testing.T) {
 	if s.Direct(to, true) {
 		t.Error("directed presence has no bound")
 	}
+}
+
+// TestAwaitGone: whoever comes waits until what those who left held has its places, whether they were removed or replaced.
+func TestAwaitGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := session.NewDirectory()
+		bare := jid.MustParse("juliet@x.example")
+		add := func(resource string) *session.Session {
+			full, err := bare.WithResource(resource)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := session.New(full, session.NewQueue(session.QueueOptions{Limit: 1 << 20}), time.Unix(0, 0), nil)
+			if _, ok := d.Add(s, 10); !ok {
+				t.Fatal("not added")
+			}
+			return s
+		}
+		if err := d.AwaitGone(t.Context(), bare); err != nil {
+			t.Error(err)
+		}
+		a, b := add("a"), add("b")
+		add("b") // replaces the other
+		d.Remove(a)
+		var done atomic.Bool
+		go func() {
+			if err := d.AwaitGone(t.Context(), bare); err != nil {
+				t.Error(err)
+			}
+			done.Store(true)
+		}()
+		d.Gone(a)
+		d.Gone(a)
+		synctest.Wait()
+		if done.Load() {
+			t.Error("nobody waits for the one that was replaced")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := d.AwaitGone(ctx, bare); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the wait ends with %v", err)
+		}
+		d.Gone(b)
+		synctest.Wait()
+		if !done.Load() {
+			t.Error("the wait goes on when all have gone")
+		}
+		if err := d.AwaitGone(t.Context(), bare); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -47,28 +47,8 @@ func (s *Session) Durable() bool { return s.durable.Load() != nil }
 // Progress returns how far the session has got.
 func (s *Session) Progress() Progress { return Progress{s.Handled(), s.version.Load()} }
 
-// Advance begins to write how far the session has got. It returns nil where there is no journal or nothing new. Otherwise
-// write is called within a transaction, any number of times, and then done with the outcome.
-//
-// Without try it belongs to the reader of the stream, which writes in the same transaction what the stanzas handled so far
-// owe, or has written it. With try it may be called by anybody, and returns nil also where another is writing: it goes as
-// far only as nothing waits in a batch, because its transaction may be kept and that of the batch not.
-func (s *Session) Advance(try bool) *Advance {
-	d := s.durable.Load()
-	if d == nil {
-		return nil
-	}
-	if !try {
-		d.mu.Lock()
-	} else if !d.mu.TryLock() {
-		return nil
-	}
-	p := s.Progress()
-	if try {
-		if p.Handled = s.settled.Load(); int32(p.Handled-d.written.Handled) < 0 { // XEP-0198#acking: it wraps
-			p.Handled = d.written.Handled
-		}
-	}
+// advance begins to write p. d.mu is held, and goes to what it returns.
+func (d *durable) advance(s *Session, p Progress) *Advance {
 	if p == d.written {
 		d.mu.Unlock()
 		return nil
@@ -81,7 +61,7 @@ func (s *Session) Advance(try bool) *Advance {
 	return a
 }
 
-// Advance is progress on its way to the journal. See Session.Advance. The methods of nil do nothing.
+// Advance is progress on its way to the journal. See Counter.Advance. The methods of nil do nothing.
 type Advance struct {
 	d     *durable
 	p     Progress

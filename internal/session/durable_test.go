@@ -24,9 +24,9 @@ func TestAdvance(t *testing.T) {
 	s := New(jid.MustParse("romeo@example.test/orchard"), NewQueue(QueueOptions{Limit: 1 << 20}), time.Unix(0, 0), func(string, string) {})
 	var n notebook
 	s.SetJournal(&n, s.Progress())
-	write := func(try bool) (wrote bool) {
+	c := s.Counter()
+	write := func(a *Advance) (wrote bool) {
 		t.Helper()
-		a := s.Advance(try)
 		if a == nil {
 			return false
 		}
@@ -36,25 +36,27 @@ func TestAdvance(t *testing.T) {
 		a.Done(true)
 		return true
 	}
-	s.SetHandled(3) // they wait in the batch
-	if write(true) {
+	for range 3 { // they wait in the batch
+		c.Add()
+	}
+	if write(s.Advance()) {
 		t.Errorf("%d were written that are not committed", n.handled)
 	}
-	s.Settle()
-	if !write(true) || n.handled != 3 {
+	c.Settle()
+	if !write(s.Advance()) || n.handled != 3 {
 		t.Errorf("%d were written, 3 are settled", n.handled)
 	}
-	s.SetHandled(5)
-	if !write(false) || n.handled != 5 { // with their batch
+	c.Add()
+	c.Add()
+	if !write(c.Advance()) || n.handled != 5 { // with their batch
 		t.Errorf("%d were written by the reader, which has handled 5", n.handled)
 	}
-	if write(true) { // between the commit of the batch and its end
+	if write(s.Advance()) { // between the commit of the batch and its end
 		t.Errorf("the progress went back to %d", n.handled)
 	}
-	s.SetHandled(2) // the number wraps: 2 is behind 2^32-1
-	s.Settle()
+	c.Set(2) // the number wraps: 2 is behind 2^32-1
 	s.durable.Load().written.Handled = 1<<32 - 1
-	if !write(true) || n.handled != 2 {
+	if !write(s.Advance()) || n.handled != 2 {
 		t.Errorf("%d were written after the number has wrapped", n.handled)
 	}
 }

@@ -30,9 +30,7 @@ type Session struct {
 
 	carrier atomic.Pointer[Carrier]
 	last    atomic.Int64 // unix nanoseconds of the last stanza
-	handled atomic.Uint32
-	// settled is up to where what the handled stanzas owe is committed, or answered with an error.
-	settled atomic.Uint32
+	count   count
 	version atomic.Uint64 // of what State returns
 	durable atomic.Pointer[durable]
 
@@ -81,17 +79,6 @@ func (s *Session) SetCarrier(c Carrier) { s.carrier.Store(&c) }
 
 // Carrier returns what carries the session.
 func (s *Session) Carrier() Carrier { return *s.carrier.Load() }
-
-// Handled returns how many stanzas of the client were handled since it enabled stream management, modulo 2^32
-// (XEP-0198#acking).
-func (s *Session) Handled() uint32 { return s.handled.Load() }
-
-// SetHandled sets that number. It belongs to the reader of the stream.
-func (s *Session) SetHandled(h uint32) { s.handled.Store(h) }
-
-// Settle notes that what all handled stanzas owe is committed, or answered with an error: none waits in a batch any more. It
-// belongs to the reader of the stream.
-func (s *Session) Settle() { s.settled.Store(s.handled.Load()) }
 
 // Connected tells whether a stream carries the session. See mod.Session.
 func (s *Session) Connected() bool { return s.Carrier().Transport != "" }

@@ -1,13 +1,17 @@
 package xmpptest_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sabir/internal/db/dbtest"
 	"sabir/internal/xmpptest"
+	"sabir/mod"
+	"sabir/mod/all"
 	"sabir/xmpp/client"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
@@ -75,6 +79,73 @@ func TestStoredComesFirst(t *testing.T) {
 		}
 		if err := <-sent; err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// TestEndedComesFirst logs a client in while what an ended session of the account held is still on its way to the offline store,
+// and its sender writes on: what one has sent comes in order.
+func TestEndedComesFirst(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		const held, later = 6, 3
+		begun, gate := make(chan struct{}, held), make(chan struct{})
+		way := mod.Info{Name: "way", Specs: []string{"XEP-0203 2.0"}, Doc: "Holds what comes back from a session that has ended.", New: func(mod.Host, any) (*mod.Hooks, error) {
+			return &mod.Hooks{Record: []mod.RecordHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: func(_ context.Context, p *mod.Pass) (func(mod.Tx) error, error) {
+				if p.Stanza.Has("urn:xmpp:delay", "delay") {
+					begun <- struct{}{}
+					<-gate
+				}
+				return nil, nil
+			}}}}, nil
+		}}
+		s := xmpptest.NewServer(t, xmpptest.Options{Database: url, Extensions: append(slices.Clone(all.Extensions), way)})
+		r, a := managed(t, s, s.MustAccount(t, "romeo"), "orchard"), s.MustAccount(t, "juliet")
+		j := managed(t, s, a, "balcony")
+		if err := j.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, j)
+		abort(t, j) // it is parked
+		<-j.Done()
+		send := func(i int) {
+			t.Helper()
+			m := body(a.JID, fmt.Sprint(i))
+			if err := r.Send(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range held {
+			send(i)
+		}
+		flush(t, r)
+		for _, x := range s.Sessions() {
+			if x.JID() == j.JID() {
+				go x.Close("reset", "for a test")
+			}
+		}
+		<-begun
+		for i := range later { // they find nobody
+			send(held + i)
+		}
+		flush(t, r)
+		next := s.Dial(t, a, "window")
+		if err := next.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case m := <-next.Stanzas():
+			t.Fatalf("%s comes before what the session before has held", m)
+		case <-time.After(100 * time.Millisecond): // a mistake would show
+		}
+		close(gate)
+		for i := range held + later {
+			if got := bodies(t, next, 1); got[0] != fmt.Sprint(i) {
+				t.Fatalf("message %s comes where %d is due", got[0], i)
+			}
+		}
+		send(held + later)
+		if got := bodies(t, next, 1); got[0] != fmt.Sprint(held+later) {
+			t.Errorf("message %s comes at the end", got[0])
 		}
 	})
 }
