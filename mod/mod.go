@@ -175,6 +175,9 @@ type Session interface {
 	// message can be handed from the one to the other without being in neither. It returns nil where that cannot be: then
 	// Deliver does it, and the message is deleted after.
 	Entrust(s *stanza.Stanza) Entrusted
+	// Room returns how many bytes the session has room for, with some hundred counted for each stanza besides what it has on the
+	// wire. Who sends much at once out of a store sends a part of that, and more when the client asks for it.
+	Room() int
 	// Presence returns the last available presence that the client broadcast, or nil while it is unavailable.
 	Presence() *stanza.Stanza
 	// SetPresence keeps p, nil for unavailable, and its priority. It belongs to the extension that handles presence.

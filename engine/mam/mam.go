@@ -93,6 +93,9 @@ func toEnd(q *wire.Query, complete, usual bool) bool {
 	return complete && q.Page.Before == "" || q.Page.Last && usual
 }
 
+// envelope is about what a message needs besides its own bytes: those of the result that it comes in, and its place in a queue.
+const envelope = 1 << 10
+
 // cut drops what is beyond a number of bytes, at the far end of the page.
 func cut(p *archive.Page, backward bool, limit int) {
 	size, n := 0, 0
@@ -101,7 +104,7 @@ func cut(p *archive.Page, backward bool, limit int) {
 		if backward {
 			i = len(p.Items) - 1 - n
 		}
-		if size += len(p.Items[i].Wire); n > 0 && size > limit {
+		if size += len(p.Items[i].Wire) + envelope; n > 0 && size > limit {
 			break
 		}
 		n++

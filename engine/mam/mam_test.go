@@ -9,7 +9,7 @@ import (
 	"sabir/engine/archive"
 )
 
-// A page that is too large loses what is farthest from where it begins, and is not complete.
+// A page that is too large, sizes in envelopes, loses what is farthest from where it begins, and is not complete.
 func TestCut(t *testing.T) {
 	for _, c := range []struct {
 		backward bool
@@ -27,9 +27,9 @@ func TestCut(t *testing.T) {
 	} {
 		p := archive.Page{Index: c.index, Complete: true}
 		for i, n := range c.sizes {
-			p.Items = append(p.Items, archive.Item{Place: archive.Place{ID: fmt.Sprint(i)}, Wire: strings.Repeat("x", n)})
+			p.Items = append(p.Items, archive.Item{Place: archive.Place{ID: fmt.Sprint(i)}, Wire: strings.Repeat("x", n*envelope)})
 		}
-		cut(&p, c.backward, 10)
+		cut(&p, c.backward, 10*envelope+len(c.sizes)*envelope)
 		var got []string
 		for _, i := range p.Items {
 			got = append(got, i.ID)

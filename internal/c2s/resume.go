@@ -107,7 +107,7 @@ func (s *Server) restore(ctx context.Context, v *resume.Saved) (bool, error) {
 	if ok, err := h.Accounts().Exists(ctx, v.JID.Local()); err != nil || !ok {
 		return false, err
 	}
-	q := session.NewQueue(session.QueueOptions{Limit: s.limits().ResumeBytes, Gauge: &s.queued, Stats: &s.held, Trace: s.o.Router.Trace(), Who: v.JID.String()})
+	q := session.NewQueue(session.QueueOptions{Limit: s.limitsOf(v.JID.DomainJID()).ResumeBytes, Gauge: &s.queued, Stats: &s.held, Trace: s.o.Router.Trace(), Who: v.JID.String()})
 	for _, k := range v.Held {
 		s.remember(k.Stanza, v.JID)
 	}

@@ -142,9 +142,9 @@ type HostLimits struct {
 	PingAfter      mod.Duration `toml:"ping_after" min:"10s" zero:"" doc:"Silence after which a client is asked whether it is still there (XEP-0199); 0 never asks."`
 	PingTimeout    mod.Duration `toml:"ping_timeout" min:"1s" doc:"Time for any sign of life after that; then the stream is closed."`
 	Resources      int          `toml:"resources" min:"1" max:"1000" doc:"Bound resources of one account at a time."`
-	QueueBytes     int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read, with 512 more counted for each stanza; beyond, it is disconnected."`
+	QueueBytes     int          `toml:"queue_bytes" min:"10000" doc:"Bytes that may wait for one session that does not read, with 512 more counted for each stanza; beyond, it is disconnected. Presence and headlines, of which a client that enters a large room gets much at once, are measured alone: 12 MiB of them may wait for a client that is connected."`
 	ResumeTimeout  mod.Duration `toml:"resume_timeout" min:"1s" max:"24h" zero:"" doc:"Time for which a session whose connection was lost waits for its client to resume it (XEP-0198); 0 lets none be resumed."`
-	ResumeBytes    int          `toml:"resume_bytes" min:"10000" doc:"In place of queue_bytes for a client with stream management: what waits for it and what it has not acknowledged. Beyond, its connection is closed, and the session waits for its client; where it waits already, it ends, and the messages go elsewhere."`
+	ResumeBytes    int          `toml:"resume_bytes" min:"10000" doc:"In place of queue_bytes for a client with stream management: what waits for it and what it has not acknowledged. Presence and headlines are measured alone, as for queue_bytes. Beyond, its connection is closed, and the session waits for its client; where it waits already, it ends, and the messages go elsewhere."`
 	ResumeSessions int          `toml:"resume_sessions" doc:"Sessions of one account that may wait for their clients at a time; beyond, the oldest ends."`
 	ByteRate       int          `toml:"byte_rate" doc:"Bytes per second that are read from one client in the long run; 0 for no limit."`
 	ByteBurst      int          `toml:"byte_burst" doc:"Bytes that a client may send at once beyond that rate."`
@@ -275,7 +275,7 @@ func Default() *Config {
 				PingAfter:      seconds(5 * 60),
 				PingTimeout:    seconds(60),
 				Resources:      16,
-				QueueBytes:     2 << 20,
+				QueueBytes:     1 << 20,
 				ResumeTimeout:  seconds(10 * 60),
 				ResumeBytes:    1 << 20,
 				ResumeSessions: 8,

@@ -32,8 +32,7 @@ func (q *Queue) caughtUp() {
 		q.catch.items = nil
 		q.flushHeld()
 		for _, it := range items {
-			q.bytes -= it.size
-			q.gauge.Add(-int64(it.size))
+			q.lose(it.weight())
 			q.add(it)
 		}
 		start = q.wake()
@@ -53,7 +52,6 @@ func (q *Queue) catches(it *item) bool {
 // waitCaught keeps an item until the store was handed over. q.mu is held.
 func (q *Queue) waitCaught(it item) {
 	it.at = time.Now()
-	q.bytes += it.size
-	q.gauge.Add(int64(it.size))
+	q.gain(it.weight())
 	q.catch.items = append(q.catch.items, it)
 }

@@ -88,8 +88,7 @@ func (q *Queue) holdBack(it item, u mod.Urgency, state uint8) bool {
 	h.items = append(h.items, it)
 	h.live++
 	h.bytes += it.size
-	q.bytes += it.size
-	q.gauge.Add(int64(it.size))
+	q.gain(it.weight())
 	q.stats.Held.Add(1)
 	return true
 }
@@ -101,8 +100,7 @@ func (q *Queue) replace(i int) {
 	q.stats.Saved.Add(int64(old.s.Wire().Size() + len(old.to)))
 	h.live--
 	h.bytes -= old.size
-	q.bytes -= old.size
-	q.gauge.Add(-int64(old.size))
+	q.lose(old.weight())
 	*old = item{}
 	if len(h.items) > 2*maxHeld {
 		q.compact()
@@ -138,11 +136,10 @@ func (q *Queue) flushHeld() bool {
 		return false
 	}
 	items := h.items
-	q.bytes -= h.bytes
-	q.gauge.Add(-int64(h.bytes))
 	h.items, h.at, h.live, h.bytes = nil, nil, 0, 0
 	for _, it := range items {
 		if it.s != nil {
+			q.lose(it.weight())
 			q.add(it)
 		}
 	}

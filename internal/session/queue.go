@@ -27,7 +27,7 @@ type Queue struct {
 	out   *outlet
 	items []item
 	spare []item // the array of the last batch, for the next
-	bytes int    // of what waits, is being written, or is not acknowledged
+	load  weight // of what waits, is being written, or is not acknowledged
 	ended bool   // nothing more is taken
 
 	track   bool // stanzas put from now on are kept until they are acknowledged
@@ -49,6 +49,36 @@ type Queue struct {
 // weighs on the wire.
 const overhead = 512
 
+// lightLimit is how many bytes of light stanzas a client may be given at once: more than the presence of ten thousand, whose
+// room it enters.
+const lightLimit = 12 << 20
+
+// weight is bytes, and how many of them are of light stanzas: presence and headlines, of which who comes back gets the newest
+// anew. They come in crowds, when a client enters a large room or has many contacts, long before it can acknowledge any.
+type weight struct{ bytes, light int }
+
+func (w *weight) add(o weight) { w.bytes, w.light = w.bytes+o.bytes, w.light+o.light }
+func (w *weight) sub(o weight) { w.bytes, w.light = w.bytes-o.bytes, w.light-o.light }
+
+// weight returns that of an item.
+func (it *item) weight() weight {
+	if s := it.s; s != nil && (s.Kind == stanza.Presence || s.Kind == stanza.Message && s.Type == stanza.TypeHeadline) {
+		return weight{it.size, it.size}
+	}
+	return weight{bytes: it.size}
+}
+
+// gain and lose change the load of the queue, and of all. q.mu is held.
+func (q *Queue) gain(w weight) {
+	q.load.add(w)
+	q.gauge.Add(int64(w.bytes))
+}
+
+func (q *Queue) lose(w weight) {
+	q.load.sub(w)
+	q.gauge.Add(-int64(w.bytes))
+}
+
 type item struct {
 	s       *stanza.Stanza
 	to      string
@@ -59,31 +89,6 @@ type item struct {
 	routed  bool  // a message on its way to here, not one from a store
 	row     int64 // its number in the journal, 0 where it is not there
 	late    bool  // it was sent before or waited for a stream, and says since when
-}
-
-// Outlet is the writing side of a stream.
-type Outlet struct {
-	// Write writes b whole, behind what Try has left, or fails. It has its own deadline.
-	Write func(b []byte) error
-	// Try, where it is not nil, takes b whole without waiting for the peer, or fails. Where left is true the next call is
-	// to Write, which may be without bytes.
-	Try func(b []byte) (left bool, err error)
-	// NS is written as xmlns on each stanza, and each is written alone, as WebSocket framing asks (RFC 7395 §3.3.3).
-	NS string
-	// Done is called once, when nothing will be written there any more: behind the last bytes, or after an error.
-	Done func()
-}
-
-// outlet is an Outlet with the state of its writer. The queue's lock guards it.
-type outlet struct {
-	Outlet
-	writing  bool // there is a writer, or one was promised
-	promised bool // PutLater asked its caller for Start
-	held     bool
-	ending   bool // last is to be written, and then no more
-	last     [][]byte
-	flight   int // bytes being written that are not tracked
-	busy     int // bytes being written
 }
 
 // QueueOptions tell where a Queue writes to at first, and how much it holds.
@@ -171,7 +176,7 @@ func (q *Queue) put(it item) (taken, start bool) {
 	if it.s != nil && !catches {
 		q.flushHeld()
 	}
-	if q.bytes+it.size > q.limit && q.bytes > 0 {
+	if !q.fits(&it) {
 		taken = q.overflow(it)
 		q.mu.Unlock()
 		q.full()
@@ -212,9 +217,23 @@ func (q *Queue) add(it item) {
 	if it.at.IsZero() && (it.tracked || it.s != nil && it.s.Kind == stanza.Message) {
 		it.at = time.Now()
 	}
-	q.bytes += it.size
-	q.gauge.Add(int64(it.size))
+	q.gain(it.weight())
 	q.items = append(q.items, it)
+}
+
+// fits tells whether there is room for an item. A stream that is there may be given much at once that is light, and that a
+// client has asked for: what is not is measured without it. One stanza fits always. q.mu is held.
+func (q *Queue) fits(it *item) bool {
+	w := it.weight()
+	switch {
+	case q.load.bytes == 0:
+		return true
+	case q.out == nil:
+		return q.load.bytes+w.bytes <= q.limit
+	case w.light > 0:
+		return q.load.light+w.light <= max(q.limit, lightLimit)
+	}
+	return q.load.bytes-q.load.light+w.bytes <= q.limit
 }
 
 // wake tells whether a writer is to be started, and counts on that. q.mu is held.
@@ -227,86 +246,6 @@ func (q *Queue) wake() bool {
 	return true
 }
 
-// Hold keeps what is queued from being written until Release. It is called before anybody else knows the queue.
-func (q *Queue) Hold() { q.out.writing, q.out.held = true, true }
-
-// Release writes first, each as bytes that are no stanza, and then what has come since Hold.
-func (q *Queue) Release(first ...string) {
-	items := make([]item, len(first))
-	n := 0
-	for i, b := range first {
-		items[i] = item{raw: b, size: len(b)}
-		n += len(b)
-	}
-	q.mu.Lock()
-	if q.out == nil || !q.out.held {
-		q.mu.Unlock()
-		return
-	}
-	q.items = append(items, q.items...)
-	q.bytes += n
-	q.gauge.Add(int64(n))
-	q.out.held, q.out.promised = false, true
-	q.mu.Unlock()
-	q.Start()
-}
-
-// Start begins to write after PutLater. It writes on the caller's goroutine what the socket takes at once, which spares
-// waking another one for each message of a quiet session, and leaves the rest to a goroutine.
-func (q *Queue) Start() {
-	q.mu.Lock()
-	o := q.out
-	if o == nil || !o.promised {
-		q.mu.Unlock()
-		return
-	}
-	o.promised = false
-	q.mu.Unlock()
-	if o.Try == nil {
-		go q.run(o, nil)
-		return
-	}
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
-	for {
-		batch, ok := q.take(o)
-		if !ok {
-			return
-		}
-		n, b := o.encode((*buf)[:0], batch)
-		*buf = b
-		left := false
-		if n > 0 {
-			var err error
-			if left, err = o.Try(b); err != nil {
-				go q.fail(o, batch) // what that sets off is not the caller's
-				return
-			}
-			q.written(o, batch[:n])
-		}
-		if left || n < len(batch) || n == 0 {
-			go q.finishStart(o, left, batch[n:])
-			return
-		}
-	}
-}
-
-func (q *Queue) finishStart(o *outlet, left bool, batch []item) {
-	if left {
-		if err := o.Write(nil); err != nil {
-			q.fail(o, batch)
-			return
-		}
-	}
-	q.run(o, batch)
-}
-
-func putBuffer(buf *[]byte) {
-	if cap(*buf) <= keepBuffer {
-		buffers.Put(buf)
-	}
-}
-
 // Finish writes what waits and then last, each in a write of its own, and ends the queue. A second call has no effect.
 // Where there is no outlet, or none is left, the queue has ended at once and its caller calls Unsent.
 func (q *Queue) Finish(last ...[]byte) {
@@ -316,76 +255,6 @@ func (q *Queue) Finish(last ...[]byte) {
 	q.ended = true
 	if q.out != nil {
 		q.out.end(q, last)
-	}
-}
-
-// Detach takes the outlet from the queue, which stays open without one, and ends it: last is written behind what is being
-// written. What was not written waits for the next outlet.
-func (q *Queue) Detach(last ...[]byte) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.detach(last)
-}
-
-// detach is Detach. q.mu is held.
-func (q *Queue) detach(last [][]byte) {
-	q.hold.judge.Store(nil) // a stream begins active (XEP-0352#stream-resumption)
-	q.flushHeld()
-	o := q.out
-	if o == nil {
-		return
-	}
-	q.out, q.spare, q.asked = nil, nil, time.Time{}
-	q.signal()
-	q.bytes -= o.flight
-	q.gauge.Add(-int64(o.flight))
-	q.dropRaw()
-	if o.held {
-		o.held, o.promised = false, true
-	}
-	o.end(q, last)
-}
-
-// end lets the outlet end behind what is written now, with q.mu held.
-func (o *outlet) end(q *Queue, last [][]byte) {
-	if o.ending {
-		return
-	}
-	o.ending, o.last = true, last
-	q.signal()
-	if o.held { // Release starts
-		return
-	}
-	if !o.writing || o.promised {
-		o.writing, o.promised = true, false
-		go q.run(o, nil)
-	}
-}
-
-// dropRaw drops what belongs to a stream alone. q.mu is held.
-func (q *Queue) dropRaw() {
-	kept := q.items[:0]
-	for _, it := range q.items {
-		if it.s != nil {
-			kept = append(kept, it)
-			continue
-		}
-		q.bytes -= it.size
-		q.gauge.Add(-int64(it.size))
-	}
-	clear(q.items[len(kept):])
-	q.items = kept
-}
-
-// Attach gives a queue that has none an outlet, and writes first to it, as bytes that are no stanza, and then what waits.
-func (q *Queue) Attach(o Outlet, first ...string) {
-	q.mu.Lock()
-	q.out = &outlet{Outlet: o, writing: true, held: true}
-	ended := q.ended
-	q.mu.Unlock()
-	q.Release(first...)
-	if ended {
-		q.Finish()
 	}
 }
 
@@ -404,8 +273,8 @@ func (q *Queue) Unsent() []Kept {
 		}
 	}
 	q.unacked.Take()
-	q.gauge.Add(-int64(q.bytes))
-	q.items, q.catch.items, q.bytes = nil, nil, 0
+	q.lose(q.load)
+	q.items, q.catch.items = nil, nil
 	return all
 }
 
@@ -438,7 +307,7 @@ func (q *Queue) Ended() bool {
 func (q *Queue) Drain(n int) {
 	q.mu.Lock()
 	o := q.out // another stream may take the session over
-	for q.bytes > n && o != nil && q.out == o && !o.ending && q.backlog() > n {
+	for q.load.bytes > n && o != nil && q.out == o && !o.ending && q.backlog() > n {
 		if q.moved == nil {
 			q.moved = make(chan struct{})
 		}
@@ -471,165 +340,12 @@ func (q *Queue) signal() {
 func (q *Queue) Bytes() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.bytes
+	return q.load.bytes
 }
 
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-const (
-	// oneWrite is about how many bytes go into one write: four TLS records.
-	oneWrite = 64 << 10
-	// keepBuffer is the largest buffer that goes back to the pool.
-	keepBuffer = 256 << 10
-	// askAgain is after how many bytes a client is asked again what it has got.
-	askAgain = 128 << 10
-	// keepItems is the longest array of items that an idle queue keeps.
-	keepItems = 16
-)
-
-// run writes batch and then until nothing waits, or until the outlet has ended.
-func (q *Queue) run(o *outlet, batch []item) {
-	buf := buffers.Get().(*[]byte)
-	defer putBuffer(buf)
-	for {
-		for len(batch) > 0 {
-			n, b := o.encode((*buf)[:0], batch)
-			*buf = b
-			if err := o.Write(b); err != nil {
-				q.fail(o, batch)
-				return
-			}
-			if !q.written(o, batch[:n]) {
-				break // the rest is not for this stream any more
-			}
-			batch = batch[n:]
-		}
-		var ok bool
-		if batch, ok = q.take(o); !ok {
-			return
-		}
-		if len(batch) == 0 {
-			for _, b := range o.last {
-				if len(b) > 0 && o.Write(b) != nil {
-					break // the peer may be gone, and nothing is owed to it after this
-				}
-			}
-			q.over(o)
-			return
-		}
-	}
-}
-
-// take returns what waits, or nothing where the outlet's last bytes are due, or false where the writer may go.
-func (q *Queue) take(o *outlet) (batch []item, ok bool) {
+// Room returns how many bytes the queue has room for, its overhead for each stanza included.
+func (q *Queue) Room() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.out != o || len(q.items) == 0 {
-		if o.ending {
-			return nil, true
-		}
-		o.writing = false
-		if q.out == o {
-			if cap(q.items) > keepItems {
-				q.items = nil
-			}
-			q.spare = nil
-		}
-		return nil, false
-	}
-	batch = q.items
-	q.items, q.spare = q.spare[:0], batch
-	o.flight, o.busy = 0, 0
-	kept := false
-	for _, it := range batch {
-		o.busy += it.size
-		if it.tracked {
-			q.unacked.Sent(it)
-			q.since += it.size
-			kept = true
-		} else {
-			o.flight += it.size
-		}
-	}
-	// Much is asked about also while an answer is due: or the limit would be reached by a client that is one answer behind.
-	if kept && (q.asked.IsZero() || q.since >= askAgain) && !o.ending {
-		if q.asked.IsZero() {
-			q.asked = time.Now()
-		}
-		q.since = 0
-		batch = append(batch, item{raw: sm.Request})
-	}
-	return batch, true
-}
-
-// encode appends items to b, as many as go into one write, and returns their number.
-func (o *outlet) encode(b []byte, batch []item) (int, []byte) {
-	for i, it := range batch {
-		if it.s != nil {
-			b = it.s.Wire().Append(b, it.to, o.NS)
-			if it.late {
-				b = appendDelay(b, &it)
-			}
-		} else {
-			b = append(b, it.raw...)
-		}
-		if o.NS != "" || len(b) >= oneWrite {
-			return i + 1, b
-		}
-	}
-	return len(batch), b
-}
-
-// written accounts for items that left, and forgets them so that the array holds nothing alive. It returns false where the
-// outlet is not the queue's any more.
-func (q *Queue) written(o *outlet, items []item) bool {
-	n, all := 0, 0
-	for i := range items {
-		all += items[i].size
-		q.note(&items[i], mod.TraceWritten)
-		if !items[i].tracked {
-			n += items[i].size
-		}
-		items[i] = item{}
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.out != o {
-		return false
-	}
-	o.flight -= n
-	o.busy -= all
-	q.signal()
-	q.bytes -= n
-	q.gauge.Add(-int64(n))
-	return true
-}
-
-// fail ends an outlet after a failed write of batch. What is not tracked of it waits again; what is does so anyway.
-func (q *Queue) fail(o *outlet, batch []item) {
-	q.mu.Lock()
-	if q.out == o {
-		var again []item
-		for _, it := range batch {
-			if it.s != nil && !it.tracked {
-				again = append(again, it)
-				o.flight -= it.size
-			}
-		}
-		q.items = append(again, q.items...)
-		o.last, o.ending = nil, true
-		q.detach(nil)
-	}
-	q.mu.Unlock()
-	q.over(o)
-}
-
-// over tells that an outlet has ended.
-func (q *Queue) over(o *outlet) {
-	q.mu.Lock()
-	if q.out == o {
-		q.detach(nil)
-	}
-	q.mu.Unlock()
-	o.Done()
+	return max(0, q.limit-q.load.bytes+q.load.light)
 }

@@ -264,3 +264,42 @@ func TestQueueDrain(t *testing.T) {
 		}
 	}
 }
+
+// TestQueueLight: a crowd of presence does not take the room of messages, as long as there is a stream; without one everything is
+// measured together.
+func TestQueueLight(t *testing.T) {
+	const limit = 20_000
+	for _, connected := range []bool{true, false} {
+		q := session.NewQueue(session.QueueOptions{Limit: limit, Full: func() {}})
+		q.Track("", limit, true)
+		s := &socket{gate: make(chan struct{})}
+		if connected {
+			q.Attach(session.Outlet{Write: s.write, Done: func() {}})
+		}
+		presence, messages := 0, 0
+		for i := range 100 {
+			p := stanza.New(stanza.Presence, stanza.TypeAvailable)
+			p.ID = fmt.Sprint(i)
+			if q.Put(p, "") {
+				presence++
+			}
+		}
+		room := q.Room()
+		for i := range 10 {
+			if q.Put(message(fmt.Sprint(i)), "") {
+				messages++
+			}
+		}
+		if connected && (presence != 100 || messages != 10 || room != limit) {
+			t.Errorf("a client that is there gets %d presences and %d messages; there was room for %d bytes", presence, messages, room)
+		}
+		if !connected && (presence > 40 || messages > 0) {
+			t.Errorf("a session without a stream holds %d presences and %d messages", presence, messages)
+		}
+		close(s.gate)
+		q.Unsent()
+		if n := q.Bytes(); n != 0 {
+			t.Errorf("%d bytes are counted in an empty queue", n)
+		}
+	}
+}

@@ -89,6 +89,9 @@ func (s *Session) Unanswered() time.Time { return s.Queue.Asked() }
 // JID returns the full JID.
 func (s *Session) JID() jid.JID { return s.jid }
 
+// Room returns how many bytes the session has room for. See mod.Session.
+func (s *Session) Room() int { return s.Queue.Room() }
+
 // Send queues a stanza. See mod.Session.
 func (s *Session) Send(st *stanza.Stanza) { s.Deliver(st) }
 

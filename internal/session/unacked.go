@@ -60,8 +60,7 @@ func (q *Queue) Ack(h uint32) error {
 func (q *Queue) ack(h uint32) error {
 	return q.unacked.Ack(h, func(it item) {
 		q.note(&it, mod.TraceAcked)
-		q.bytes -= it.size
-		q.gauge.Add(-int64(it.size))
+		q.lose(it.weight())
 		if it.row > 0 {
 			q.rows.mark(it.row)
 		}
@@ -153,8 +152,7 @@ func (q *Queue) Restore(list []Kept, last int64, acked uint32, loose bool) {
 		q.rows.skip(k.Row - 1)
 		q.rows.next = k.Row
 		it := item{s: k.Stanza, to: k.To, size: k.Stanza.Wire().Size() + len(k.To) + overhead, at: k.At, row: k.Row, tracked: true, late: true}
-		q.bytes += it.size
-		q.gauge.Add(int64(it.size))
+		q.gain(it.weight())
 		if k.Sent && !loose {
 			q.unacked.Sent(it)
 		} else {

@@ -61,7 +61,7 @@ func (c *Config) Validate() error {
 }
 
 const (
-	// pageBytes bounds what a client gets at once, well below what may wait for it.
+	// pageBytes bounds what a client gets at once; it is never more than half of what the session has room for.
 	pageBytes = 512 << 10
 	// sweep is how often it is looked for what is too old.
 	sweep = 6 * time.Hour
@@ -198,8 +198,8 @@ func (m *archives) purgeSoon() {
 	}
 }
 
-func (m *archives) options() mam.Options {
-	return mam.Options{Default: m.c.Page, Max: m.c.MaxPage, Bytes: pageBytes, Search: m.c.Search}
+func (m *archives) options(s mod.Session) mam.Options {
+	return mam.Options{Default: m.c.Page, Max: m.c.MaxPage, Bytes: min(pageBytes, s.Room()/2), Search: m.c.Search}
 }
 
 func (m *archives) form(context.Context, *mod.Request) (*xmlstream.Element, error) {
@@ -229,7 +229,7 @@ func (m *archives) query(ctx context.Context, r *mod.Request) (*xmlstream.Elemen
 	if nodes := m.h.AccountNodes(); nodes != nil && r.Payload.Attr("node") != "" {
 		return nodes.Archive(ctx, r)
 	}
-	o := m.options()
+	o := m.options(r.Session)
 	q, err := mam.Parse(r.Payload, o)
 	if err != nil {
 		return nil, err

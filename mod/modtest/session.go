@@ -241,6 +241,9 @@ func (s *Session) Direct(to jid.JID, available bool) bool {
 	return true
 }
 
+// Room implements mod.Session: there is as much as a client that reads has.
+func (s *Session) Room() int { return 1 << 20 }
+
 // CatchUp counts what is handed over. See mod.Session.
 func (s *Session) CatchUp() (done func()) {
 	s.mu.Lock()

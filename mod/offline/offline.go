@@ -51,9 +51,11 @@ const caughtUp = "offline.caughtup"
 const skip = "offline.skip"
 
 const (
-	// pageMessages and pageBytes bound what a session gets at once, well below what may wait for it.
-	pageMessages = 2000
-	pageBytes    = 256 << 10
+	// pageBytes bounds what a session gets at once, and pageShare which part of the room that it has left, of which each message
+	// takes at least messageRoom.
+	pageBytes   = 256 << 10
+	pageShare   = 4
+	messageRoom = 1 << 10
 	// sweep is how often messages are looked for that are too old.
 	sweep = time.Hour
 )
@@ -211,7 +213,8 @@ func (o *offline) deliver(ctx context.Context, s mod.Session) {
 func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error) {
 	account := s.JID().Bare()
 	defer o.turns.take(account)() // two sessions that come at once must not both get a message
-	list, more, err := o.store.page(ctx, account, o.h.Clock().Now(), pageMessages, pageBytes)
+	room := s.Room() / pageShare
+	list, more, err := o.store.page(ctx, account, o.h.Clock().Now(), max(1, room/messageRoom), min(pageBytes, room))
 	if err != nil || len(list) == 0 {
 		return false, err
 	}
