@@ -13,22 +13,67 @@ const (
 	NS4   = "urn:ietf:params:xml:ns:vcard-4.0"
 )
 
-// property is one that both forms have (XEP-0292#mapping): the names, and the way in both directions. A function returns nil
-// where the property says nothing.
+// property is one that both forms have (XEP-0292#mapping), under the names temp and four. It is of one of three shapes: one value,
+// which vcard-temp has in fields, "" for its own text; parts, which have names in both forms; or a list, of which vcard-temp has
+// the first value in another element than the rest.
 type property struct {
 	temp, four string
-	to4, from4 func(p property, x *xmlstream.Element) *xmlstream.Element
+	typed      bool // for home or for work, and such: see types
+
+	fields []string
+	as     code
+
+	parts []pair
+
+	first, rest string
 }
+
+// pair is the name of a part in both forms.
+type pair struct{ temp, four string }
+
+// code says how the fields of vcard-temp are one value of vCard4, and back. typ is the type of the value, and the name of its
+// element. A value without text and fields that are nil say nothing.
+type code struct {
+	to   func(fields []string) (typ, value string)
+	from func(typ, value string) (fields []string)
+}
+
+var (
+	itself = []string{""}
+	media  = []string{"TYPE", "BINVAL", "EXTVAL"}
+
+	names = []pair{{"FAMILY", "surname"}, {"GIVEN", "given"}, {"MIDDLE", "additional"}, {"PREFIX", "prefix"}, {"SUFFIX", "suffix"}}
+
+	address = []pair{{"POBOX", "pobox"}, {"EXTADD", "ext"}, {"STREET", "street"}, {"LOCALITY", "locality"}, {"REGION", "region"},
+		{"PCODE", "code"}, {"CTRY", "country"}}
+)
 
 // properties are those that are converted, in the order in which they are written. Of two of the same name in the other form
 // the first is meant. The picture is not among them: it is the avatar.
 var properties = []property{
-	value("FN", "fn", "text"), parts("N", "n", names), value("NICKNAME", "nickname", "text"), {"BDAY", "bday", birthday4, birthday},
-	parts("ADR", "adr", address), {"TEL", "tel", phone4, phone}, {"EMAIL", "email", mail4, mail}, {"JABBERID", "impp", jabber4, jabber},
-	value("TZ", "tz", "text"), {"GEO", "geo", geo4, geo}, value("TITLE", "title", "text"), value("ROLE", "role", "text"),
-	{"LOGO", "logo", media4, media}, {"ORG", "org", org4, org}, {"CATEGORIES", "categories", categories4, categories},
-	value("DESC", "note", "text"), value("NOTE", "note", "text"), value("PRODID", "prodid", "text"), value("REV", "rev", "timestamp"),
-	{"SOUND", "sound", media4, media}, value("UID", "uid", "uri"), value("URL", "url", "uri"), {"KEY", "key", key4, key},
+	{temp: "FN", four: "fn", fields: itself, as: plain("text")},
+	{temp: "N", four: "n", parts: names, typed: true},
+	{temp: "NICKNAME", four: "nickname", fields: itself, as: plain("text")},
+	{temp: "BDAY", four: "bday", fields: itself, as: code{birthday, text}},
+	{temp: "ADR", four: "adr", parts: address, typed: true},
+	{temp: "TEL", four: "tel", fields: []string{"NUMBER"}, as: code{phone, number}, typed: true},
+	{temp: "EMAIL", four: "email", fields: []string{"USERID"}, as: plain("text"), typed: true},
+	{temp: "JABBERID", four: "impp", fields: itself, as: code{uri, jabber}},
+	{temp: "TZ", four: "tz", fields: itself, as: plain("text")},
+	{temp: "GEO", four: "geo", fields: []string{"LAT", "LON"}, as: code{geo, position}},
+	{temp: "TITLE", four: "title", fields: itself, as: plain("text")},
+	{temp: "ROLE", four: "role", fields: itself, as: plain("text")},
+	{temp: "LOGO", four: "logo", fields: media, as: code{data, content}},
+	{temp: "ORG", four: "org", first: "ORGNAME", rest: "ORGUNIT"},
+	{temp: "CATEGORIES", four: "categories", first: "KEYWORD", rest: "KEYWORD"},
+	{temp: "DESC", four: "note", fields: itself, as: plain("text")},
+	{temp: "NOTE", four: "note", fields: itself, as: plain("text")},
+	{temp: "PRODID", four: "prodid", fields: itself, as: plain("text")},
+	{temp: "REV", four: "rev", fields: itself, as: plain("timestamp")},
+	{temp: "SOUND", four: "sound", fields: media, as: code{data, content}},
+	{temp: "UID", four: "uid", fields: itself, as: plain("uri")},
+	{temp: "URL", four: "url", fields: itself, as: plain("uri")},
+	{temp: "KEY", four: "key", fields: []string{"CRED"}, as: code{plain("text").to, key}},
 }
 
 // To4 returns a vCard of the form vcard-temp as vCard4, or nil where nothing of it can be said so.
@@ -36,7 +81,7 @@ func To4(card *xmlstream.Element) *xmlstream.Element {
 	out := xmlstream.El(NS4, "vcard")
 	for k := range card.Elements() {
 		if i := slices.IndexFunc(properties, func(p property) bool { return k.Is(NS, p.temp) }); i >= 0 {
-			out.Add(properties[i].to4(properties[i], k))
+			out.Add(properties[i].to4(k))
 		}
 	}
 	return orNil(out)
@@ -47,10 +92,80 @@ func From4(card *xmlstream.Element) *xmlstream.Element {
 	out := xmlstream.El(NS, "vCard")
 	for k := range card.Elements() {
 		if i := slices.IndexFunc(properties, func(p property) bool { return k.Is(NS4, p.four) }); i >= 0 {
-			out.Add(properties[i].from4(properties[i], k))
+			out.Add(properties[i].from4(k))
 		}
 	}
 	return orNil(out)
+}
+
+// to4 returns a property of vcard-temp as one of vCard4, and from4 the other way; nil where it says nothing.
+func (p *property) to4(x *xmlstream.Element) *xmlstream.Element {
+	var values []*xmlstream.Element
+	switch {
+	case p.parts != nil:
+		for _, k := range p.parts {
+			values = append(values, leaf(NS4, k.four, x.ChildText(NS, k.temp)))
+		}
+	case p.first != "":
+		for k := range x.Elements() {
+			if k.Is(NS, p.first) || k.Is(NS, p.rest) {
+				values = append(values, leaf(NS4, "text", k.Text()))
+			}
+		}
+	default:
+		var fields []string
+		for _, f := range p.fields {
+			fields = append(fields, strings.TrimSpace(field(x, f)))
+		}
+		typ, v := p.as.to(fields)
+		values = append(values, leaf(NS4, typ, v))
+	}
+	out := xmlstream.El(NS4, p.four)
+	if p.typed {
+		out.Add(types4(x))
+	}
+	return around(out, values)
+}
+
+// from4 is documented beside to4.
+func (p *property) from4(x *xmlstream.Element) *xmlstream.Element {
+	var values []*xmlstream.Element
+	switch {
+	case p.parts != nil:
+		for _, k := range p.parts {
+			values = append(values, leaf(NS, k.temp, x.ChildText(NS4, k.four)))
+		}
+	case p.first != "":
+		name := p.first
+		for k := range x.Elements() {
+			if k.Is(NS4, "text") {
+				values = append(values, leaf(NS, name, k.Text()))
+				name = p.rest
+			}
+		}
+	default:
+		fields := p.as.from(first4(x))
+		if len(fields) > 0 && p.fields[0] == "" {
+			return leaf(NS, p.temp, fields[0])
+		}
+		for i, v := range fields {
+			values = append(values, leaf(NS, p.fields[i], v))
+		}
+	}
+	out := xmlstream.El(NS, p.temp)
+	if p.typed {
+		out.Add(typesOf(x))
+	}
+	return around(out, values)
+}
+
+// around adds the values that are not nil to a property, which is nil where there are none.
+func around(out *xmlstream.Element, values []*xmlstream.Element) *xmlstream.Element {
+	values = slices.DeleteFunc(values, func(v *xmlstream.Element) bool { return v == nil })
+	if len(values) == 0 {
+		return nil
+	}
+	return out.Add(values)
 }
 
 func orNil(x *xmlstream.Element) *xmlstream.Element {
@@ -68,71 +183,29 @@ func leaf(space, local, text string) *xmlstream.Element {
 	return xmlstream.El(space, local, text)
 }
 
-// with returns a property around values of it that are not nil.
-func with(space, local string, inner ...*xmlstream.Element) *xmlstream.Element {
-	x := xmlstream.El(space, local)
-	for _, e := range inner {
-		x.Add(e)
+// field returns the text of a property of vcard-temp, or of a field of it.
+func field(x *xmlstream.Element, name string) string {
+	if name == "" {
+		return x.Text()
 	}
-	return orNil(x)
+	return x.ChildText(NS, name)
 }
 
-// text4 returns the first value of a property of vCard4 whatever its type.
-func text4(x *xmlstream.Element) string {
+// first4 returns the first value of a property of vCard4, and its type.
+func first4(x *xmlstream.Element) (typ, value string) {
 	for k := range x.Elements() {
 		if !k.Is(NS4, "parameters") {
-			return k.Text()
+			return k.Name.Local, strings.TrimSpace(k.Text())
 		}
 	}
-	return ""
-}
-
-// value is a property of one text.
-func value(temp, four, typ string) property {
-	return property{temp, four,
-		func(p property, x *xmlstream.Element) *xmlstream.Element {
-			return with(NS4, p.four, leaf(NS4, typ, x.Text()))
-		},
-		func(p property, x *xmlstream.Element) *xmlstream.Element { return leaf(NS, p.temp, text4(x)) }}
-}
-
-// pair is the name of a part in both forms.
-type pair struct{ temp, four string }
-
-var (
-	names = []pair{{"FAMILY", "surname"}, {"GIVEN", "given"}, {"MIDDLE", "additional"}, {"PREFIX", "prefix"}, {"SUFFIX", "suffix"}}
-
-	address = []pair{{"POBOX", "pobox"}, {"EXTADD", "ext"}, {"STREET", "street"}, {"LOCALITY", "locality"}, {"REGION", "region"},
-		{"PCODE", "code"}, {"CTRY", "country"}}
-)
-
-// parts is a property of several parts, with types.
-func parts(temp, four string, list []pair) property {
-	return property{temp, four,
-		func(p property, x *xmlstream.Element) *xmlstream.Element {
-			out := xmlstream.El(NS4, p.four)
-			for _, k := range list {
-				out.Add(leaf(NS4, k.four, x.ChildText(NS, k.temp)))
-			}
-			return typed4(x, orNil(out))
-		},
-		func(p property, x *xmlstream.Element) *xmlstream.Element {
-			out := xmlstream.El(NS, p.temp)
-			for _, k := range list {
-				out.Add(leaf(NS, k.temp, x.ChildText(NS4, k.four)))
-			}
-			return typed(x, orNil(out))
-		}}
+	return "", ""
 }
 
 // types are those that both forms have; cell is text in lower case in vCard4, an empty element in capitals in vcard-temp.
 var types = []string{"HOME", "WORK", "VOICE", "FAX", "PAGER", "CELL", "VIDEO"}
 
-// typed4 puts the types of a property of vcard-temp before the values of its counterpart out, which may be nil.
-func typed4(x, out *xmlstream.Element) *xmlstream.Element {
-	if out == nil {
-		return nil
-	}
+// types4 returns the types of a property of vcard-temp as parameters of vCard4, or nil.
+func types4(x *xmlstream.Element) *xmlstream.Element {
 	typ, all := xmlstream.El(NS4, "type"), xmlstream.El(NS4, "parameters")
 	for _, t := range types {
 		if x.Child(NS, t) != nil {
@@ -143,168 +216,21 @@ func typed4(x, out *xmlstream.Element) *xmlstream.Element {
 	if x.Child(NS, "PREF") != nil {
 		all.Add(xmlstream.El(NS4, "pref", xmlstream.El(NS4, "integer", "1")))
 	}
-	return xmlstream.El(NS4, out.Name.Local).Add(orNil(all)).Add(children(out))
+	return orNil(all)
 }
 
-// typed is typed4 the other way.
-func typed(x, out *xmlstream.Element) *xmlstream.Element {
-	if out == nil {
-		return nil
-	}
-	r := xmlstream.El(NS, out.Name.Local)
+// typesOf is types4 the other way.
+func typesOf(x *xmlstream.Element) (out []*xmlstream.Element) {
 	p := x.Child(NS4, "parameters")
+	var seen []string
 	for t := range p.Child(NS4, "type").Elements() {
-		if n := strings.ToUpper(strings.TrimSpace(t.Text())); slices.Contains(types, n) && r.Child(NS, n) == nil {
-			r.Add(xmlstream.El(NS, n))
+		if n := strings.ToUpper(strings.TrimSpace(t.Text())); slices.Contains(types, n) && !slices.Contains(seen, n) {
+			seen = append(seen, n)
+			out = append(out, xmlstream.El(NS, n))
 		}
 	}
 	if p.Child(NS4, "pref") != nil {
-		r.Add(xmlstream.El(NS, "PREF"))
-	}
-	return r.Add(children(out))
-}
-
-func children(x *xmlstream.Element) (out []*xmlstream.Element) {
-	for k := range x.Elements() {
-		out = append(out, k)
+		out = append(out, xmlstream.El(NS, "PREF"))
 	}
 	return out
-}
-
-func birthday4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	v, typ := strings.TrimSpace(x.Text()), "text" // a date that is none (RFC 6351)
-	if strings.Trim(v, "0123456789-") == "" {
-		typ = "date"
-	} else if strings.Trim(v, "0123456789-:TZ+.") == "" {
-		typ = "date-time"
-	}
-	return with(NS4, "bday", leaf(NS4, typ, v))
-}
-
-func birthday(_ property, x *xmlstream.Element) *xmlstream.Element { return leaf(NS, "BDAY", text4(x)) }
-
-func phone4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	v := strings.TrimSpace(x.ChildText(NS, "NUMBER"))
-	if v != "" && strings.Trim(v, "+0123456789-.()") == "" { // what a tel: URI may hold as it stands
-		return typed4(x, with(NS4, "tel", leaf(NS4, "uri", "tel:"+v)))
-	}
-	return typed4(x, with(NS4, "tel", leaf(NS4, "text", v)))
-}
-
-func phone(_ property, x *xmlstream.Element) *xmlstream.Element {
-	return typed(x, with(NS, "TEL", leaf(NS, "NUMBER", strings.TrimPrefix(text4(x), "tel:"))))
-}
-
-func mail4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	return typed4(x, with(NS4, "email", leaf(NS4, "text", x.ChildText(NS, "USERID"))))
-}
-
-func mail(_ property, x *xmlstream.Element) *xmlstream.Element {
-	return typed(x, with(NS, "EMAIL", leaf(NS, "USERID", text4(x))))
-}
-
-func jabber4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	v := strings.TrimSpace(x.Text())
-	if v == "" {
-		return nil
-	}
-	return with(NS4, "impp", leaf(NS4, "uri", "xmpp:"+v))
-}
-
-func jabber(_ property, x *xmlstream.Element) *xmlstream.Element {
-	v, ok := strings.CutPrefix(text4(x), "xmpp:")
-	if !ok {
-		return nil // another network
-	}
-	return leaf(NS, "JABBERID", v)
-}
-
-func geo4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	lat, lon := strings.TrimSpace(x.ChildText(NS, "LAT")), strings.TrimSpace(x.ChildText(NS, "LON"))
-	if lat == "" || lon == "" {
-		return nil
-	}
-	return with(NS4, "geo", leaf(NS4, "uri", "geo:"+lat+","+lon))
-}
-
-func geo(_ property, x *xmlstream.Element) *xmlstream.Element {
-	v, ok := strings.CutPrefix(text4(x), "geo:")
-	v, _, _ = strings.Cut(v, ";")
-	lat, lon, two := strings.Cut(v, ",")
-	lon, _, _ = strings.Cut(lon, ",") // without the height
-	if !ok || !two {
-		return nil
-	}
-	return with(NS, "GEO", leaf(NS, "LAT", lat), leaf(NS, "LON", lon))
-}
-
-func media4(p property, x *xmlstream.Element) *xmlstream.Element {
-	v := x.ChildText(NS, "EXTVAL")
-	if b, err := Base64(x.ChildText(NS, "BINVAL")); err == nil && len(b) > 0 {
-		v = "data:" + strings.TrimSpace(x.ChildText(NS, "TYPE")) + ";base64," + strings.Join(strings.Fields(x.ChildText(NS, "BINVAL")), "")
-	}
-	return with(NS4, p.four, leaf(NS4, "uri", v))
-}
-
-func media(p property, x *xmlstream.Element) *xmlstream.Element {
-	v := text4(x)
-	head, data, inline := strings.Cut(v, ",")
-	typ, is := strings.CutPrefix(head, "data:")
-	typ, base64 := strings.CutSuffix(typ, ";base64")
-	if !inline || !is || !base64 {
-		return with(NS, p.temp, leaf(NS, "EXTVAL", v))
-	}
-	return with(NS, p.temp, leaf(NS, "TYPE", typ), leaf(NS, "BINVAL", data))
-}
-
-func org4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	out := xmlstream.El(NS4, "org")
-	for k := range x.Elements() {
-		if k.Is(NS, "ORGNAME") || k.Is(NS, "ORGUNIT") {
-			out.Add(leaf(NS4, "text", k.Text()))
-		}
-	}
-	return orNil(out)
-}
-
-func org(_ property, x *xmlstream.Element) *xmlstream.Element {
-	out, name := xmlstream.El(NS, "ORG"), "ORGNAME"
-	for k := range x.Elements() {
-		if k.Is(NS4, "text") {
-			out.Add(leaf(NS, name, k.Text()))
-			name = "ORGUNIT"
-		}
-	}
-	return orNil(out)
-}
-
-func categories4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	out := xmlstream.El(NS4, "categories")
-	for k := range x.Elements() {
-		if k.Is(NS, "KEYWORD") {
-			out.Add(leaf(NS4, "text", k.Text()))
-		}
-	}
-	return orNil(out)
-}
-
-func categories(_ property, x *xmlstream.Element) *xmlstream.Element {
-	out := xmlstream.El(NS, "CATEGORIES")
-	for k := range x.Elements() {
-		if k.Is(NS4, "text") {
-			out.Add(leaf(NS, "KEYWORD", k.Text()))
-		}
-	}
-	return orNil(out)
-}
-
-func key4(_ property, x *xmlstream.Element) *xmlstream.Element {
-	return with(NS4, "key", leaf(NS4, "text", x.ChildText(NS, "CRED")))
-}
-
-func key(_ property, x *xmlstream.Element) *xmlstream.Element {
-	if x.Child(NS4, "text") == nil {
-		return nil // a place to fetch it from, which vcard-temp does not have
-	}
-	return with(NS, "KEY", leaf(NS, "CRED", text4(x)))
 }
