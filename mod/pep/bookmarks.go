@@ -7,16 +7,12 @@ import (
 	engine "sabir/engine/pubsub"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/bookmark"
 	"sabir/xmpp/xmlstream"
 )
 
-// The nodes of bookmarks, which are also the namespaces of what they hold: one item with all (XEP-0048), and one item a room
-// (XEP-0402). Both hold the same rooms. Only clients of the older kind keep pages of the Web, only those of the newer one
-// extensions; neither loses them by what the other writes.
-const (
-	bookmarksOld = "storage:bookmarks"
-	bookmarksNew = "urn:xmpp:bookmarks:1"
-)
+// Two nodes hold the same bookmarks: one item with all (XEP-0048), and one item a room (XEP-0402). Only clients of the older kind keep pages
+// of the web, only those of the newer one extensions; neither loses them by what the other writes.
 
 // room is a bookmark of a room.
 type room struct {
@@ -26,31 +22,12 @@ type room struct {
 
 // rooms returns the rooms of the newer node, oldest first.
 func (p *pep) rooms(ctx context.Context, account jid.JID) (list []room, err error) {
-	err = p.s.Each(ctx, account, bookmarksNew, func(id string, x *xmlstream.Element) bool {
+	err = p.s.Each(ctx, account, bookmark.NSItems, func(id string, x *xmlstream.Element) bool {
 		list = append(list, room{id, x})
 		return true
 	})
 	slices.Reverse(list)
 	return list, err
-}
-
-// conference returns a bookmark of the namespace from in the namespace to, without what the two do not share.
-func conference(x *xmlstream.Element, from, to string, attrs ...xmlstream.Attr) *xmlstream.Element {
-	out := xmlstream.El(to, "conference")
-	for _, a := range attrs {
-		out.Add(a)
-	}
-	for _, name := range []string{"name", "autojoin"} {
-		if v, ok := x.LookupAttr(xmlstream.Name{Local: name}); ok {
-			out.Add(xmlstream.A(name, v))
-		}
-	}
-	for _, name := range []string{"nick", "password"} {
-		if k := x.Child(from, name); k != nil {
-			out.Add(xmlstream.El(to, name, k.Text()))
-		}
-	}
-	return out
 }
 
 // followNew collates the items of the newer node into the one item of the older (XEP-0402#publishing).
@@ -71,25 +48,25 @@ func (p *pep) followNew(ctx context.Context, account jid.JID, c engine.Changed) 
 	default:
 		list = append(list, room{c.ID, c.Payload})
 	}
-	_, was, err := p.s.Item(ctx, account, bookmarksOld, "")
+	_, was, err := p.s.Item(ctx, account, bookmark.NSList, "")
 	if err != nil {
 		return engine.Followed{}, err
 	}
-	now := xmlstream.El(bookmarksOld, "storage")
+	now := xmlstream.El(bookmark.NSList, "storage")
 	for k := range was.Elements() {
-		if !k.Is(bookmarksOld, "conference") {
+		if !k.Is(bookmark.NSList, "conference") {
 			now.Add(k)
 		}
 	}
 	for _, r := range list {
-		if r.x.Is(bookmarksNew, "conference") {
-			now.Add(conference(r.x, bookmarksNew, bookmarksOld, xmlstream.A("jid", r.jid)))
+		if r.x.Is(bookmark.NSItems, "conference") {
+			now.Add(bookmark.Listed(r.jid, r.x))
 		}
 	}
 	if now.Equal(tidy(was)) {
 		return engine.Followed{}, nil
 	}
-	return engine.Followed{Changes: []mod.NodeChange{{Node: bookmarksOld, ID: "current", Payload: now, Private: true}}}, nil
+	return engine.Followed{Changes: []mod.NodeChange{{Node: bookmark.NSList, ID: "current", Payload: now, Private: true}}}, nil
 }
 
 // tidy returns an element without the white space around its children.
@@ -99,8 +76,8 @@ func tidy(x *xmlstream.Element) *xmlstream.Element {
 	}
 	c := &xmlstream.Element{Name: x.Name, Attrs: x.Attrs}
 	for k := range x.Elements() {
-		if k.Is(bookmarksOld, "conference") {
-			k = conference(k, bookmarksOld, bookmarksOld, xmlstream.A("jid", k.Attr("jid")))
+		if k.Is(bookmark.NSList, "conference") {
+			k = bookmark.Listed(k.Attr("jid"), k)
 		}
 		c.Add(k)
 	}
@@ -110,7 +87,7 @@ func tidy(x *xmlstream.Element) *xmlstream.Element {
 // followOld updates the items of the newer node by the list that a client of the older kind has written. What did not change
 // is not told again (XEP-0402#publishing-legacy). Where the list as such is deleted, the items stay: clients that are new do so.
 func (p *pep) followOld(ctx context.Context, account jid.JID, c engine.Changed) (engine.Followed, error) {
-	if !c.Payload.Is(bookmarksOld, "storage") {
+	if !c.Payload.Is(bookmark.NSList, "storage") {
 		return engine.Followed{}, nil
 	}
 	list, err := p.rooms(ctx, account)
@@ -120,24 +97,23 @@ func (p *pep) followOld(ctx context.Context, account jid.JID, c engine.Changed) 
 	var out engine.Followed
 	seen := make(map[string]bool)
 	for k := range c.Payload.Elements() {
-		j, err := jid.Parse(k.Attr("jid"))
-		if err != nil || !k.Is(bookmarksOld, "conference") || seen[j.String()] {
+		id, ok := bookmark.Room(k)
+		if !ok || seen[id] {
 			continue
 		}
-		id := j.String()
 		seen[id] = true
-		now := conference(k, bookmarksOld, bookmarksNew)
+		now := bookmark.Item(k)
 		if at := slices.IndexFunc(list, func(r room) bool { return r.jid == id }); at >= 0 {
-			if conference(list[at].x, bookmarksNew, bookmarksNew).Equal(now) {
+			if bookmark.Item(list[at].x).Equal(now) {
 				continue
 			}
-			now.Add(list[at].x.Child(bookmarksNew, "extensions"))
+			now.Add(list[at].x.Child(bookmark.NSItems, "extensions"))
 		}
-		out.Changes = append(out.Changes, mod.NodeChange{Node: bookmarksNew, ID: id, Payload: now, Private: true, Many: true})
+		out.Changes = append(out.Changes, mod.NodeChange{Node: bookmark.NSItems, ID: id, Payload: now, Private: true, Many: true})
 	}
 	for _, r := range list {
 		if !seen[r.jid] {
-			out.Changes = append(out.Changes, mod.NodeChange{Node: bookmarksNew, ID: r.jid, Private: true, Many: true})
+			out.Changes = append(out.Changes, mod.NodeChange{Node: bookmark.NSItems, ID: r.jid, Private: true, Many: true})
 		}
 	}
 	return out, nil

@@ -7,6 +7,7 @@ import (
 	"sabir/engine/vcard"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/bookmark"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -22,11 +23,11 @@ func (p *pep) follow(ctx context.Context, account jid.JID, c engine.Changed) (en
 		if c.Access == engine.AccessOpen {
 			return p.followVCard4(ctx, account, c)
 		}
-	case bookmarksNew:
+	case bookmark.NSItems:
 		if bookmarks {
 			return p.followNew(ctx, account, c)
 		}
-	case bookmarksOld:
+	case bookmark.NSList:
 		if bookmarks {
 			return p.followOld(ctx, account, c)
 		}

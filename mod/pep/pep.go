@@ -8,6 +8,7 @@ import (
 	"sabir/engine/vcard"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/bookmark"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -48,8 +49,8 @@ func (c *Config) Validate() error {
 const (
 	vcardConversion     = "urn:xmpp:pep-vcard-conversion:0" // XEP-0398#disco
 	bookmarksConversion = "urn:xmpp:bookmarks-conversion:0" // XEP-0411#disco; mod/private asks for it
-	bookmarksCompat     = bookmarksNew + "#compat"          // XEP-0402#compatibility: with private storage
-	bookmarksCompatPEP  = bookmarksNew + "#compat-pep"      // with one item for all
+	bookmarksCompat     = bookmark.NSItems + "#compat"      // XEP-0402#compatibility: with private storage
+	bookmarksCompatPEP  = bookmark.NSItems + "#compat-pep"  // with one item for all
 	displayedAssist     = "urn:xmpp:mds:server-assist:0"    // XEP-0490#interaction
 )
 

@@ -10,6 +10,7 @@ import (
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/bookmark"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -49,13 +50,6 @@ var parse = xmlstream.Limits{Bytes: 16 << 20, Depth: 200, Attrs: 200, Children: 
 // errLimit refuses what would exceed a limit.
 var errLimit = stanza.Err(stanza.ResourceConstraint, "the private storage is full").OfType(stanza.Cancel)
 
-// bookmarks is the namespace of bookmarks, and the node of the account where they are kept: private storage is another way to
-// the same data (XEP-0411#conversion). Without nodes they are kept here.
-const bookmarks = "storage:bookmarks"
-
-// conversion is the feature of accounts whose bookmarks are at that node (XEP-0411#disco).
-const conversion = "urn:xmpp:bookmarks-conversion:0"
-
 type private struct {
 	h mod.Host
 	c *Config
@@ -72,6 +66,14 @@ func newPrivate(h mod.Host, cfg any) (*mod.Hooks, error) {
 			{At: mod.AtAccount, Space: ns, Local: "query", Type: stanza.TypeSet, Quiet: true, Unknown: true, Func: forbid},
 		},
 		Features: []mod.Feature{{At: mod.AtHost, Var: ns}},
+		Start: func(context.Context) error {
+			h.Go("bookmarks", func(ctx context.Context) {
+				if err := x.moveAll(ctx); err != nil && ctx.Err() == nil {
+					h.Log().Error("bookmarks were not moved to the nodes of accounts", "error", err)
+				}
+			})
+			return nil
+		},
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			_, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ?`, account.String())
 			return err
@@ -110,48 +112,39 @@ func (x *private) get(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 		return nil, stanza.Err(stanza.BadRequest, "get one element at a time")
 	}
 	e := asked[0]
-	if kept, err := x.bookmarks(ctx, r.Account, e.Name); kept != nil || err != nil {
-		return xmlstream.El(ns, "query", kept), err
+	if at, err := x.atNode(ctx, r.Account, e.Name); at != nil || err != nil {
+		return xmlstream.El(ns, "query", at), err
 	}
-	var content string
-	err = x.h.DB().QueryRow(ctx, `SELECT content FROM private_xml WHERE account = ? AND space = ? AND local = ?`,
-		r.Account.String(), e.Name.Space, e.Name.Local).Scan(&content)
-	if errors.Is(err, mod.ErrNoRows) {
-		return xmlstream.El(ns, "query", xmlstream.El(e.Name.Space, e.Name.Local)), nil
-	}
+	kept, err := x.kept(ctx, r.Account, e.Name)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := xmlstream.Parse(content, parse)
-	if err != nil {
-		return nil, fmt.Errorf("private data of %s: %w", e.Name.Space, err)
-	}
 	q := xmlstream.El(ns, "query")
+	if kept == nil {
+		return q.Add(xmlstream.El(e.Name.Space, e.Name.Local)), nil
+	}
 	for k := range kept.Elements() {
 		q.Add(k)
 	}
 	return q, nil
 }
 
-// nodes returns the nodes of accounts where they have the bookmarks, else nil.
-func (x *private) nodes() mod.AccountNodes {
-	if !slices.Contains(x.h.Disco(mod.AtAccount).Features, conversion) {
-		return nil
-	}
-	return x.h.AccountNodes()
-}
-
-// bookmarks returns those that are kept at the account's node, where name is theirs and there are any.
-func (x *private) bookmarks(ctx context.Context, account jid.JID, name xmlstream.Name) (*xmlstream.Element, error) {
-	nodes := x.nodes()
-	if nodes == nil || name != (xmlstream.Name{Space: bookmarks, Local: "storage"}) {
+// kept returns what is stored of this name, around the elements that there were, or nil.
+func (x *private) kept(ctx context.Context, account jid.JID, name xmlstream.Name) (*xmlstream.Element, error) {
+	var content string
+	err := x.h.DB().QueryRow(ctx, `SELECT content FROM private_xml WHERE account = ? AND space = ? AND local = ?`,
+		account.String(), name.Space, name.Local).Scan(&content)
+	if errors.Is(err, mod.ErrNoRows) {
 		return nil, nil
 	}
-	_, kept, err := nodes.Item(ctx, account, bookmarks, "")
-	if !kept.Is(name.Space, name.Local) {
+	if err != nil {
 		return nil, err
 	}
-	return kept, err
+	kept, err := xmlstream.Parse(content, parse)
+	if err != nil {
+		return nil, fmt.Errorf("private data of %s: %w", name.Space, err)
+	}
+	return kept, nil
 }
 
 // row is what a set writes: all elements of one name, wrapped in one element.
@@ -190,15 +183,15 @@ func (x *private) set(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 	list := rows(all)
 	write := func(tx mod.Tx) error { return x.write(ctx, tx, r.Account, list) }
 	nodes := x.nodes()
-	at := slices.IndexFunc(list, func(w row) bool { return w.name == xmlstream.Name{Space: bookmarks, Local: "storage"} })
+	at := slices.IndexFunc(list, func(w row) bool { return w.name == bookmarks })
 	if nodes == nil || at < 0 {
 		return nil, x.h.DB().Write(ctx, write)
 	}
 	all = slices.DeleteFunc(all, func(e *xmlstream.Element) bool { return e.Name != list[at].name })
 	list = slices.Delete(list, at, at+1)
-	change := mod.NodeChange{Node: bookmarks, ID: "current", Payload: joined(all), Private: true}
+	change := mod.NodeChange{Node: bookmark.NSList, ID: "current", Payload: joined(all), Private: true}
 	return nil, nodes.Change(ctx, r.Account, []mod.NodeChange{change}, func(tx mod.Tx) error {
-		if _, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ? AND space = ? AND local = 'storage'`, r.Account.String(), bookmarks); err != nil {
+		if err := x.drop(ctx, tx, r.Account); err != nil {
 			return err
 		}
 		return write(tx)
