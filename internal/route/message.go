@@ -45,6 +45,7 @@ func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
 	j := &b.j[len(b.j)-1]
 	defer func() {
 		if j.ended {
+			j.stay()
 			b.j = b.j[:len(b.j)-1]
 		}
 	}()
@@ -240,6 +241,7 @@ func (b *Batch) Flush(ctx context.Context) {
 	}
 	for i := range js {
 		b.await(ctx, &js[i])
+		js[i].stay()
 		js[i] = journey{}
 	}
 	b.j = js[:0]
@@ -295,6 +297,13 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 			continue
 		}
 		j.committed(b.r.o.Trace)
+	}
+}
+
+// stay ends the way of a message to another server, where it has not left.
+func (j *journey) stay() {
+	if j.departure != nil {
+		j.departure.Stay()
 	}
 }
 

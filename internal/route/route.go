@@ -32,6 +32,8 @@ type Departure interface {
 	Write() func(tx mod.Tx) error
 	// Go sends it on its way. Without Go it goes nowhere.
 	Go()
+	// Stay gives back what was kept free for it, where it does not go; behind Go it does nothing.
+	Stay()
 }
 
 // NoRemote is the Remote of a server that does not federate.

@@ -182,8 +182,11 @@ func TestServiceSends(t *testing.T) {
 	}
 }
 
-// remote notes what goes to other servers.
-type remote struct{ sent []string }
+// remote notes what goes to other servers, and how much of what it has accepted is neither gone nor given up.
+type remote struct {
+	sent []string
+	held int
+}
 
 func (r *remote) Send(_ context.Context, s *stanza.Stanza) *stanza.Error {
 	r.sent = append(r.sent, s.String())
@@ -191,26 +194,64 @@ func (r *remote) Send(_ context.Context, s *stanza.Stanza) *stanza.Error {
 }
 
 func (r *remote) Accept(_ context.Context, s *stanza.Stanza) (Departure, *stanza.Error) {
-	return departure{func() { r.sent = append(r.sent, s.String()) }}, nil
+	r.held++
+	return &departure{r: r, text: s.String()}, nil
 }
 
-type departure struct{ leave func() }
+type departure struct {
+	r    *remote
+	text string
+	over bool
+}
 
-func (departure) Write() func(mod.Tx) error { return nil }
+func (*departure) Write() func(mod.Tx) error { return func(mod.Tx) error { return nil } }
 
-func (d departure) Go() { d.leave() }
+func (d *departure) Go() {
+	d.r.sent = append(d.r.sent, d.text)
+	d.Stay()
+}
+
+func (d *departure) Stay() {
+	if !d.over {
+		d.over = true
+		d.r.held--
+	}
+}
+
+// TestDepartures: each message that was accepted for another server goes there after the commit, or stays where that failed.
+func TestDepartures(t *testing.T) {
+	w := newWorld(t)
+	far, db := &remote{}, &oneDB{}
+	w.r.o.Remote, w.r.o.DB, w.r.o.Log = far, db, slog.New(slog.DiscardHandler)
+	romeo := w.bind(t, "romeo@x.example/a")
+	for _, fail := range []error{nil, mod.ErrFull} {
+		db.fail = fail
+		b := w.r.NewBatch(romeo)
+		for _, id := range []string{"m1", "m2"} {
+			b.Do(t.Context(), chat("romeo@x.example/a", "juliet@y.example/a", stanza.TypeChat, id))
+		}
+		if far.held != 2 {
+			t.Errorf("%d are accepted", far.held)
+		}
+		b.Flush(t.Context())
+		if far.held != 0 || len(far.sent) != 2 {
+			t.Errorf("the commit gives %v: %d were sent, %d are forgotten", fail, len(far.sent), far.held)
+		}
+	}
+	w.end(romeo)
+}
 
 // TestServiceSendsAway lets a service send to another server.
 func TestServiceSendsAway(t *testing.T) {
 	w, s := withHall(t)
 	far := &remote{}
-	w.r.o.Remote = far
+	w.r.o.Remote, w.r.o.DB = far, &oneDB{}
 	for _, kind := range []stanza.Kind{stanza.Message, stanza.Presence, stanza.IQ} {
 		m := to(kind, stanza.TypeError, "juliet@y.example/a", "m")
 		m.From = jid.MustParse("room@hall.x.example/n")
 		s.h.Route(t.Context(), m)
 	}
-	if len(far.sent) != 3 || !strings.HasPrefix(far.sent[0], "<message to='juliet@y.example/a' from='room@hall.x.example/n'") {
+	if len(far.sent) != 3 || far.held != 0 || !strings.HasPrefix(far.sent[0], "<message to='juliet@y.example/a' from='room@hall.x.example/n'") {
 		t.Errorf("sent %q", far.sent)
 	}
 }

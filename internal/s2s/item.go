@@ -17,6 +17,8 @@ type item struct {
 	expires time.Time
 	// volatile says that it has no row: it does not survive a restart.
 	volatile bool
+	// holds says that room is kept for it in its link, from accept until it is queued or stays.
+	holds bool
 }
 
 var _ route.Departure = (*item)(nil)
@@ -34,3 +36,18 @@ func (i *item) Write() func(tx mod.Tx) error {
 
 // Go implements route.Departure.
 func (i *item) Go() { i.l.put(i) }
+
+// Stay implements route.Departure.
+func (i *item) Stay() {
+	i.l.mu.Lock()
+	defer i.l.mu.Unlock()
+	i.freeLocked()
+}
+
+// freeLocked gives up the room that is kept for it. i.l.mu is held.
+func (i *item) freeLocked() {
+	if i.holds {
+		i.holds = false
+		i.l.kept -= i.size
+	}
+}

@@ -20,6 +20,7 @@ type link struct {
 	mu      sync.Mutex
 	waiting []*item
 	bytes   int     // of what waits, and of what a sender has not got acknowledged
+	kept    int     // bytes of what was accepted and is not committed yet
 	on      *sender // nil while nothing waits and no stream is open
 	spare   *sender // of a stream that the peer has opened and that goes both ways, for when there is no other
 
@@ -44,12 +45,14 @@ func (l *link) accept(s *stanza.Stanza) (route.Departure, *stanza.Error) {
 	if l.failure != nil && now.Before(l.closedUntil) {
 		return nil, l.failure
 	}
-	if l.bytes+i.size > set.QueueBytes && l.bytes > 0 {
+	if full := l.bytes + l.kept; full+i.size > set.QueueBytes && full > 0 {
 		return nil, stanza.Err(stanza.ResourceConstraint, "too much waits for that server").OfType(stanza.Wait)
 	}
 	if !i.volatile {
 		i.id = l.srv.nextID()
 	}
+	i.holds = true
+	l.kept += i.size
 	return i, nil
 }
 
@@ -58,6 +61,7 @@ const nsHints = "urn:xmpp:hints"
 // put queues an item, and sees to it that somebody sends it.
 func (l *link) put(i *item) {
 	l.mu.Lock()
+	i.freeLocked()
 	l.waiting = append(l.waiting, i)
 	l.bytes += i.size
 	l.mu.Unlock()

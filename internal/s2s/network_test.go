@@ -21,8 +21,10 @@ type relay struct {
 	mu    sync.Mutex
 	holes []*hole
 	shut  bool // nobody gets through any more
-	delay time.Duration
-	slice int // bytes that are passed on at once; 0 for what has come
+	// silent connections swallow everything from their beginning.
+	silent bool
+	delay  time.Duration
+	slice  int // bytes that are passed on at once; 0 for what has come
 }
 
 // hole is one direction of a connection; once it is closed it swallows everything, without a word to either side.
@@ -60,7 +62,7 @@ func newRelay(t *testing.T, to string) *relay {
 func (r *relay) carry(c net.Conn) {
 	defer c.Close()
 	r.mu.Lock()
-	shut, there, back := r.shut, new(hole), new(hole)
+	shut, there, back := r.shut, &hole{closed: r.silent}, &hole{closed: r.silent}
 	r.holes = append(r.holes, there, back)
 	r.mu.Unlock()
 	if shut {
