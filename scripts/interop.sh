@@ -4,7 +4,7 @@
 #
 #   scripts/interop.sh [-update] [flags of go test, such as -run TestPairs -v]
 #
-# -update takes the picture for the README anew (docs/images/web-client.png). What comes from PyPI and npm is kept in
+# -update takes the pictures of docs/images anew. What comes from PyPI and npm is kept in
 # bin/interop, as testdata/agents pins it; the rest comes from Debian (.ci/run names the packages).
 set -eu
 cd "$(dirname "$0")/.."

@@ -58,8 +58,18 @@ func startBrowser(t *testing.T, home string) *browser {
 // login logs an account in as a person does, by the page's form.
 func (b *browser) login(t *testing.T, w *world, a Account) *person {
 	t.Helper()
+	return b.loginWith(t, w, a, nil)
+}
+
+// loginWith is login on a device that more describes.
+func (b *browser) loginWith(t *testing.T, w *world, a Account, more args) *person {
+	t.Helper()
 	p := &person{b, strings.Split(a.JID, "@")[0], a.JID}
-	r := b.do(t, "login", args{"who": p.who, "url": b.url, "user": p.who, "password": a.Password})
+	m := args{"url": b.url, "user": p.who, "password": a.Password}
+	for k, v := range more {
+		m[k] = v
+	}
+	r := b.do(t, "login", b.with(p.who, m))
 	if socket := field[string](t, r, "socket"); socket != "wss://"+b.host+"/xmpp-websocket" {
 		t.Errorf("the WebSocket is %s", socket)
 	}
@@ -248,20 +258,23 @@ func picture(t *testing.T, w *world) {
 		line.from.Send(t, to.JID(), line.text)
 		to.Receive(t, line.from.JID(), line.text)
 	}
-	path := filepath.Join(t.TempDir(), "web-client.png")
-	if *update {
-		root, err := Root()
-		if err != nil {
-			t.Fatal(err)
-		}
-		path = filepath.Join(root, "docs", "images", "web-client.png")
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
+	path := picturePath(t, "web-client.png")
 	web.do(t, "shot", args{"path": path, "settle": 800})
 	if i, err := os.Stat(path); err != nil || i.Size() < 20_000 {
 		t.Errorf("the picture: %v", errors.Join(err, errors.New("too small")))
 	}
 	b.clean(t)
+}
+
+// picturePath returns where a picture for the documentation goes: to its folder where that was asked for.
+func picturePath(t *testing.T, name string) string {
+	t.Helper()
+	if !*update {
+		return filepath.Join(t.TempDir(), name)
+	}
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, "docs", "images", name)
 }

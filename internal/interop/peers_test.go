@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write docs/images/web-client.png anew")
+var update = flag.Bool("update", false, "write the pictures of docs/images anew")
 
 // peer is a client of somebody else, logged in. Its methods fail the test; those that wait do so for some seconds.
 type peer interface {

@@ -129,14 +129,7 @@ func oneRoom(t *testing.T) {
 		p.hears(t, line.nick, line.text)
 		d.hears(t, line.text)
 	}
-	path := filepath.Join(dir, "room.png")
-	if *update {
-		root, err := Root()
-		if err != nil {
-			t.Fatal(err)
-		}
-		path = filepath.Join(root, "docs", "images", "room.png")
-	}
+	path := picturePath(t, "room.png")
 	web.do(t, "shot", args{"path": path, "settle": 800})
 	if i, err := os.Stat(path); err != nil || i.Size() < 20_000 {
 		t.Errorf("the picture: %v", err)

@@ -41,7 +41,9 @@ const room = (jid) => `converse-muc[jid=${quoted(jid)}]`;
 async function open(a) {
     browser ??= await chromium.launch({ executablePath: process.env.SABIR_INTEROP_CHROMIUM || '/usr/bin/chromium', args: flags });
     const context = await browser.newContext({
-        viewport: { width: a.width ?? 1180, height: a.height ?? 660 },
+        viewport: a.phone ? { width: 390, height: 760 } : { width: a.width ?? 1180, height: a.height ?? 660 },
+        isMobile: !!a.phone,
+        hasTouch: !!a.phone,
         deviceScaleFactor: a.scale ?? 1,
         locale: 'en-GB',
         timezoneId: 'UTC',
@@ -222,6 +224,8 @@ const commands = {
     },
 
     async open_chat(p, a) {
+        const back = p.get('converse-controlbox-navback').and(p.get(':visible')).first(); // on a phone, where a chat lies over the roster
+        if (await back.count()) await back.click();
         await p.get(`${contact(a.jid)} a.open-chat`).first().click();
         await p.get(`${chat(a.jid)} .chat-head`).waitFor(); // the element around it has no box of its own
     },
@@ -240,6 +244,11 @@ const commands = {
         const m = p.get(`${chat(a.from)} converse-chat-message .chat-msg__text`).filter({ hasText: a.text });
         await m.first().waitFor({ timeout: a.limit });
         return { count: await m.count() };
+    },
+
+    /** How much wider the page is than the window: a person would have to push it about. */
+    async overflow(p) {
+        return p.page.evaluate(() => document.scrollingElement.scrollWidth - innerWidth);
     },
 
     /** Follows a link to a room, and enters it under a name. */
@@ -294,6 +303,30 @@ const commands = {
         for (const [name, value] of Object.entries(a.fields)) await m.locator(`#profile-tabpanel input[name=${name}]`).fill(value);
         await m.locator('#profile-tabpanel .save-form').click();
         await closed(p, 'converse-profile-modal'); // it closes once the server has the vCard
+    },
+
+    /** Chooses a picture for one's profile, as a person does, and waits until the server has it: the form closes then. */
+    async set_picture(p, a) {
+        await p.get('converse-user-profile a.change-status').click();
+        const m = p.get('converse-profile-modal.show');
+        await m.locator('#profile-tab').click();
+        const chooser = p.page.waitForEvent('filechooser');
+        await m.locator('#profile-tabpanel .change-avatar').click();
+        await (await chooser).setFiles({ name: 'picture.png', mimeType: 'image/png', buffer: Buffer.from(a.data, 'base64') });
+        await m.locator('#profile-tabpanel .save-form').click();
+        await closed(p, 'converse-profile-modal');
+    },
+
+    /** Waits until the roster shows this picture, whole, for a contact. */
+    async shows_picture(p, a) {
+        const image = p.get(`${contact(a.jid)} converse-avatar svg image[href="data:${a.type};base64,${a.data}"]`);
+        await image.first().waitFor({ timeout: a.limit });
+        return image.first().evaluate(async (e) => {
+            const i = new Image();
+            i.src = e.href.baseVal;
+            await i.decode();
+            return { width: i.naturalWidth, height: i.naturalHeight };
+        });
     },
 
     /** Waits until the form of one's profile says what a has. */
