@@ -100,7 +100,7 @@ func (u *User) next() string {
 
 // accept notes messages as accepted once what was sent behind them is answered.
 func (u *User) accept(ctx context.Context, ids []string) error {
-	if err := u.c.Ping(ctx, u.c.JID().DomainJID()); err != nil {
+	if err := u.Ping(ctx); err != nil {
 		return err
 	}
 	u.mu.Lock()
@@ -108,6 +108,9 @@ func (u *User) accept(ctx context.Context, ids []string) error {
 	u.accepted = append(u.accepted, ids...)
 	return nil
 }
+
+// Ping asks the user's own server for a sign of life.
+func (u *User) Ping(ctx context.Context) error { return u.c.Ping(ctx, u.c.JID().DomainJID()) }
 
 // Accepted is how many messages of the user were accepted.
 func (u *User) Accepted() int {
