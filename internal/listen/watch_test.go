@@ -195,7 +195,7 @@ func TestDoubts(t *testing.T) {
 	}{
 		{"good", trusted, []*x509.Certificate{under, middle}, ""},
 		{"chain missing", trusted, []*x509.Certificate{under}, "the chain to it was not sent"},
-		{"another chain", trusted, []*x509.Certificate{under, under}, "unknown authority"},
+		{"another chain", trusted, []*x509.Certificate{under, under}, "may not sign others"},
 		{"self-signed", trusted, []*x509.Certificate{make(plain(), key, nil, nil)}, "self-signed"},
 		{"for clients", trusted, []*x509.Certificate{make(clients, key, root, rootKey)}, "not for servers"},
 		{"an authority of one's own", nobody, []*x509.Certificate{under, middle, root}, ""},

@@ -35,10 +35,14 @@ func Explain(err error, chain []*x509.Certificate, now time.Time) error {
 		return errors.New("the certificate is self-signed")
 	case errors.As(err, &unknown) && len(chain) == 1:
 		return fmt.Errorf("the certificate is of an unknown authority (%s), or the chain to it was not sent", leaf.Issuer)
+	case errors.As(err, &unknown) && !chain[1].IsCA:
+		return fmt.Errorf("a certificate in its chain may not sign others (%s)", chain[1].Subject)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("the certificate is of an unknown authority (%s)", chain[len(chain)-1].Issuer)
 	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
 		return errors.New("the certificate is not for servers (extended key usage)")
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Errorf("a certificate in its chain has expired (%s)", invalid.Cert.Subject)
 	}
 	return err
 }
