@@ -130,10 +130,19 @@ type Host interface {
 	Mark(s *stanza.Stanza)
 	// Limits returns the limits of clients' streams that are in force now.
 	Limits() Limits
+	// Peers returns the other domains with which the host has streams now.
+	Peers() []Peer
 	// HTTP returns a client for requests to the outside. The server's one dialler makes its connections, so that the policy
 	// of the section [outbound] holds whatever an address that somebody gave us resolves or is redirected to. It is shared:
 	// requests bring their own deadline.
 	HTTP() *http.Client
+}
+
+// Peer is another domain that has proved itself on streams with the host. In, Out and Both count those on which it sends, the host does,
+// and both do.
+type Peer struct {
+	Domain        jid.JID
+	In, Out, Both int
 }
 
 // Limits bound what a client may send on a stream.

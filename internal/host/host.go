@@ -49,6 +49,8 @@ type Options struct {
 	Items []mod.DiscoItem
 	// Limits returns the limits of clients' streams. It may be nil.
 	Limits func() mod.Limits
+	// Peers returns the domains with which the host has streams. It may be nil.
+	Peers func() []mod.Peer
 	// Trace remembers what becomes of messages. It may be nil.
 	Trace Tracer
 	// Commands are those of the server itself, bound.
@@ -87,6 +89,9 @@ func New(o Options) (*Host, error) {
 	}
 	if o.Limits == nil {
 		h.o.Limits = func() mod.Limits { return mod.Limits{} }
+	}
+	if o.Peers == nil {
+		h.o.Peers = func() []mod.Peer { return nil }
 	}
 	for _, e := range o.Extensions {
 		hooks, err := e.Info.New(&view{h, e.Info.Name}, e.Config)
@@ -211,6 +216,7 @@ var _ mod.Host = (*view)(nil)
 func (v *view) DB() mod.DB         { return v.o.DB }
 func (v *view) Clock() mod.Clock   { return v.o.Clock }
 func (v *view) Limits() mod.Limits { return v.o.Limits() }
+func (v *view) Peers() []mod.Peer  { return v.o.Peers() }
 func (v *view) HTTP() *http.Client { return v.o.HTTP }
 
 func (v *view) Trace(mark uint64, what, who, detail string) {

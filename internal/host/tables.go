@@ -9,6 +9,7 @@ import (
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -340,12 +341,32 @@ func (t *tables) disco(at mod.Where) mod.Disco {
 			}
 		}
 		if e.hooks.Forms != nil {
-			d.Forms = append(d.Forms, e.hooks.Forms(at)...)
+			for _, f := range e.hooks.Forms(at) {
+				d.Forms = withForm(d.Forms, f)
+			}
 		}
 	}
 	slices.Sort(d.Features)
 	d.Features = slices.Compact(d.Features)
 	return d
+}
+
+// withForm adds a form of extended service discovery. Of a FORM_TYPE there is one form, in which all fields are (XEP-0128#recommendations).
+func withForm(list []*xmlstream.Element, x *xmlstream.Element) []*xmlstream.Element {
+	add, err := dataform.Parse(x)
+	if err != nil {
+		return append(list, x)
+	}
+	for i, o := range list {
+		f, err := dataform.Parse(o)
+		if err != nil || f.FormType() != add.FormType() {
+			continue
+		}
+		f.Fields = append(f.Fields, slices.DeleteFunc(slices.Clone(add.Fields), func(k dataform.Field) bool { return k.Var == dataform.FormType })...)
+		list[i] = f.Element()
+		return list
+	}
+	return append(list, x)
 }
 
 // noRoster is the roster of a host without the roster extension.

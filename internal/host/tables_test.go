@@ -12,6 +12,7 @@ import (
 	"sabir/internal/session"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -100,6 +101,29 @@ func TestDisco(t *testing.T) {
 	}
 	if _, ok := h.IQ(mod.AtHost, stanza.TypeSet, xmlstream.Name{Space: "urn:p", Local: "p"}); ok {
 		t.Error("a handler of get answers set")
+	}
+}
+
+// TestForms: of a FORM_TYPE there is one form, whoever has fields for it.
+func TestForms(t *testing.T) {
+	forms := func(list ...*dataform.Form) *mod.Hooks {
+		return &mod.Hooks{Forms: func(mod.Where) (out []*xmlstream.Element) {
+			for _, f := range list {
+				out = append(out, f.Element())
+			}
+			return out
+		}}
+	}
+	field := func(name string) dataform.Field { return dataform.Field{Var: name, Values: []string{name}} }
+	h, err := build(t, nil, info("p", forms(dataform.New(dataform.TypeResult, "urn:a", field("1")))),
+		info("q", forms(dataform.New(dataform.TypeResult, "urn:b", field("2")), dataform.New(dataform.TypeResult, "urn:a", field("3")))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := h.Disco(mod.AtHost).Forms
+	want := []*dataform.Form{dataform.New(dataform.TypeResult, "urn:a", field("1"), field("3")), dataform.New(dataform.TypeResult, "urn:b", field("2"))}
+	if len(got) != 2 || !got[0].Equal(want[0].Element()) || !got[1].Equal(want[1].Element()) {
+		t.Errorf("got %s", got)
 	}
 }
 

@@ -53,6 +53,12 @@ func TestBlock(t *testing.T) {
 	if list := a.Federation().List(); len(list) == 0 || list[0].Remote != "b.example" {
 		t.Errorf("the list is %+v", list)
 	}
+	if p := a.Federation().Peers(jid.MustParse("a.example")); len(p) != 1 || p[0].Domain.Domain() != "b.example" || p[0].In+p[0].Out+p[0].Both == 0 {
+		t.Errorf("the peers are %+v", p)
+	}
+	if p := a.Federation().Peers(jid.MustParse("b.example")); len(p) != 0 {
+		t.Errorf("the peers of another domain are %+v", p)
+	}
 	if err := a.Federation().Block(t.Context(), "b.example", true); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stream"
 )
@@ -78,6 +79,31 @@ func (s *sender) status(l *link, st *Status) {
 	if o, ok := s.c.(*outStream); ok {
 		st.Direction, st.Proved, st.Since, st.Acks, st.BothWays, st.Address = "out", true, s.opened, o.sm, o.in != nil, o.target.String()
 	}
+}
+
+// Peers returns the domains with which a local one has streams on which they were proved, by name.
+func (s *Server) Peers(local jid.JID) (list []mod.Peer) {
+	for _, st := range s.List() { // in the order of the remote domains
+		if st.Local != local.Domain() || !st.Proved {
+			continue
+		}
+		remote, err := jid.Parse(st.Remote)
+		if err != nil {
+			continue
+		}
+		if len(list) == 0 || list[len(list)-1].Domain != remote {
+			list = append(list, mod.Peer{Domain: remote})
+		}
+		switch p := &list[len(list)-1]; {
+		case st.BothWays:
+			p.Both++
+		case st.Direction == "in":
+			p.In++
+		default:
+			p.Out++
+		}
+	}
+	return list
 }
 
 // CloseDomain ends the streams of a domain, and tries it anew where something waits. It returns how many they were.

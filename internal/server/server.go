@@ -256,7 +256,7 @@ func (s *Server) buildHost(cfg *config.Config, c *config.Host) (*host.Host, erro
 	return host.New(host.Options{
 		Domain: c.JID(), DB: s.db, Clock: s.o.Clock, Log: s.log, Directory: s.dir, Router: s.router, Accounts: acc,
 		Commands: admin.HostCommands(s.Backend()), Right: func(who jid.JID) mod.Right { return s.right(c.JID(), who) },
-		Extensions: enabled, Limits: func() mod.Limits { return s.limits(c.JID()) }, HTTP: s.http, Trace: s.trace, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
+		Extensions: enabled, Limits: func() mod.Limits { return s.limits(c.JID()) }, HTTP: s.http, Peers: func() []mod.Peer { return s.s2s.Peers(c.JID()) }, Trace: s.trace, Panicked: s.metrics.Panic, Shuffle: s.o.Shuffle,
 	})
 }
 

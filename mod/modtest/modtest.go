@@ -87,6 +87,7 @@ type Host struct {
 	refuses   func(*mod.Pass) error
 	skipped   []jid.JID
 	rights    map[string]mod.Right // by bare JID
+	peers     []mod.Peer
 
 	work sync.WaitGroup
 }
@@ -345,6 +346,20 @@ func (h *Host) Mark(s *stanza.Stanza) { s.Mark = 1 }
 // Limits returns fixed limits: 10000 and 20000 bytes, and 5 minutes.
 func (h *Host) Limits() mod.Limits {
 	return mod.Limits{BeforeAuth: 10000, AfterAuth: 20000, Idle: 5 * time.Minute}
+}
+
+// Peers returns what SetPeers has set.
+func (h *Host) Peers() []mod.Peer {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.peers
+}
+
+// SetPeers says with which domains the host has streams.
+func (h *Host) SetPeers(all ...mod.Peer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.peers = all
 }
 
 // AccountNodes returns the extension's own, or nil.

@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	engine "sabir/engine/pubsub"
@@ -36,7 +37,7 @@ type Config struct {
 	Subscriptions int    `toml:"subscriptions" doc:"Subscriptions of a node."`
 	Stored        int    `toml:"stored" doc:"Characters of the payloads in the nodes that one address has made."`
 	Total         int    `toml:"total" doc:"Nodes of the service."`
-	ServerInfo    bool   `toml:"server_info" doc:"Tell at the node serverinfo which domain is served, for maps of the network, and let other servers name this one on theirs (XEP-0485)."`
+	ServerInfo    bool   `toml:"server_info" doc:"Tell at the node serverinfo which domain is served and which others that agree to it have streams with it, for maps of the network, and let other servers name this one on theirs (XEP-0485)."`
 
 	// Without are features that are not there, as service discovery names them: tests show by it what each is for.
 	Without []string `toml:"-"`
@@ -55,6 +56,8 @@ type pubsub struct {
 	c    *Config
 	s    *engine.Service
 	face *mod.Service
+	// about is what the server tells of itself.
+	about *serverInfo
 }
 
 func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
@@ -71,13 +74,10 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Without:   c.Without,
 	})
 	p.face = p.service(domain)
-	var features []mod.Feature
-	if c.ServerInfo {
-		features = append(features, mod.Feature{At: mod.AtHost, Var: nsServerInfo})
-	}
-	return &mod.Hooks{
+	p.about = newServerInfo(h, p.s)
+	hooks := &mod.Hooks{
 		Services:       []*mod.Service{p.face},
-		Features:       features,
+		Instance:       p,
 		AccountRemoved: p.s.AccountRemoved,
 		Start:          p.start,
 		Unbound: func(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
@@ -88,23 +88,24 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 				h.Log().Error("items of somebody who went offline were not deleted", "error", err)
 			}
 		},
-	}, nil
+	}
+	if c.ServerInfo {
+		hooks.Features = []mod.Feature{{At: mod.AtHost, Var: nsServerInfo}}
+		hooks.Forms = p.about.forms(domain)
+	}
+	return hooks, nil
 }
 
 func (p *pubsub) mayCreate(who jid.JID) bool {
 	return who == p.h.Domain() || p.c.Create == "anybody" || p.c.Create == "users" && who.DomainJID() == p.h.Domain()
 }
 
-// nsServerInfo qualifies what a server tells of itself (XEP-0485#impl), and is the feature of one that wants that.
-const nsServerInfo = "urn:xmpp:serverinfo:0"
-
 func (p *pubsub) start(ctx context.Context) error {
 	if p.c.ServerInfo {
-		// Which domains there are streams with is left out, as it may be: it changes all the time, and who is named has to be asked.
-		x := xmlstream.El(nsServerInfo, "serverinfo", xmlstream.El(nsServerInfo, "domain", xmlstream.A("name", p.h.Domain().String())))
-		if err := p.s.Publish(ctx, mod.NodeChange{Node: "serverinfo", ID: "current", Payload: x}); err != nil {
-			p.h.Log().Error("the node serverinfo is not as it should be", "error", err)
-		}
+		p.about.refresh(ctx)
+		p.h.Go("serverinfo", p.about.run)
+	} else if err := p.about.withdraw(ctx); err != nil && !errors.As(err, new(*stanza.Error)) { // the node may be that of a user
+		return err
 	}
 	return p.s.Start(ctx)
 }
