@@ -33,8 +33,8 @@ const (
 	TraceCopied    = "copied"       // for the session Who
 	TraceForwarded = "forwarded"    // to the server or service Who
 	TraceBounced   = "bounced"      // answered with the error Detail
-	TraceWritten   = "written"      // to the socket of the session Who
-	TraceAcked     = "acknowledged" // by the client of the session Who (XEP-0198)
+	TraceWritten   = "written"      // to the socket of the session, or of the server, Who
+	TraceAcked     = "acknowledged" // by the client of the session, or by the server, Who (XEP-0198)
 	TraceReturned  = "returned"     // the session Who ended and may not have got it
 	TraceTaken     = "taken from"   // the store of the extension Who, for the session Detail
 	TraceNotified  = "notified"     // the push service Who

@@ -45,6 +45,23 @@ func (l *Log) Holders(ctx context.Context, id string) ([]Holding, error) {
 	return all, nil
 }
 
+// Trace returns what the archives of the Log's space have of a message, as Hooks.Trace does.
+func (l *Log) Trace(ctx context.Context, id string) ([]mod.TraceEvent, error) {
+	list, err := l.Holders(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var events []mod.TraceEvent
+	for _, h := range list {
+		e := mod.TraceEvent{At: h.Stamp.UTC(), What: mod.TraceArchived, Who: h.Archive, Detail: h.ID}
+		if h.Tombstone {
+			e.Detail += " (deleted since)"
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
 // anySeq undoes id, of whatever archive it is.
 func (l *Log) anySeq(id string) (int64, bool) {
 	b, err := idEncoding.DecodeString(id)

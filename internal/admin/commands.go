@@ -64,20 +64,6 @@ type (
 		// Waiting says that the session has lost its connection and waits for its client to resume it.
 		Waiting bool `json:"waiting,omitempty"`
 	}
-	// TraceArgs name a message.
-	TraceArgs struct {
-		ID string `json:"id" doc:"An id of the message: that of the stanza, its origin-id, or the one that an archive gave." required:""`
-	}
-	// Trace is what is known of the messages with an id. There may be several: a sender's ids are its own business.
-	Trace struct {
-		ID string `json:"id"`
-		// Also are other ids of them.
-		Also []string `json:"also,omitempty"`
-		// Messages has the story of each, as far as the server's memory goes back.
-		Messages [][]mod.TraceEvent `json:"messages"`
-		// Stored is what archives and stores have of them now.
-		Stored []mod.TraceEvent `json:"stored"`
-	}
 	// Count is how many were affected.
 	Count struct {
 		Count int `json:"count"`
@@ -106,13 +92,7 @@ func commands() []mod.Command {
 		define("account import", "Makes accounts from CSV with lines jid,password.", true, importAccounts),
 		define("session list", "Lists the sessions that are bound.", false, listSessions),
 		define("session close", "Ends sessions.", false, closeSessions),
-		define("trace", "Tells what became of a message.", false, func(ctx context.Context, b Backend, a TraceArgs) (any, error) {
-			t, err := b.Trace(ctx, a.ID)
-			if err == nil && len(t.Messages)+len(t.Stored) == 0 {
-				err = stanza.Err(stanza.ItemNotFound, "nothing is known of a message with this id: it is too long ago and not stored, or was never here")
-			}
-			return t, err
-		}),
+		mod.Define(mod.Command{Name: "trace", Doc: "Tells what became of a message.", Right: mod.HostAdmin}, trace),
 		define("s2s list", "Lists the streams with other servers and what waits for them.", false, listFederation),
 		define("s2s close", "Ends the streams with a domain; what waits is tried anew.", false, closeFederation),
 		define("s2s check", "Looks at the way to a domain: DNS, addresses, TLS, certificate, what its server offers.", false, checkFederation),

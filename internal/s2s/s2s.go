@@ -52,6 +52,8 @@ type Options struct {
 	Dialer  *dial.Dialer
 	Roots   *x509.CertPool // nil for the authorities of the system
 	Metrics Metrics
+	// Trace, where it is not nil, remembers what became of messages.
+	Trace route.Tracer
 	// Settings are those at the start. See Configure.
 	Settings Settings
 	// Default is the host in whose name a stream to an unknown one is refused.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sabir/internal/incoming"
+	"sabir/mod"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
@@ -422,6 +423,9 @@ func (s *sender) write(c carrier, w writing) error {
 		s.note(w)
 	}
 	err := c.write(w.b)
+	if err == nil {
+		s.trace(mod.TraceWritten, w.batch)
+	}
 	if w.kept {
 		return err
 	}
@@ -478,7 +482,8 @@ func (s *sender) overdue(c carrier) bool {
 		return s.barrier != ""
 	}
 	s.plain = true
-	s.handledLocked()
+	s.gone(s.account.take())
+	s.poke()
 	return false
 }
 
@@ -490,14 +495,21 @@ func (s *sender) passed(id string) bool {
 		return false
 	}
 	s.answers = true
-	s.handledLocked()
+	done := s.account.take()
+	s.trace(mod.TraceAcked, done)
+	s.gone(done)
+	s.poke()
 	return true
 }
 
-// handledLocked notes that all that was sent was handled.
-func (s *sender) handledLocked() {
-	s.gone(s.account.take())
-	s.poke()
+// trace notes at messages what has become of them.
+func (s *sender) trace(what string, items []*item) {
+	if s.srv.o.Trace == nil {
+		return
+	}
+	for _, i := range items {
+		s.srv.o.Trace.Note(i.s.Mark, what, s.remote.String(), "")
+	}
 }
 
 // gone forgets items that have arrived.
@@ -515,6 +527,7 @@ func (s *sender) ack(h uint32) error {
 	if err != nil {
 		return tooHigh(err)
 	}
+	s.trace(mod.TraceAcked, done)
 	s.gone(done)
 	s.srv.reaper.unneeded(over)
 	return nil

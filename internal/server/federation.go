@@ -21,7 +21,7 @@ func (s *Server) newS2S(cfg *config.Config) *s2s.Server {
 		s.log.Warn("the DNS servers of the system are not known, so DNSSEC counts for nothing", "error", err)
 	}
 	return s2s.New(s2s.Options{
-		DB: s.db, Log: s.log, Clock: s.o.Clock, TLS: s.certs, Dialer: &d, Roots: s.roots, Metrics: s.metrics,
+		DB: s.db, Log: s.log, Clock: s.o.Clock, TLS: s.certs, Dialer: &d, Roots: s.roots, Metrics: s.metrics, Trace: s.trace,
 		Settings: s2s.Settings{Federation: cfg.S2S, Limits: cfg.Limits}, Default: cfg.Hosts[0].JID(),
 	})
 }

@@ -122,7 +122,7 @@ func (w *pushWorld) told(what string, count int) {
 
 func (w *pushWorld) subscribe() {
 	b := w.browser
-	w.own("browser", "<subscribe xmlns='sabir:webpush:0' endpoint='" + b.Endpoint + "'><p256dh>" + b.P256DH + "</p256dh><auth>" + b.Auth + "</auth></subscribe>")
+	w.own("browser", "<subscribe xmlns='sabir:webpush:0' endpoint='"+b.Endpoint+"'><p256dh>"+b.P256DH+"</p256dh><auth>"+b.Auth+"</auth></subscribe>")
 }
 
 // TestPushEndToEnd has a browser told of all that there is for its user, who is not there: a message, one in a members-only room, a mention
@@ -141,7 +141,7 @@ func TestPushEndToEnd(t *testing.T) {
 		w.say(stanza.TypeGroupchat, open, "to her", xmlstream.El("urn:xmpp:mentions:0", "mention", xmlstream.A("jid", w.juliet.JID.String())))
 		w.told("a mention in an open room", 3)
 
-		w.own("desk", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:bookmarks:1'><item id='" + team.String() + "'><conference xmlns='urn:xmpp:bookmarks:1'><extensions>" +
+		w.own("desk", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='urn:xmpp:bookmarks:1'><item id='"+team.String()+"'><conference xmlns='urn:xmpp:bookmarks:1'><extensions>"+
 			"<notify xmlns='urn:xmpp:notification-settings:1'><never/></notify></extensions></conference></item></publish></pubsub>")
 		w.say(stanza.TypeGroupchat, team, "of which she does not want to hear")
 		w.say(stanza.TypeChat, w.juliet.JID, "Art thou there?")
@@ -157,7 +157,7 @@ func TestPushEndToEnd(t *testing.T) {
 		w.kill()
 		w.told("after the end of a server that could not tell", 6)
 
-		w.own("desk", "<unsubscribe xmlns='sabir:webpush:0' endpoint='" + w.browser.Endpoint + "'/>")
+		w.own("desk", "<unsubscribe xmlns='sabir:webpush:0' endpoint='"+w.browser.Endpoint+"'/>")
 		w.say(stanza.TypeChat, w.juliet.JID, "to a browser that does not want to hear of it")
 		w.subscribe()
 		w.say(stanza.TypeChat, w.juliet.JID, "to one that does again")

@@ -91,7 +91,7 @@ func newMAM(h mod.Host, cfg any) (*mod.Hooks, error) {
 		AccountRemoved: func(ctx context.Context, tx mod.Tx, account jid.JID) error {
 			return m.remove(ctx, tx, account)
 		},
-		Trace: m.trace,
+		Trace: func(ctx context.Context, id string) ([]mod.TraceEvent, error) { return m.log.Trace(ctx, id) },
 		Start: m.start,
 	}, nil
 }

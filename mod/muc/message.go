@@ -251,6 +251,7 @@ func (t *turn) recordOne(tx mod.Tx, r *said, wire string, place *archive.Place) 
 // tell reflects a message that was committed.
 func (c *chat) tell(t *turn, r *said, at archive.Place) {
 	if at.ID != "" {
+		c.m.h.Trace(r.s.Mark, mod.TraceArchived, c.jid.String(), at.ID)
 		r.s.Add(xmlstream.El(nsID, "stanza-id", xmlstream.A("by", c.jid.String()), xmlstream.A("id", at.ID)))
 	}
 	if r.target != "" {

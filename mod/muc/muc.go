@@ -145,7 +145,7 @@ func newMUC(h mod.Host, cfg any) (*mod.Hooks, error) {
 	}
 	m.adhoc = adhoc.New(adhoc.Options{Host: h, Name: "Commands of the rooms", Commands: m.commandsAt, May: m.mayCommand})
 	m.svc = m.service(domain)
-	return &mod.Hooks{Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Closing: m.closing, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
+	return &mod.Hooks{Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Trace: m.trace, Closing: m.closing, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
 }
 
 func (m *muc) service(domain jid.JID) *mod.Service {
@@ -223,6 +223,11 @@ func (m *muc) start(ctx context.Context) (err error) {
 	m.h.Go("ghosts", m.haunt)
 	m.h.Go("index", func(ctx context.Context) { m.log.KeepIndexed(ctx, m.h.Log()) })
 	return nil
+}
+
+// trace tells in which rooms' archives a message is.
+func (m *muc) trace(ctx context.Context, id string) ([]mod.TraceEvent, error) {
+	return m.log.Trace(ctx, id)
 }
 
 // purge deletes what the archives of rooms that are no more have left.

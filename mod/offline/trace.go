@@ -19,7 +19,7 @@ func (o *offline) trace(ctx context.Context, id string) ([]mod.TraceEvent, error
 	var events []mod.TraceEvent
 	for _, m := range list {
 		s, err := m.parse()
-		if err != nil || !mod.SentAs(m.wire, id) {
+		if err != nil || s.To.DomainJID() != o.h.Domain() || !mod.SentAs(m.wire, id) {
 			continue // the search was rough
 		}
 		e := mod.TraceEvent{What: mod.TraceStored, Who: "offline", Detail: s.To.Bare().String() + " from " + s.From.String()}
