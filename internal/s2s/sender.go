@@ -508,7 +508,7 @@ func (s *sender) trace(what string, items []*item) {
 		return
 	}
 	for _, i := range items {
-		s.srv.o.Trace.Note(i.s.Mark, what, s.remote.String(), "")
+		s.srv.o.Trace.Note(i.s.Mark, what, i.l.remote.String(), "")
 	}
 }
 
