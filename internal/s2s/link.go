@@ -101,6 +101,13 @@ func (l *link) offer(s *sender) {
 	l.start()
 }
 
+// other returns the stream that was offered, or nil.
+func (l *link) other() *sender {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.spare
+}
+
 // retract takes it away again.
 func (l *link) retract(s *sender) {
 	l.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -16,15 +17,17 @@ func (s *sender) connect() carrier {
 	if s.theirs {
 		return s.await()
 	}
-	for attempt := 0; s.goesOn(attempt); attempt++ {
+	since := s.srv.o.Clock.Now()
+	for attempt := 0; s.goesOn(attempt, since); attempt++ {
 		if attempt == 0 && s.join() {
 			continue // somebody else carries the link now
 		}
+		before := s.others()
 		err := s.open()
 		if err == nil {
 			return s.carrier()
 		}
-		if !s.failed(err, attempt) {
+		if !s.failed(err, attempt, before) {
 			break
 		}
 	}
@@ -32,15 +35,17 @@ func (s *sender) connect() carrier {
 }
 
 // goesOn tells whether a connection is needed: something waits that no stream of the peer can take, or a stream can be resumed and somebody
-// is owed something. Where it goes both ways that may be us, as long as the peer may be expected to remember.
-func (s *sender) goesOn(attempt int) bool {
+// is owed something. Where it goes both ways that may be us, as long as the peer may be expected to remember. since is when the attempts began.
+func (s *sender) goesOn(attempt int, since time.Time) bool {
 	now := s.srv.o.Clock.Now()
 	s.mu.Lock()
 	resumable := s.begun && s.smID != ""
 	owed := s.account.owed() > 0
 	peer := s.in != nil && !s.broken.IsZero() && now.Sub(s.broken) < resumeTime
 	s.mu.Unlock()
-	if resumable && owed && attempt < 2 { // what was sent may not go out on another stream now
+	// What was sent goes out on no other stream, where it might come twice, before it was tried for a while to resume this one: also where the
+	// peer has come by itself meanwhile, since it may just have been started again.
+	if resumable && owed && (attempt < 2 || now.Sub(since) < peerTime) {
 		return !s.isStopped()
 	}
 	moved := s.yield()
@@ -67,10 +72,7 @@ func (s *sender) isStopped() bool {
 // yield lets the links go over to streams of the peer, where there are. It tells whether one did.
 func (s *sender) yield() (moved bool) {
 	for _, l := range s.links() {
-		l.mu.Lock()
-		other := l.spare
-		l.mu.Unlock()
-		if other != nil && other.ride(l, s) {
+		if other := l.other(); other != nil && other.ride(l, s) {
 			s.drop(l)
 			moved = true
 		}
@@ -99,8 +101,8 @@ const (
 )
 
 // failed handles a failed attempt: it answers those who have waited long enough, all where there is no hope, and waits
-// before the next. It returns false where there is to be none.
-func (s *sender) failed(err error, attempt int) bool {
+// before the next. It returns false where there is to be none. before is what others returned before the attempt.
+func (s *sender) failed(err error, attempt int, before []*sender) bool {
 	if s.srv.ctx.Err() != nil || errors.Is(err, errStopping) {
 		return false
 	}
@@ -122,7 +124,7 @@ func (s *sender) failed(err error, attempt int) bool {
 	if t, ok := s.oldest(); ok {
 		pause = min(pause, max(0, t.Sub(now)))
 	}
-	return s.pause(pause)
+	return s.pause(pause, before)
 }
 
 // part lets those links find a way of their own that have nothing on a stream which was opened in the names of others.
@@ -178,8 +180,8 @@ func (s *sender) oldest() (expires time.Time, ok bool) {
 	return expires, ok
 }
 
-// pause waits, unless something comes about that makes another attempt worth while.
-func (s *sender) pause(d time.Duration) bool {
+// pause waits, unless the peer has come by itself since others returned before: then another attempt is worth while, or not needed.
+func (s *sender) pause(d time.Duration, before []*sender) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
@@ -189,19 +191,22 @@ func (s *sender) pause(d time.Duration) bool {
 		case <-s.srv.ctx.Done():
 			return false
 		case <-s.wake:
-			if s.isStopped() {
+			switch {
+			case s.isStopped():
 				return false
-			}
-			for _, l := range s.links() { // the peer may have come by itself
-				l.mu.Lock()
-				come := l.spare != nil
-				l.mu.Unlock()
-				if come {
-					return true
-				}
+			case !slices.Equal(before, s.others()):
+				return true
 			}
 		}
 	}
+}
+
+// others returns the streams of the peer to which the links might go over; nil for those that have none.
+func (s *sender) others() (list []*sender) {
+	for _, l := range s.links() {
+		list = append(list, l.other())
+	}
+	return list
 }
 
 // jitter returns a random part of d.
@@ -211,8 +216,8 @@ func jitter(d time.Duration) time.Duration {
 	return time.Duration(binary.LittleEndian.Uint64(b[:]) % uint64(max(d, 1)))
 }
 
-// peerTime is how long the peer has to resume a stream of its own on which stanzas of ours are not acknowledged, before they
-// go out on another, perhaps once more. It is longer than maxBackOff, which is what a peer like this one may let pass, and shorter than the time of the queue.
+// peerTime is how long it is tried to resume a stream of ours on which stanzas are not acknowledged, and how long the peer has to resume one of its
+// own, before they go out on another, perhaps once more. It is longer than maxBackOff, which is what a peer like this one may let pass, and shorter than the time of the queue.
 const peerTime = 20 * time.Second
 
 // await returns a connection that the peer has made for its stream, and waits for it where something was lost with the one before.
