@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"time"
 
 	"sabir/internal/db"
 	"sabir/internal/db/dbtest"
@@ -166,4 +167,39 @@ func TestWithdraw(t *testing.T) {
 	if left := a.take(); len(left) != 1 || left[0] != three {
 		t.Errorf("left is %v", left)
 	}
+}
+
+// TestGoesOn: while a stream of ours may be resumed on which something is not acknowledged, its links go over to none of the peer, who may
+// just have been started again; then they do.
+func TestGoesOn(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		dbtest.Migrate(t, d, "s2s", Schema)
+		s := storeServer(d)
+		a := keep(t, s, d, "a")
+		p := a.l.pair
+		rec, err := s.newRecord(t.Context(), stored{pair: p, ours: true, id: "sm-3"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := rec.note(t.Context(), s.nextID(), 1, []*item{a}); err != nil {
+			t.Fatal(err)
+		}
+
+		again := restart(t, d)
+		l := again.links[p]
+		ours, theirs := l.on, newTheirSender(again, p)
+		before := ours.others()
+		theirs.comes = &arrival{}
+		l.offer(theirs)
+		if ours.pause(time.Hour, before); l.other() != theirs { // the peer has come, so that it does not last
+			t.Fatal("the link does not know of the stream of the peer")
+		}
+		now := again.o.Clock.Now()
+		if !ours.goesOn(100, now.Add(-peerTime/2)) || l.on != ours {
+			t.Error("what may have arrived goes out on another stream")
+		}
+		if ours.goesOn(2, now.Add(-2*peerTime)) || l.on != theirs {
+			t.Error("it waits for a stream that nobody resumes")
+		}
+	})
 }
