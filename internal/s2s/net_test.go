@@ -17,6 +17,7 @@ import (
 	"sabir/internal/dnstest"
 	"sabir/internal/listen"
 	"sabir/internal/server"
+	"sabir/mod"
 	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
@@ -36,7 +37,8 @@ type world struct {
 	keys *sasl.KeyCache
 	// untrusted keeps the authority from the servers.
 	untrusted bool
-	extra     string // lines of the configuration
+	extra     string    // lines of the configuration
+	clock     mod.Clock // of the servers that are started; nil for the real one
 }
 
 func newWorld(t *testing.T) *world {
@@ -64,6 +66,7 @@ type sabir struct {
 	dir     string
 	ports   map[config.Purpose]string
 	log     *logBuffer
+	clock   mod.Clock
 	stop    func()
 }
 
@@ -88,7 +91,7 @@ func (l *logBuffer) String() string {
 // start starts a server for domains, with lines of TOML of the section [s2s] and below.
 func (w *world) start(s2s string, domains ...string) *sabir {
 	w.t.Helper()
-	s := &sabir{w: w, domains: domains, config: s2s, dir: w.t.TempDir(), ports: make(map[config.Purpose]string), log: new(logBuffer)}
+	s := &sabir{w: w, clock: w.clock, domains: domains, config: s2s, dir: w.t.TempDir(), ports: make(map[config.Purpose]string), log: new(logBuffer)}
 	w.t.Cleanup(func() {
 		if w.t.Failed() {
 			w.t.Logf("log of %s:\n%s", domains[0], s.log)
@@ -136,7 +139,7 @@ func (s *sabir) up() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	srv, err := server.New(ctx, cfg, server.Options{Log: log})
+	srv, err := server.New(ctx, cfg, server.Options{Log: log, Clock: s.clock})
 	if err != nil {
 		cancel()
 		t.Fatal(err)
