@@ -43,8 +43,8 @@ func (s *Service) Archive(ctx context.Context, r *mod.Request) (*xmlstream.Eleme
 	if err := s.mayRead(ctx, n, r.From); err != nil {
 		return nil, err
 	}
-	if !n.config.Persist {
-		return nil, unsupported(featurePersistentItems)
+	if err := n.persistent(); err != nil {
+		return nil, err
 	}
 	limit := o.Default
 	if q.Page.Max >= 0 {

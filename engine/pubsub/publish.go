@@ -110,20 +110,9 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 	return n, false, nil
 }
 
-// mayPublish obeys affiliations and publish model of a node and of its ancestors (XEP-0496#parent-rules).
+// mayPublish obeys affiliations and publish model of a node and of its ancestors.
 func (s *Service) mayPublish(ctx context.Context, n *node, r *request) error {
-	n, err := s.standIn(ctx, n)
-	if err != nil {
-		return err
-	}
-	if err := s.maySend(ctx, n, r); err != nil || n.config.Parent == "" {
-		return err
-	}
-	list, err := s.ancestors(ctx, n)
-	for i := 0; err == nil && i < len(list); i++ {
-		err = s.maySend(ctx, list[i], r)
-	}
-	return err
+	return s.upwards(ctx, n, func(n *node) error { return s.maySend(ctx, n, r) })
 }
 
 // maySend is mayPublish for the node alone.
@@ -259,8 +248,8 @@ func (s *Service) retract(ctx context.Context, r *request, x *xmlstream.Element)
 	if err != nil {
 		return nil, err
 	}
-	if !n.config.Persist {
-		return nil, unsupported(featurePersistentItems)
+	if err := n.persistent(); err != nil {
+		return nil, err
 	}
 	var ids []string
 	for k := range x.Elements() {
@@ -308,8 +297,8 @@ func (s *Service) purgeNode(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
-	if !n.config.Persist {
-		return nil, unsupported(featurePersistentItems)
+	if err := n.persistent(); err != nil {
+		return nil, err
 	}
 	st := &steps{more: []func(mod.Tx) error{func(tx mod.Tx) error { return s.store.purge(ctx, tx, n) }}}
 	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name}}, n); err != nil {

@@ -23,8 +23,8 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 	if err := s.mayRead(ctx, n, r.from); err != nil {
 		return nil, err
 	}
-	if !n.config.Persist {
-		return nil, unsupported(featurePersistentItems)
+	if err := n.persistent(); err != nil {
+		return nil, err
 	}
 	items := xmlstream.El(NS, "items", xmlstream.A("node", n.name))
 	if ids, err := itemIDs(x); err != nil {

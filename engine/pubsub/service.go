@@ -261,21 +261,26 @@ func (s *Service) knowing(ctx context.Context, n *node, subs []reached) (*node, 
 	return &m, nil
 }
 
-// mayRead returns nil where somebody may subscribe to a node and read it, and so its ancestors (XEP-0496#parent-rules), or the
-// error that is owed.
-func (s *Service) mayRead(ctx context.Context, n *node, who jid.JID) error {
+// upwards returns nil where may does for a node and for each of its ancestors, which bound what may be done at it
+// (XEP-0496#parent-rules), or the first error.
+func (s *Service) upwards(ctx context.Context, n *node, may func(n *node) error) error {
 	n, err := s.standIn(ctx, n)
 	if err != nil {
 		return err
 	}
-	if err := s.reaches(ctx, n, who); err != nil || n.config.Parent == "" {
+	if err := may(n); err != nil || n.config.Parent == "" {
 		return err
 	}
 	list, err := s.ancestors(ctx, n)
 	for i := 0; err == nil && i < len(list); i++ {
-		err = s.reaches(ctx, list[i], who)
+		err = may(list[i])
 	}
 	return err
+}
+
+// mayRead returns nil where somebody may subscribe to a node and read it, and so its ancestors, or the error that is owed.
+func (s *Service) mayRead(ctx context.Context, n *node, who jid.JID) error {
+	return s.upwards(ctx, n, func(n *node) error { return s.reaches(ctx, n, who) })
 }
 
 // reaches is mayRead for the node alone (XEP-0060#accessmodels, #affiliations). With the access model authorize that is who has

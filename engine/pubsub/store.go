@@ -95,6 +95,14 @@ type standings struct {
 	subscribed   map[jid.JID]bool // bare JIDs
 }
 
+// persistent returns nil where a node keeps its items, or the error that a request for them is owed.
+func (n *node) persistent() error {
+	if n.config.Persist {
+		return nil
+	}
+	return unsupported(featurePersistentItems)
+}
+
 // tells says whether readers are told who published an item: where that may be another than the creator of the node.
 func (n *node) tells(i *item) bool {
 	return n.config.Publish != PublishPublishers || i.publisher != n.creator

@@ -290,21 +290,37 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request, began time.Time) {
 	}
 }
 
-// take keeps a request that may be made.
+// take keeps a request that may be made. One that would end nothing is not kept: nobody need be asked about it, and others would have
+// us ask whomever they want.
 func (h *hub) take(ctx context.Context, q request, p place) (status int, err error) {
-	if q.mode == modeSubscribe {
-		if n, err := h.f.node(ctx, p); err != nil || n == nil {
-			return http.StatusNotFound, err
+	if q.mode == modeUnsubscribe {
+		known, err := h.known(ctx, q.key)
+		if err == nil && known {
+			err = h.store.request(ctx, q)
 		}
-		host, of, err := h.store.counts(ctx, q.topic)
-		if err != nil {
-			return 0, err
-		}
-		if host >= h.f.c.Subscriptions || of >= h.f.c.PerTopic {
-			return http.StatusServiceUnavailable, nil
-		}
+		return http.StatusAccepted, err
+	}
+	if n, err := h.f.node(ctx, p); err != nil || n == nil {
+		return http.StatusNotFound, err
+	}
+	host, of, err := h.store.counts(ctx, q.topic)
+	if err != nil {
+		return 0, err
+	}
+	if host >= h.f.c.Subscriptions || of >= h.f.c.PerTopic {
+		return http.StatusServiceUnavailable, nil
 	}
 	return http.StatusAccepted, h.store.request(ctx, q)
+}
+
+// known tells whether there is a subscription, or a request that waits for its confirmation.
+func (h *hub) known(ctx context.Context, k key) (bool, error) {
+	x, err := h.store.subscription(ctx, k, h.f.h.Clock().Now())
+	if x != nil || err != nil {
+		return x != nil, err
+	}
+	r, err := h.store.requested(ctx, k)
+	return r != nil, err
 }
 
 // read reads the form of a request, or says what is wrong with it. Parameters that are unknown are ignored.

@@ -199,6 +199,16 @@ func TestHubEnds(t *testing.T) {
 		}
 		until(t, "the subscription is there", func() bool { return w.subscribed() == 0 })
 	})
+	t.Run("of nothing", func(t *testing.T) {
+		w := newWorld(t, dbtest.SQLite(t), client)
+		w.post("a", "a")
+		if a := w.hub("mode", "unsubscribe", "callback", s.URL+"/never", "topic", topicURL); a.Code != http.StatusAccepted {
+			t.Fatal(a.Code)
+		}
+		if p, err := w.f.hub.store.pending(w.Context()); len(p) != 0 || err != nil {
+			t.Errorf("%v is to be asked about (%v)", p, err)
+		}
+	})
 	t.Run("declined", func(t *testing.T) {
 		w := newWorld(t, dbtest.SQLite(t), client)
 		w.post("a", "a")
