@@ -5,6 +5,7 @@ import (
 	"embed"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"sabir/engine/lru"
@@ -71,12 +72,13 @@ type own struct {
 }
 
 type caps struct {
-	h     mod.Host
-	c     *Config
-	store store
-	all   *lru.Cache[key, []string]
-	alone *lru.Cache[jid.JID, own]
-	tried *lru.Cache[jid.JID, key] // what clients were asked for last
+	h      mod.Host
+	c      *Config
+	store  store
+	all    *lru.Cache[key, []string]
+	alone  *lru.Cache[jid.JID, own]
+	parsed *lru.Cache[string, []wire.Caps] // announcements in wire form
+	tried  *lru.Cache[jid.JID, key]        // what clients were asked for last
 
 	mu      sync.Mutex
 	waiting map[key][]waiter // those to try next, while one is asked
@@ -91,7 +93,7 @@ func newCaps(h mod.Host, cfg any) (*mod.Hooks, error) {
 func build(h mod.Host, c *Config) *caps {
 	return &caps{
 		h: h, c: c, store: store{h.DB(), c.Stored},
-		all: lru.New[key, []string](c.Memory), alone: lru.New[jid.JID, own](c.Memory), waiting: make(map[key][]waiter),
+		all: lru.New[key, []string](c.Memory), alone: lru.New[jid.JID, own](c.Memory), parsed: lru.New[string, []wire.Caps](c.Memory), waiting: make(map[key][]waiter),
 		tried: lru.New[jid.JID, key](c.Memory),
 	}
 }
@@ -130,17 +132,42 @@ func (x *caps) start(context.Context) error {
 	return nil
 }
 
-// announced returns what a presence says of its sender, the safer hashes first.
-func announced(p *stanza.Stanza) []wire.Caps {
+// announced returns what a presence says of its sender, the safer hashes first. The slice is shared and must not be changed.
+func (x *caps) announced(p *stanza.Stanza) []wire.Caps {
 	if p == nil {
 		return nil
 	}
-	return append(wire.ParseCaps(p.Child(wire.NSCaps2, "c")), wire.ParseCaps(p.Child(wire.NSCaps, "c"))...)
+	safer, usual := x.parse(p, wire.NSCaps2), x.parse(p, wire.NSCaps)
+	if len(safer) == 0 {
+		return usual
+	}
+	return append(slices.Clip(safer), usual...)
+}
+
+// maxParsed bounds what is remembered in wire form, in bytes.
+const maxParsed = 1 << 10
+
+// parse reads the announcement of one of the two kinds. Many clients send the same, which is read once: whoever publishes to many
+// contacts asks for all of theirs.
+func (x *caps) parse(p *stanza.Stanza, space string) []wire.Caps {
+	raw := p.ChildRaw(space, "c")
+	if list, ok := x.parsed.Get(raw); ok {
+		return list
+	}
+	list := wire.ParseCaps(p.Child(space, "c"))
+	if raw != "" && len(raw) <= maxParsed {
+		own := make([]wire.Caps, len(list)) // nothing of the stanza, which it would hold on to
+		for i, c := range list {
+			own[i] = wire.Caps{Node: strings.Clone(c.Node), Algo: strings.Clone(c.Algo), Hash: strings.Clone(c.Hash)}
+		}
+		x.parsed.Put(strings.Clone(raw), own)
+	}
+	return list
 }
 
 // Features returns what the client understands that sent a presence. See mod.Capabilities.
 func (x *caps) Features(p *stanza.Stanza) ([]string, bool) {
-	for _, c := range announced(p) {
+	for _, c := range x.announced(p) {
 		k := keyOf(c)
 		if f, ok := x.all.Get(k); ok {
 			return f, true
@@ -153,7 +180,7 @@ func (x *caps) Features(p *stanza.Stanza) ([]string, bool) {
 }
 
 // Same tells whether two presences announce the same. See mod.Capabilities.
-func (x *caps) Same(a, b *stanza.Stanza) bool { return slices.Equal(announced(a), announced(b)) }
+func (x *caps) Same(a, b *stanza.Stanza) bool { return slices.Equal(x.announced(a), x.announced(b)) }
 
 // available learns of a session what is not known yet.
 func (x *caps) available(ctx context.Context, s mod.Session, _ bool) {
@@ -164,7 +191,7 @@ func (x *caps) available(ctx context.Context, s mod.Session, _ bool) {
 
 // Learn asks for features that are not known yet. Of several hashes any will do. See mod.Capabilities.
 func (x *caps) Learn(ctx context.Context, asker jid.JID, p *stanza.Stanza, known func([]string)) {
-	list := announced(p)
+	list := x.announced(p)
 	if len(list) == 0 {
 		return
 	}

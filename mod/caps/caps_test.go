@@ -255,3 +255,40 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestParsedOnce: an announcement that many clients send alike is parsed once, and one that leans on what stands around it
+// each time.
+func TestParsedOnce(t *testing.T) {
+	_, x := newHost(t, dbtest.SQLite(t))
+	a, b := "<c xmlns='urn:xmpp:caps'><hash xmlns='urn:xmpp:hashes:2' algo='sha-256'>b%s</hash></c>", "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:n' ver='a%s'/>"
+	safer, usual := wire.Caps{Algo: "sha-256", Hash: "b1"}, wire.Caps{Node: "urn:n", Algo: "sha-1", Hash: "a1"}
+	for _, c := range []struct {
+		inner  string
+		want   []wire.Caps
+		parsed int // are remembered afterwards
+	}{
+		{"", nil, 0},
+		{fmt.Sprintf(b, "1"), []wire.Caps{usual}, 1},
+		{"<show>away</show>" + fmt.Sprintf(b, "1"), []wire.Caps{usual}, 1},
+		{fmt.Sprintf(b, "1") + fmt.Sprintf(a, "1"), []wire.Caps{safer, usual}, 2},
+		{fmt.Sprintf(a, "2"), []wire.Caps{{Algo: "sha-256", Hash: "b2"}}, 3},
+		{fmt.Sprintf(a, "1"), []wire.Caps{safer}, 3},
+	} {
+		for range 2 {
+			if got := x.announced(modtest.Stanza(t, "<presence from='a@b.c/d'>"+c.inner+"</presence>")); !slices.Equal(got, c.want) {
+				t.Errorf("%s announces %v, want %v", c.inner, got, c.want)
+			}
+			if got := x.parsed.Len(); got != c.parsed {
+				t.Errorf("after %s %d are remembered, want %d", c.inner, got, c.parsed)
+			}
+		}
+	}
+	// The same bytes, of which a prefix makes another thing.
+	p := "<presence xmlns:h='%s'><c xmlns='urn:xmpp:caps'><h:hash algo='sha-256'>b3</h:hash></c></presence>"
+	if got := x.announced(modtest.Stanza(t, fmt.Sprintf(p, "urn:xmpp:hashes:2"))); len(got) != 1 {
+		t.Errorf("with a prefix: %v", got)
+	}
+	if got := x.announced(modtest.Stanza(t, fmt.Sprintf(p, "urn:other"))); len(got) != 0 {
+		t.Errorf("with another prefix: %v", got)
+	}
+}

@@ -354,6 +354,24 @@ func (s *Stanza) Child(space, local string) *xmlstream.Element {
 	return nil
 }
 
+// ChildRaw returns the first child of this name in wire form, as far as it means the same wherever it stands: "" where there is
+// none, where it was not received, or where prefixes are declared around it.
+func (s *Stanza) ChildRaw(space, local string) string {
+	if s.frame == nil || s.frame.DeclaresPrefixes() {
+		return ""
+	}
+	for i := range s.NumChildren() {
+		k := s.kid(i)
+		if n := s.kidName(k); n.Local == local && n.Space == space {
+			if k.el != nil {
+				return ""
+			}
+			return s.frame.ChildRaw(k.idx)
+		}
+	}
+	return ""
+}
+
 // Inside returns in wire form the element at the end of a path of children, each the first of its name, as it came from the
 // stream: it leans on what is declared around it. It returns "" where there is none, or the stanza is none that came so.
 func (s *Stanza) Inside(path ...xmlstream.Name) string {

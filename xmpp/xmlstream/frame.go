@@ -181,6 +181,9 @@ func (f *Frame) Decls() string {
 	return string(b)
 }
 
+// DeclaresPrefixes tells whether Decls is not "".
+func (f *Frame) DeclaresPrefixes() bool { return f.hasDecls }
+
 // reread returns a scanner whose scope is what the start tag declares.
 func (f *Frame) reread() *scanner {
 	s := newScanner(anyLimits, nil)
