@@ -16,52 +16,56 @@ const maxRemote = 200_000
 type remote struct {
 	mu sync.Mutex
 	n  int
-	m  map[jid.JID]map[jid.JID]*stanza.Stanza // by account and full JID
+	m  map[jid.JID]map[jid.JID][]*stanza.Stanza // by account and bare JID; the slices do not change once stored
 }
 
 // RemotePresence notes a presence that an account got from elsewhere. It tells whether the resource is new, or announces
 // other features than before.
 func (s *Service) RemotePresence(account jid.JID, p *stanza.Stanza) (news bool) {
-	r := &s.remote
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	list := r.m[account]
-	was := list[p.From]
-	if p.Type != stanza.TypeAvailable {
-		if was != nil {
-			delete(list, p.From)
-			r.n--
-		}
-		if len(list) == 0 {
-			delete(r.m, account)
-		}
-		return false
-	}
-	if was == nil && r.n >= maxRemote {
-		return false
-	}
-	if list == nil {
-		if r.m == nil {
-			r.m = make(map[jid.JID]map[jid.JID]*stanza.Stanza)
-		}
-		list = make(map[jid.JID]*stanza.Stanza)
-		r.m[account] = list
-	}
-	if was == nil {
-		r.n++
-	}
-	list[p.From] = p
-	return was == nil || !s.h.Capabilities().Same(was, p)
+	was, taken := s.remote.set(account, p)
+	return taken && (was == nil || !s.h.Capabilities().Same(was, p))
 }
 
-// of returns the presence of the resources of somebody elsewhere, as an account has it.
-func (r *remote) of(account, who jid.JID) (out []*stanza.Stanza) {
+// set keeps a presence in place of the one before, which it returns. taken is false for one that tells of an end, and where
+// there are too many.
+func (r *remote) set(account jid.JID, p *stanza.Stanza) (was *stanza.Stanza, taken bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for full, p := range r.m[account] {
-		if full.Bare() == who {
-			out = append(out, p)
+	who, all := p.From.Bare(), r.m[account]
+	var rest []*stanza.Stanza
+	for _, x := range all[who] {
+		if x.From == p.From {
+			was = x
+		} else {
+			rest = append(rest, x)
 		}
 	}
-	return out
+	if was != nil {
+		r.n--
+	}
+	if taken = p.Type == stanza.TypeAvailable && r.n < maxRemote; taken {
+		rest = append(rest, p)
+		r.n++
+	}
+	switch {
+	case len(rest) > 0 && all == nil:
+		if r.m == nil {
+			r.m = make(map[jid.JID]map[jid.JID][]*stanza.Stanza)
+		}
+		r.m[account] = map[jid.JID][]*stanza.Stanza{who: rest}
+	case len(rest) > 0:
+		all[who] = rest
+	default:
+		if delete(all, who); len(all) == 0 {
+			delete(r.m, account)
+		}
+	}
+	return was, taken
+}
+
+// of returns the presence of the resources of somebody elsewhere, as an account has it. The slice is shared.
+func (r *remote) of(account, who jid.JID) []*stanza.Stanza {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.m[account][who]
 }
