@@ -21,21 +21,29 @@ const (
 
 // audience are sessions that are told of publications.
 type audience struct {
-	conns  []*Conn // account 0 publishes
-	heard  atomic.Int64
+	conns  []*Conn        // account 0 publishes
+	heard  atomic.Int64   // by all
+	each   []atomic.Int64 // by each
 	closed atomic.Bool
 	failed chan error
 }
 
-// listen counts the notifications that come to a session, in a goroutine.
-func (a *audience) listen(c *Conn) {
+// listen counts the notifications that come to session k, in a goroutine.
+func (a *audience) listen(k int) {
+	c := a.conns[k]
 	go func() {
 		in := make([]byte, 4<<10)
 		tags := tagCounter{tag: []byte("</event>")}
-		a.heard.Add(int64(tags.count(c.buf)))
+		note := func(b []byte) {
+			if n := int64(tags.count(b)); n > 0 {
+				a.each[k].Add(n)
+				a.heard.Add(n)
+			}
+		}
+		note(c.buf)
 		for {
 			n, err := c.c.Read(in)
-			a.heard.Add(int64(tags.count(in[:n])))
+			note(in[:n])
 			if err != nil {
 				if !a.closed.Load() {
 					a.failed <- fmt.Errorf("%s: %w", c.JID, err)
@@ -63,7 +71,7 @@ func (a *audience) publish(to string, n, body int) error {
 }
 
 // spread publishes items, each as soon as the server has answered the one before, and divides by what is heard of them. It fails
-// where something is missing, or comes twice.
+// where somebody does not get something, or gets it twice.
 func (a *audience) spread(ctx context.Context, s *Running, to string, items, body int) (Result, error) {
 	listeners := int64(len(a.conns) - 1)
 	if err := a.publish(to, 0, body); err != nil { // what happens once
@@ -75,7 +83,10 @@ func (a *audience) spread(ctx context.Context, s *Running, to string, items, bod
 	if err := quiet(ctx, s); err != nil {
 		return Result{}, err
 	}
-	before := a.heard.Load()
+	before, each := a.heard.Load(), make([]int64, len(a.each))
+	for k := range each {
+		each[k] = a.each[k].Load()
+	}
 	span, err := begin(s, before)
 	if err != nil {
 		return Result{}, err
@@ -96,8 +107,10 @@ func (a *audience) spread(ctx context.Context, s *Running, to string, items, bod
 	if err := quiet(ctx, s); err != nil {
 		return Result{}, err
 	}
-	if got := a.heard.Load() - before; got != want {
-		return Result{}, fmt.Errorf("%d notifications came, not %d", got, want)
+	for k := range each[1:] {
+		if got := a.each[k+1].Load() - each[k+1]; got != int64(items) {
+			return Result{}, fmt.Errorf("%d notifications came to %s, not %d", got, a.conns[k+1].JID, items)
+		}
 	}
 	return r, nil
 }
@@ -126,7 +139,7 @@ func everybody(ctx context.Context, s *Running, n int, o Options) (*audience, er
 	if err != nil {
 		return nil, err
 	}
-	return &audience{conns: conns, failed: make(chan error, n)}, nil
+	return &audience{conns: conns, each: make([]atomic.Int64, n), failed: make(chan error, n)}, nil
 }
 
 // subscribers is one node of the publish-subscribe service with Subscribers that are online.
@@ -153,8 +166,8 @@ func subscribers(ctx context.Context, s *Running, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	for _, c := range a.conns[1:] {
-		a.listen(c)
+	for k := range o.Subscribers {
+		a.listen(k + 1)
 	}
 	if err := quiet(ctx, s); err != nil {
 		return Result{}, err
@@ -214,11 +227,11 @@ func contacts(ctx context.Context, s *Running, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	for _, c := range a.conns[1:] {
+	for k, c := range a.conns[1:] {
 		if err := c.c.SetDeadline(time.Time{}); err != nil {
 			return Result{}, err
 		}
-		a.listen(c)
+		a.listen(k + 1)
 	}
 	if err := quiet(ctx, s); err != nil {
 		return Result{}, err

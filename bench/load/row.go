@@ -129,7 +129,7 @@ func Rows() []Row {
 			Accounts: func(o Options) int { return o.Groups * groupSize }, Run: presence},
 		{Key: "pubsub", Title: "one node, 10,000 subscribers online: CPU per notification", Unit: Micros, Must: 12, Aim: 9, Alone: true,
 			Accounts: func(o Options) int { return o.Subscribers + 1 }, Run: subscribers},
-		{Key: "pep", Title: "an account's node, 500 contacts online: CPU per notification", Unit: Micros, Must: 12, Aim: 9,
+		{Key: "pep", Title: "an account's node, 500 contacts online: CPU per notification", Unit: Micros, Must: 12, Aim: 9, Alone: true,
 			Accounts: func(o Options) int { return o.Contacts + 1 }, Run: contacts},
 		{Key: "idle1000", Title: "idle TLS session, 1,000 open: memory per session", Unit: KiB, Must: 20, Aim: 10, Floor: true, Alone: true,
 			Accounts: func(Options) int { return 1000 }, Run: idle(1000)},
