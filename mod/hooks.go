@@ -72,6 +72,16 @@ type Archived struct {
 	ID string
 }
 
+// Fan is one stanza for many: each address of To gets it, as if it had been sent to that address alone, with the phases of
+// both sides and with the errors. It is encoded once. A message has one mark: Host.Trace knows it with all its recipients.
+//
+// Where To is empty, the stanza goes to where it is addressed, if it is. Both belong to the route from then on and are not changed
+// any more.
+type Fan struct {
+	Stanza *stanza.Stanza
+	To     []jid.JID
+}
+
 // When says for which stanzas a hook runs.
 type When struct {
 	Side  Side  // Out, In or both

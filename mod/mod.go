@@ -91,9 +91,9 @@ type Host interface {
 	// Route sends a stanza on its way as from s.From, an address of this host or of one of its services: through the
 	// phases to a local or remote recipient. It does not wait for the recipient. Errors come back as stanzas.
 	Route(ctx context.Context, s *stanza.Stanza)
-	// RouteAll is Route for each stanza of a list, in this order. What is recorded for them shares one commit. Those that
-	// Stanza.WithTo made of one stanza share its encoded form.
-	RouteAll(ctx context.Context, list []*stanza.Stanza)
+	// RouteAll is Route for one stanza after the other, each to one or to many. What is recorded for them shares one commit, and
+	// they are written to their recipients' streams when all are on their way.
+	RouteAll(ctx context.Context, list []Fan)
 	// Ask routes an iq of type get or set, from an address as Route takes, and calls done once with the answer, or with nil after a timeout of 30
 	// seconds. An answer counts only where it comes from the address that was asked.
 	Ask(ctx context.Context, s *stanza.Stanza, done func(answer *stanza.Stanza))

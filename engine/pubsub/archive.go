@@ -160,7 +160,7 @@ func cut(list []*item, backward bool, limit, bytes int) ([]*item, bool) {
 
 // results sends items as they were told to subscribers (XEP-0442#business-rules).
 func (s *Service) results(ctx context.Context, n *node, r *mod.Request, queryID string, list []*item) error {
-	var out []*stanza.Stanza
+	var out []mod.Fan
 	for _, i := range list {
 		x, err := itemEvent(n, i)
 		if err != nil {
@@ -175,14 +175,14 @@ func (s *Service) results(ctx context.Context, n *node, r *mod.Request, queryID 
 			return err
 		}
 		t.To = r.From
-		out = append(out, t)
+		out = append(out, mod.Fan{Stanza: t})
 	}
 	if r.Session == nil {
 		s.h.RouteAll(ctx, out)
 		return nil
 	}
-	for _, t := range out {
-		r.Session.Send(t)
+	for _, f := range out {
+		r.Session.Send(f.Stanza)
 	}
 	return nil
 }

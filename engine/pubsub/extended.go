@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
@@ -120,9 +121,10 @@ func (s *Service) tellMetadata(ctx context.Context, was, now *node) {
 		list = append(list, before...)
 	}
 	m := s.event(now, xmlstream.El(NSEvent, "configuration", xmlstream.A("node", now.name), f.Element()))
-	var told []string
+	var to []jid.JID
+	told := make(map[jid.JID]bool)
 	for _, x := range list {
-		if x.state != Subscribed || !x.deliver || x.wants&wantMetadata == 0 || slices.Contains(told, x.jid.String()) {
+		if x.state != Subscribed || !x.deliver || x.wants&wantMetadata == 0 || told[x.jid] {
 			continue
 		}
 		ok := false
@@ -130,10 +132,11 @@ func (s *Service) tellMetadata(ctx context.Context, was, now *node) {
 			break
 		}
 		if ok {
-			told = append(told, x.jid.String())
-			s.h.Route(ctx, m.WithTo(x.jid))
+			told[x.jid] = true
+			to = append(to, x.jid)
 		}
 	}
+	s.send(ctx, now, m, to)
 	if err != nil {
 		s.h.Log().Error("subscribers cannot be read", "error", err)
 	}

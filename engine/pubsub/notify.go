@@ -175,11 +175,7 @@ func (s *Service) present(j jid.JID) bool {
 
 // send sends a message of a service to all.
 func (s *Service) send(ctx context.Context, n *node, m *stanza.Stanza, to []jid.JID) {
-	list := make([]*stanza.Stanza, len(to))
-	for i, j := range to {
-		list[i] = m.WithTo(j)
-	}
-	s.h.RouteAll(ctx, list)
+	s.h.RouteAll(ctx, []mod.Fan{{Stanza: m, To: to}})
 }
 
 // sendLast sends a subscriber the item that was published last (XEP-0060#subscriber-subscribe-last).

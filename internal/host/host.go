@@ -20,7 +20,7 @@ import (
 // Router sends stanzas on their way. internal/route implements it.
 type Router interface {
 	Route(ctx context.Context, s *stanza.Stanza)
-	RouteAll(ctx context.Context, list []*stanza.Stanza)
+	RouteAll(ctx context.Context, list []mod.Fan)
 }
 
 // Tracer remembers what becomes of messages. internal/observe implements it.
@@ -281,7 +281,7 @@ func (v *view) Session(full jid.JID) mod.Session {
 
 func (v *view) Route(ctx context.Context, s *stanza.Stanza) { v.o.Router.Route(ctx, s) }
 
-func (v *view) RouteAll(ctx context.Context, list []*stanza.Stanza) { v.o.Router.RouteAll(ctx, list) }
+func (v *view) RouteAll(ctx context.Context, list []mod.Fan) { v.o.Router.RouteAll(ctx, list) }
 
 func (v *view) Refuses(ctx context.Context, p *mod.Pass) error {
 	for _, k := range v.Phases(p.Side, p.Stanza.Kind).Admit {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"slices"
 
 	"sabir/internal/session"
 	"sabir/mod"
@@ -62,16 +63,14 @@ func (j *journey) unkeep() {
 
 // keeps tells whether a message may go to a session that can be resumed.
 func (b *Batch) keeps(j *journey) bool {
-	return j.inHost != nil && !j.lost && b.anyDurable(j.in.Account) || j.outHost != nil && b.anyDurable(j.out.Account)
+	return j.inHost != nil && !j.lost && b.mayKeep(j.in.Account) || j.outHost != nil && b.mayKeep(j.out.Account)
 }
 
-func (b *Batch) anyDurable(account jid.JID) bool {
-	for _, t := range b.r.o.Directory.Sessions(account) {
-		if t.Durable() {
-			return true
-		}
-	}
-	return false
+// mayKeep tells whether one of the sessions of an account can be resumed.
+func (b *Batch) mayKeep(account jid.JID) bool { return anyDurable(b.r.o.Directory.Sessions(account)) }
+
+func anyDurable(list []*session.Session) bool {
+	return slices.ContainsFunc(list, (*session.Session).Durable)
 }
 
 // keep settles a message, finds its copies and writes both into the journals of the sessions that will be sent them. It may

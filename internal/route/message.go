@@ -19,11 +19,13 @@ type journey struct {
 	out, in         mod.Pass
 	outHost, inHost *host.Host // nil where that side is not local
 	service         *host.Service
+	there           []*session.Session          // the sessions of the recipient
 	departure       Departure                   // to another server
 	wait            func(context.Context) error // until the service has made the message durable; or nil
 	writes          []func(mod.Tx) error
 	inline          [4]mod.Session // room for in.Targets
 	ended           bool
+	fanned          bool // it is a branch of a fan
 	// silent says that the way of the message ends on side In without an answer. Side Out goes on as ever: what the sender
 	// has of it, an archive or a copy on another device, must not tell who exists. lost: it ended before side In was
 	// complete, so there are no copies there either.
@@ -50,7 +52,9 @@ func (b *Batch) message(ctx context.Context, s *stanza.Stanza) {
 		}
 	}()
 	j.ended = true // until all has gone well
-	b.begin(s)
+	if j.fanned = b.fanned; !j.fanned {
+		b.begin(s, s.To.String())
+	}
 	if j.outHost = b.r.Host(s.From.DomainJID()); j.outHost != nil {
 		j.out = mod.Pass{Stanza: s, Side: mod.Out, Account: s.From.Bare()}
 		if b.s != nil {
@@ -125,8 +129,8 @@ func (b *Batch) messageIn(ctx context.Context, j *journey, s *stanza.Stanza, to 
 		j.lost = b.undeliverable(ctx, s, f)
 		return 0, false
 	}
-	there := b.r.o.Directory.Sessions(to.Bare())
-	if len(there) == 0 {
+	j.there = b.r.o.Directory.Sessions(to.Bare())
+	if len(j.there) == 0 {
 		ok, err := j.inHost.Accounts().Exists(ctx, to.Local())
 		if err != nil {
 			b.fail(ctx, s, "accounts", err)
@@ -144,7 +148,7 @@ func (b *Batch) messageIn(ctx context.Context, j *journey, s *stanza.Stanza, to 
 		return 0, false
 	}
 	var f fate
-	j.in.Targets, f = targets(j.inline[:0], s, to, there)
+	j.in.Targets, f = targets(j.inline[:0], s, to, j.there)
 	return f, b.rewrite(ctx, j.inHost, &j.in)
 }
 
@@ -188,10 +192,10 @@ func targets(dst []mod.Session, s *stanza.Stanza, to jid.JID, there []*session.S
 func (b *Batch) undeliverable(ctx context.Context, s *stanza.Stanza, f fate) (silent bool) {
 	if f == ignore || s.Type == stanza.TypeError {
 		b.r.o.Count(s.Kind, mod.Dropped)
-		b.r.o.Trace.Note(s.Mark, mod.TraceDropped, "route", "nobody is there to get it, and its type asks for no error")
+		b.r.o.Trace.Note(s.Mark, mod.TraceDropped, "route", b.detail(s, "nobody is there to get it, and its type asks for no error"))
 		return true
 	}
-	b.r.o.Trace.Note(s.Mark, mod.TraceBounced, s.From.String(), string(stanza.ServiceUnavailable))
+	b.r.o.Trace.Note(s.Mark, mod.TraceBounced, s.From.String(), b.detail(s, string(stanza.ServiceUnavailable)))
 	b.refuse(ctx, s, stanza.Err(stanza.ServiceUnavailable, ""))
 	return false
 }
@@ -222,23 +226,32 @@ func (b *Batch) Flush(ctx context.Context) {
 	if b.s != nil {
 		defer b.count.Settle()
 	}
-	if len(b.j) == 0 {
-		b.start()
-		return
-	}
+	messages := len(b.j) > 0
 	defer func() {
 		b.start()
-		b.r.o.CrashPoint(AfterDelivery)
+		if messages {
+			b.r.o.CrashPoint(AfterDelivery)
+		}
 	}()
+	b.land(ctx)
+}
+
+// land commits and delivers what waits, and starts no queue.
+func (b *Batch) land(ctx context.Context) {
+	if len(b.j) == 0 {
+		return
+	}
 	js := b.j
 	b.j = nil // a handler below may send more through this batch's router, never through this batch
 	b.commit(ctx, js)
 	b.r.o.CrashPoint(BeforeDelivery)
 	for i := range js {
 		if j := &js[i]; !j.ended {
+			b.fanned = j.fanned
 			b.deliverOne(ctx, j)
 		}
 	}
+	b.fanned = false
 	for i := range js {
 		b.await(ctx, &js[i])
 		js[i].stay()
@@ -292,7 +305,9 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 		}
 		if err != nil {
 			j.unkeep()
+			b.fanned = j.fanned
 			b.fail(ctx, j.stanza(), "store", err)
+			b.fanned = false
 			j.ended = true
 			continue
 		}

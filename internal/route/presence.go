@@ -110,7 +110,7 @@ func (b *Batch) presenceIn(ctx context.Context, h *host.Host, s *stanza.Stanza) 
 		if s.To.IsFull() {
 			ok = t.JID() == s.To
 		}
-		if ok && t.Deliver(p.Stanza) {
+		if ok && b.queue(t, p.Stanza) {
 			o = mod.Delivered
 		}
 	}

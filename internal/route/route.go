@@ -168,21 +168,6 @@ func (r *Router) Route(ctx context.Context, s *stanza.Stanza) {
 	b.Flush(ctx)
 }
 
-// RouteAll is Route for each stanza of a list, in one batch. See mod.Host.
-func (r *Router) RouteAll(ctx context.Context, list []*stanza.Stanza) {
-	n := 0
-	for _, s := range list {
-		if s.Kind == stanza.Message {
-			n++
-		}
-	}
-	b := Batch{r: r, j: make([]journey, 0, n)}
-	for _, s := range list {
-		b.Do(ctx, s)
-	}
-	b.Flush(ctx)
-}
-
 // Batch handles the stanzas of one sender in order, and commits together what they must record. It belongs to one
 // goroutine.
 type Batch struct {
@@ -194,6 +179,8 @@ type Batch struct {
 	ext   string // the extension that is running, for recovered
 	// started are the sessions whose queues wait for Start.
 	started []*session.Session
+	list    bool // of the server's own: written at its end
+	fanned  bool // what comes is a branch of a fan: it has its mark
 }
 
 // NewBatch returns the batch for the stanzas of a session, which has one, as it has one counter (session.Session.Counter).
@@ -241,12 +228,22 @@ func (b *Batch) Do(ctx context.Context, s *stanza.Stanza) {
 	case stanza.Message:
 		b.message(ctx, s)
 	case stanza.Presence:
-		b.Flush(ctx)
+		b.catchUp(ctx)
 		b.presence(ctx, s)
 	default:
-		b.Flush(ctx)
+		b.catchUp(ctx)
 		b.iq(ctx, s)
 	}
+}
+
+// catchUp delivers what came before a stanza that does not wait for Flush. Where that is somebody's, it is written as well, since
+// what is done next may take a while.
+func (b *Batch) catchUp(ctx context.Context) {
+	if b.list {
+		b.land(ctx)
+		return
+	}
+	b.Flush(ctx)
 }
 
 // recovered contains a panic to the stanza that met it.
@@ -272,13 +269,13 @@ func (b *Batch) fail(ctx context.Context, s *stanza.Stanza, extension string, er
 	var drop mod.Drop
 	if errors.As(err, &drop) {
 		b.r.o.Count(s.Kind, mod.Dropped)
-		b.r.o.Trace.Note(s.Mark, mod.TraceDropped, extension, drop.Why)
+		b.r.o.Trace.Note(s.Mark, mod.TraceDropped, extension, b.detail(s, drop.Why))
 		b.r.o.Log.Debug("stanza dropped", "extension", extension, "kind", s.Kind.String(), "why", drop.Why)
 		return true
 	}
 	e := b.r.stanzaError(extension, err)
 	if s.Mark != 0 {
-		b.r.o.Trace.Note(s.Mark, mod.TraceRefused, extension, e.Error())
+		b.r.o.Trace.Note(s.Mark, mod.TraceRefused, extension, b.detail(s, e.Error()))
 	}
 	b.refuse(ctx, s, e)
 	return false
@@ -332,9 +329,6 @@ func (b *Batch) answer(ctx context.Context, s *stanza.Stanza) {
 	}
 }
 
-// maxInline is how many sessions the goroutine of a batch writes to itself. Beyond, others share the work.
-const maxInline = 8
-
 // queue gives a stanza to a session, which begins to write at the end of the batch.
 func (b *Batch) queue(t *session.Session, s *stanza.Stanza) bool {
 	b.r.o.Trace.Note(s.Mark, mod.TraceQueued, t.JID().String(), "") // before it can be written
@@ -356,19 +350,6 @@ func (b *Batch) queueKept(t *session.Session, s *stanza.Stanza, row int64) bool 
 		b.started = append(b.started, t)
 	}
 	return taken
-}
-
-// start lets the sessions write to which the batch has queued.
-func (b *Batch) start() {
-	for i, t := range b.started {
-		if len(b.started) > maxInline {
-			go t.Queue.Start()
-		} else {
-			t.Queue.Start()
-		}
-		b.started[i] = nil
-	}
-	b.started = b.started[:0]
 }
 
 // admit asks the Admit hooks. It returns false where the stanza's way ends.

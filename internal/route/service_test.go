@@ -166,12 +166,7 @@ func TestServiceSends(t *testing.T) {
 	romeo, juliet := w.bind(t, "romeo@x.example/a"), w.bind(t, "juliet@x.example/a")
 	m := to(stanza.Message, stanza.TypeGroupchat, "room@hall.x.example", "m")
 	m.From, m.To = jid.MustParse("room@hall.x.example/n"), jid.JID{}
-	m.Wire()
-	var all []*stanza.Stanza
-	for _, to := range []jid.JID{romeo.JID(), jid.MustParse("romeo@x.example/gone"), juliet.JID()} {
-		all = append(all, m.WithTo(to))
-	}
-	s.h.RouteAll(t.Context(), all)
+	s.h.RouteAll(t.Context(), []mod.Fan{{Stanza: m, To: []jid.JID{romeo.JID(), jid.MustParse("romeo@x.example/gone"), juliet.JID()}}})
 	if got := strings.Join(s.seen, ", "); got != "admit2 m, admit2 m, admit2 m, message m" && got != "admit2 m, admit2 m, message m, admit2 m" {
 		t.Errorf("seen: %s", got)
 	}
@@ -184,8 +179,9 @@ func TestServiceSends(t *testing.T) {
 
 // remote notes what goes to other servers, and how much of what it has accepted is neither gone nor given up.
 type remote struct {
-	sent []string
-	held int
+	sent  []string
+	held  int
+	write func(s *stanza.Stanza) // within the commit; or nil
 }
 
 func (r *remote) Send(_ context.Context, s *stanza.Stanza) *stanza.Error {
@@ -195,19 +191,26 @@ func (r *remote) Send(_ context.Context, s *stanza.Stanza) *stanza.Error {
 
 func (r *remote) Accept(_ context.Context, s *stanza.Stanza) (Departure, *stanza.Error) {
 	r.held++
-	return &departure{r: r, text: s.String()}, nil
+	return &departure{r: r, s: s}, nil
 }
 
 type departure struct {
 	r    *remote
-	text string
+	s    *stanza.Stanza
 	over bool
 }
 
-func (*departure) Write() func(mod.Tx) error { return func(mod.Tx) error { return nil } }
+func (d *departure) Write() func(mod.Tx) error {
+	return func(mod.Tx) error {
+		if d.r.write != nil {
+			d.r.write(d.s)
+		}
+		return nil
+	}
+}
 
 func (d *departure) Go() {
-	d.r.sent = append(d.r.sent, d.text)
+	d.r.sent = append(d.r.sent, d.s.String())
 	d.Stay()
 }
 

@@ -13,12 +13,12 @@ func (noTrace) Note(uint64, string, string, string) {}
 
 const nsStanzaID = "urn:xmpp:sid:0"
 
-// begin gives a message its mark and notes where it comes from and what it is known as. A message that an extension sends
-// on keeps the mark that it had. What the server itself makes and gives no id cannot be asked for.
-func (b *Batch) begin(s *stanza.Stanza) {
+// begin gives a message its mark and notes where it comes from, to whom it is and what it is known as. A message that an
+// extension sends on keeps the mark that it had. What the server itself makes and gives no id cannot be asked for.
+func (b *Batch) begin(s *stanza.Stanza, to string) {
 	t := b.r.o.Trace
 	if s.Mark != 0 {
-		t.Note(s.Mark, mod.TraceReceived, s.From.String(), s.To.String())
+		t.Note(s.Mark, mod.TraceReceived, s.From.String(), to)
 		return
 	}
 	if s.ID == "" && b.s == nil {
@@ -27,7 +27,7 @@ func (b *Batch) begin(s *stanza.Stanza) {
 	if s.Mark = t.Mark(); s.Mark == 0 {
 		return
 	}
-	t.Note(s.Mark, mod.TraceReceived, s.From.String(), s.To.String())
+	t.Note(s.Mark, mod.TraceReceived, s.From.String(), to)
 	if s.ID != "" {
 		t.Note(s.Mark, mod.TraceID, s.From.String(), s.ID)
 	}

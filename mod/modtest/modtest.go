@@ -206,11 +206,18 @@ func (h *Host) Route(_ context.Context, s *stanza.Stanza) {
 	h.routed = append(h.routed, s)
 }
 
-// RouteAll records a list of stanzas, see Routed.
-func (h *Host) RouteAll(_ context.Context, list []*stanza.Stanza) {
+// RouteAll records stanzas, one for each recipient, see Routed.
+func (h *Host) RouteAll(_ context.Context, list []mod.Fan) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.routed = append(h.routed, list...)
+	for _, f := range list {
+		if len(f.To) == 0 && !f.Stanza.To.IsZero() {
+			h.routed = append(h.routed, f.Stanza)
+		}
+		for _, to := range f.To {
+			h.routed = append(h.routed, f.Stanza.WithTo(to))
+		}
+	}
 }
 
 // Routed returns the stanzas that the extension routed since the last call.

@@ -105,15 +105,7 @@ func (c *chat) tellLists(t *turn, k move, i item) {
 	x := item{affiliation: k.affiliation, noRole: true, jid: k.who, reason: i.reason, span: i.span}
 	m := stanza.New(stanza.Message, stanza.TypeNormal, userX(x))
 	m.ID, m.From = stanza.NewID(), c.jid
-	m.Wire()
-	for _, o := range c.occupants {
-		if !c.cfg.Shows(o.Role) {
-			continue
-		}
-		for _, at := range o.seats {
-			t.send(m.WithTo(at.full))
-		}
-	}
+	t.send(m, c.clients(func(o *occupant) bool { return c.cfg.Shows(o.Role) })...)
 }
 
 // remove takes an occupant with all clients out of the room, by order (XEP-0045#kick, #ban).

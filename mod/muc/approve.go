@@ -39,7 +39,6 @@ func (c *chat) askAdmins(t *turn, user jid.JID, nick string) error {
 	f.Instructions = []string{"Somebody asks to be a member of this room. Cancel to decide later."}
 	m := stanza.New(stanza.Message, stanza.TypeNormal, f.Element())
 	m.ID, m.From = stanza.NewID(), c.jid
-	m.Wire()
 	for who, a := range c.associates {
 		if a.affiliation >= room.Admin {
 			c.toUser(t, m, who)
@@ -50,16 +49,14 @@ func (c *chat) askAdmins(t *turn, user jid.JID, nick string) error {
 
 // toUser sends a message to the clients of a user that are in the room, or to the user where none is.
 func (c *chat) toUser(t *turn, m *stanza.Stanza, who jid.JID) {
-	in := false
+	var to []jid.JID
 	for _, o := range c.of(who) {
-		for _, at := range o.seats {
-			in = true
-			t.send(m.WithTo(at.full))
-		}
+		to = o.addresses(to)
 	}
-	if !in {
-		t.send(m.WithTo(who))
+	if to == nil {
+		to = append(to, who)
 	}
+	t.send(m, to...)
 }
 
 // registerAnswer takes what an admin has decided about a request (XEP-0045#regapprove). The user is named by address, or by the nick.

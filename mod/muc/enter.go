@@ -194,7 +194,7 @@ func own(j jid.JID) jid.JID {
 func (c *chat) roster(t *turn, at *seat) {
 	for _, o := range c.occupants {
 		if o != at.occupant && c.cfg.Broadcasts(o.Role) {
-			t.send(c.seenBy(o, at.Role).WithTo(at.full))
+			t.send(c.seenBy(o, at.Role), at.full)
 		}
 	}
 }

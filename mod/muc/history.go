@@ -84,7 +84,7 @@ func (c *chat) sendHistory(t *turn, at *seat, ask historyRequest) {
 		first--
 	}
 	for _, p := range c.history[first:] {
-		t.send(p.s.WithTo(at.full))
+		t.send(p.s, at.full)
 	}
 }
 

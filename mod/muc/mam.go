@@ -64,22 +64,22 @@ func (m *muc) mamQuery(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 	if err != nil {
 		return nil, err
 	}
-	var list []*stanza.Stanza
+	var list []mod.Fan
 	fin, _, err := mam.Answer(ctx, m.log, a, &q, o, func(i archive.Item) error {
 		s, err := wire.Result{ID: i.ID, Stamp: i.Stamp, XML: i.Wire}.Message(r.Account, q.ID)
 		if err != nil {
 			return fmt.Errorf("the message %s of an archive cannot be read: %w", i.ID, err)
 		}
 		s.To = r.From
-		list = append(list, s)
+		list = append(list, mod.Fan{Stanza: s})
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	if r.Session != nil { // as from the own archive: no business of what is done to messages on their way
-		for _, s := range list {
-			r.Session.Send(s)
+		for _, f := range list {
+			r.Session.Send(f.Stanza)
 		}
 		return fin, nil
 	}

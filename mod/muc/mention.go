@@ -188,17 +188,17 @@ func (c *chat) reserver(nick string) jid.JID {
 // forward forwards a message to members who are mentioned and not here, where the owner has chosen so (XEP-0452). It is for their
 // archive and their devices that sleep.
 func (c *chat) forward(t *turn, r *said) {
-	var m *stanza.Stanza
+	var away []jid.JID
 	for _, who := range r.absence.mentioned {
-		if !c.forwards(who) {
-			continue
+		if c.forwards(who) {
+			away = append(away, who)
 		}
-		if m == nil {
-			if m = c.mentionOf(r.s); m == nil {
-				return
-			}
-		}
-		t.send(m.WithTo(who))
+	}
+	if len(away) == 0 {
+		return
+	}
+	if m := c.mentionOf(r.s); m != nil {
+		t.send(m, away...)
 	}
 }
 
@@ -214,6 +214,5 @@ func (c *chat) mentionOf(s *stanza.Stanza) *stanza.Stanza {
 	}
 	m.ID = stanza.NewID()
 	m.Add(xmlstream.El(nsHints, "store")) // an account's archive takes what has no body of its own by this
-	m.Wire()
 	return m
 }

@@ -273,12 +273,18 @@ func (c *chat) tell(t *turn, r *said, at archive.Place) {
 
 // toAll sends a message to all clients, encoded once.
 func (c *chat) toAll(t *turn, s *stanza.Stanza) {
-	s.Wire()
+	t.send(s, c.clients(func(*occupant) bool { return true })...)
+}
+
+// clients returns the addresses of the clients of some occupants.
+func (c *chat) clients(of func(*occupant) bool) []jid.JID {
+	to := make([]jid.JID, 0, len(c.seats))
 	for _, o := range c.occupants {
-		for _, x := range o.seats {
-			t.send(s.WithTo(x.full))
+		if of(o) {
+			to = o.addresses(to)
 		}
 	}
+	return to
 }
 
 // announcement is a message from the room itself with status codes (XEP-0045#roomconfig-notify).

@@ -96,25 +96,9 @@ func (c *chat) told(t *turn, o *occupant, i item, codes ...code) {
 		return c.present(o, at, j, codes...)
 	}
 	if c.cfg.Broadcasts(o.Role) {
-		var p [2]*stanza.Stanza
-		for _, other := range c.occupants {
-			if other == o {
-				continue
-			}
-			k := 0
-			if c.cfg.Shows(other.Role) {
-				k = 1
-			}
-			if p[k] == nil {
-				p[k] = make(k == 1)
-				p[k].Wire()
-			}
-			for _, x := range other.seats {
-				t.send(p[k].WithTo(x.full))
-			}
-		}
+		c.toOthers(t, o, func(shows bool) *stanza.Stanza { return make(shows) })
 	}
 	for _, x := range o.seats {
-		t.send(make(true, withSelf(codes)...).WithTo(x.full))
+		t.send(make(true, withSelf(codes)...), x.full)
 	}
 }

@@ -141,23 +141,40 @@ func (c *chat) tellGone(t *turn, o *occupant, i item, full jid.JID, text *stanza
 
 // tellAbsent tells all others that an occupant is not there any more, or no longer to be seen.
 func (c *chat) tellAbsent(t *turn, o *occupant, i item, full jid.JID, text *stanza.Stanza, codes ...code) {
-	var p [2]*stanza.Stanza
+	c.toOthers(t, o, func(shows bool) *stanza.Stanza {
+		if !shows {
+			return c.goodbye(o, i, jid.JID{}, text, codes...)
+		}
+		return c.goodbye(o, i, full, text, codes...)
+	})
+}
+
+// toOthers sends the clients of all occupants but one what is made for those who see full JIDs, and for those who do not.
+func (c *chat) toOthers(t *turn, o *occupant, make func(shows bool) *stanza.Stanza) {
+	var to [2][]jid.JID
 	for _, other := range c.occupants {
 		if other == o {
 			continue
 		}
-		k, to := 0, jid.JID{}
+		k := 0
 		if c.cfg.Shows(other.Role) {
-			k, to = 1, full
+			k = 1
 		}
-		if p[k] == nil {
-			p[k] = c.goodbye(o, i, to, text, codes...)
-			p[k].Wire()
-		}
-		for _, x := range other.seats {
-			t.send(p[k].WithTo(x.full))
+		to[k] = other.addresses(to[k])
+	}
+	for k, list := range to {
+		if len(list) > 0 {
+			t.send(make(k == 1), list...)
 		}
 	}
+}
+
+// addresses appends those of an occupant's clients.
+func (o *occupant) addresses(to []jid.JID) []jid.JID {
+	for _, x := range o.seats {
+		to = append(to, x.full)
+	}
+	return to
 }
 
 // goodbye is the unavailable presence of an occupant.
@@ -172,18 +189,21 @@ func (c *chat) goodbye(o *occupant, i item, full jid.JID, text *stanza.Stanza, c
 	return p.Add(userX(i, codes...), occupantIDElement(o.id))
 }
 
-// seenBy is the presence of an occupant as somebody of this role sees it. It is made once and shared.
-func (c *chat) seenBy(o *occupant, r room.Role) *stanza.Stanza {
+// seen is the presence of an occupant as those see it who see full JIDs or do not. It is made once and shared.
+func (c *chat) seen(o *occupant, shows bool) *stanza.Stanza {
 	k := 0
-	if c.cfg.Shows(r) {
+	if shows {
 		k = 1
 	}
 	if o.told[k] == nil {
-		o.told[k] = c.presenceOf(o, k == 1)
+		o.told[k] = c.presenceOf(o, shows)
 		o.told[k].Wire()
 	}
 	return o.told[k]
 }
+
+// seenBy is the presence of an occupant as somebody of this role sees it.
+func (c *chat) seenBy(o *occupant, r room.Role) *stanza.Stanza { return c.seen(o, c.cfg.Shows(r)) }
 
 // presenceOf makes the available presence of an occupant, with the full JID of the client that showed itself last or without.
 func (c *chat) presenceOf(o *occupant, full bool, codes ...code) *stanza.Stanza {
@@ -216,15 +236,7 @@ func (c *chat) announce(t *turn, o *occupant, id string, codes ...code) {
 }
 
 func (c *chat) announceToOthers(t *turn, o *occupant) {
-	for _, other := range c.occupants {
-		if other == o {
-			continue
-		}
-		p := c.seenBy(o, other.Role)
-		for _, x := range other.seats {
-			t.send(p.WithTo(x.full))
-		}
-	}
+	c.toOthers(t, o, func(shows bool) *stanza.Stanza { return c.seen(o, shows) })
 }
 
 // applyBroadcast tells all of occupants whose roles are shown from now on, and that those are gone whose roles are not
@@ -311,7 +323,7 @@ func (c *chat) probed(t *turn, s *stanza.Stanza) error {
 		return mod.Drop{Why: "a probe of a room"}
 	}
 	if o := c.find(s.To); o != nil && (c.cfg.Broadcasts(o.Role) || o == at.occupant || at.Role == room.Moderator) {
-		t.send(c.seenBy(o, at.Role).WithTo(s.From))
+		t.send(c.seenBy(o, at.Role), s.From)
 		return nil
 	}
 	p := stanza.New(stanza.Presence, stanza.TypeUnavailable, xmlstream.El(nsUser, "x", item{}.element(nsUser)))

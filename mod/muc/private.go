@@ -28,9 +28,6 @@ func (c *chat) private(t *turn, s *stanza.Stanza) error {
 	}
 	p.From, p.To = at.jid, jid.JID{}
 	p.Add(xmlstream.El(nsUser, "x"), occupantIDElement(at.id))
-	p.Wire()
-	for _, x := range to.seats { // XEP-0045#enter-conflict: to all clients
-		t.send(p.WithTo(x.full))
-	}
+	t.send(p, to.addresses(nil)...) // XEP-0045#enter-conflict: to all clients
 	return nil
 }

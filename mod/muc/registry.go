@@ -139,7 +139,8 @@ func (m *muc) inRoom(f func(c *chat, t *turn, r *mod.Request) (*xmlstream.Elemen
 // turn is one go of a room's loop: what it does before it commits and sends.
 type turn struct {
 	c    *chat
-	out  []*stanza.Stanza
+	out  []mod.Fan
+	n    int // how many recipients they have
 	said []said
 	ctx  context.Context
 	// answer tells the sender of the request that is being done that it was done, where the others hear of it only
@@ -147,13 +148,13 @@ type turn struct {
 	answer func()
 }
 
-// maxOut is how many stanzas are gathered before they are sent.
+// maxOut is to how many recipients is gathered before it is sent.
 const maxOut = 4096
 
-// send sends a stanza behind those before it.
-func (t *turn) send(s *stanza.Stanza) {
-	t.out = append(t.out, s)
-	if len(t.out) >= maxOut {
+// send sends a stanza behind those before it: where it is addressed, or to each of to. That may be nobody.
+func (t *turn) send(s *stanza.Stanza, to ...jid.JID) {
+	t.out = append(t.out, mod.Fan{Stanza: s, To: to})
+	if t.n += max(len(to), 1); t.n >= maxOut {
 		t.flush()
 	}
 }
@@ -164,7 +165,7 @@ func (t *turn) flush() {
 		return
 	}
 	list := t.out
-	t.out = nil
+	t.out, t.n = nil, 0
 	t.c.m.h.RouteAll(t.ctx, list)
 	clear(list)
 	t.out = list[:0]

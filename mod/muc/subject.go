@@ -32,7 +32,7 @@ func (t *turn) stampedSubject(s *stanza.Stanza) string {
 // sendSubject ends an entry (XEP-0045#enter-subject): with an empty subject if there never was one.
 func (c *chat) sendSubject(t *turn, at *seat) {
 	if c.subject != nil {
-		t.send(c.subject.WithTo(at.full))
+		t.send(c.subject, at.full)
 		return
 	}
 	s := stanza.New(stanza.Message, stanza.TypeGroupchat, xmlstream.El(stanza.NSClient, "subject"))

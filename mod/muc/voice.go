@@ -59,15 +59,7 @@ func (c *chat) askModerators(t *turn, at *seat) {
 	f.Instructions = []string{"Somebody asks to speak in this room."}
 	m := stanza.New(stanza.Message, stanza.TypeNormal, f.Element())
 	m.ID, m.From = stanza.NewID(), c.jid
-	m.Wire()
-	for _, o := range c.occupants {
-		if o.Role != room.Moderator {
-			continue
-		}
-		for _, x := range o.seats {
-			t.send(m.WithTo(x.full))
-		}
-	}
+	t.send(m, c.clients(func(o *occupant) bool { return o.Role == room.Moderator })...)
 }
 
 // voiceAnswer grants voice, or does not.

@@ -181,16 +181,16 @@ func (p *pep) presence(t mod.Session) *stanza.Stanza {
 
 // send sends a presence to all who see it.
 func (p *pep) send(ctx context.Context, st *stanza.Stanza, account jid.JID, contacts []mod.Contact) {
-	var list []*stanza.Stanza
+	var to []jid.JID
 	for _, c := range contacts {
 		if c.Subscription&mod.SubFrom != 0 {
-			list = append(list, st.WithTo(c.JID))
+			to = append(to, c.JID)
 		}
 	}
 	for _, t := range p.h.Sessions(account) {
 		if t.Presence() != nil {
-			list = append(list, st.WithTo(t.JID()))
+			to = append(to, t.JID())
 		}
 	}
-	p.h.RouteAll(ctx, list)
+	p.h.RouteAll(ctx, []mod.Fan{{Stanza: st, To: to}})
 }

@@ -58,10 +58,9 @@ func (x *extension) hooks() *mod.Hooks {
 			{Side: mod.Out, Broadcast: true, Types: []string{stanza.TypeProbe, stanza.TypeError}, Func: noAddress},
 			{Side: mod.Out, Types: []string{stanza.TypeAvailable, stanza.TypeUnavailable}, Func: x.directed},
 			{Side: mod.Out, Types: one(stanza.TypeProbe), Func: x.clientProbe},
-			{Side: mod.In, Types: []string{stanza.TypeAvailable, stanza.TypeUnavailable}, Func: x.deliver},
-			{Side: mod.In, Types: one(stanza.TypeError), Func: x.failed},
 			{Side: mod.In, Types: one(stanza.TypeProbe), Func: x.probed},
 		},
+		Observe: []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: x.failed}},
 		Unbound: x.unbound,
 		Start:   x.last.later.Start, Stop: x.last.later.Stop,
 		BeforeAccountRemoved: func(ctx context.Context, _ jid.JID) error { return x.last.later.Flush(ctx) },
@@ -102,7 +101,6 @@ func (x *extension) announce(ctx context.Context, p *mod.Pass, priority int8) (c
 		s.SetPresence(was, before)
 		return nil, false, err
 	}
-	p.Stanza.Wire() // one encoding for all
 	x.broadcast(ctx, p.Stanza, contacts)
 	x.toOwn(p.Account, p.Stanza)
 	if was != nil {
@@ -118,11 +116,18 @@ func (x *extension) announce(ctx context.Context, p *mod.Pass, priority int8) (c
 
 // broadcast sends a presence to the contacts that are subscribed to it.
 func (x *extension) broadcast(ctx context.Context, st *stanza.Stanza, contacts []mod.Contact) {
+	x.h.RouteAll(ctx, []mod.Fan{{Stanza: st, To: with(mod.SubFrom, contacts)}})
+}
+
+// with returns the addresses of the contacts that have a subscription.
+func with(sub mod.Subscription, contacts []mod.Contact) []jid.JID {
+	to := make([]jid.JID, 0, len(contacts))
 	for i := range contacts {
-		if contacts[i].Subscription&mod.SubFrom != 0 {
-			x.h.Route(ctx, st.WithTo(contacts[i].JID))
+		if contacts[i].Subscription&sub != 0 {
+			to = append(to, contacts[i].JID)
 		}
 	}
+	return to
 }
 
 // toOwn sends a presence to the available resources of the account it is of, the one that made it included
@@ -137,18 +142,13 @@ func (x *extension) toOwn(account jid.JID, st *stanza.Stanza) {
 
 // probe asks for the presence of the contacts that the account sees (RFC 6121 §4.3.1).
 func (x *extension) probe(ctx context.Context, s mod.Session, contacts []mod.Contact) {
-	var probe *stanza.Stanza
-	for i := range contacts {
-		if contacts[i].Subscription&mod.SubTo == 0 {
-			continue
-		}
-		if probe == nil {
-			probe = stanza.New(stanza.Presence, stanza.TypeProbe)
-			probe.ID, probe.From = stanza.NewID(), s.JID()
-			probe.Wire()
-		}
-		x.h.Route(ctx, probe.WithTo(contacts[i].JID))
+	to := with(mod.SubTo, contacts)
+	if len(to) == 0 {
+		return
 	}
+	probe := stanza.New(stanza.Presence, stanza.TypeProbe)
+	probe.ID, probe.From = stanza.NewID(), s.JID()
+	x.h.RouteAll(ctx, []mod.Fan{{Stanza: probe, To: to}})
 }
 
 // unavailable handles the broadcast of unavailable presence (RFC 6121 §4.5.2).
@@ -187,7 +187,6 @@ func (x *extension) leave(ctx context.Context, s mod.Session, st *stanza.Stanza,
 func (x *extension) gone(ctx context.Context, s mod.Session, st *stanza.Stanza, was bool, directed []jid.JID) {
 	account := s.JID().Bare()
 	defer x.turn(account).Unlock()
-	st.Wire() // one encoding for all
 	// A client that reconnects may be available again by the time its old stream is found dead.
 	again := x.h.Session(s.JID())
 	if was && (again == nil || again.Presence() == nil) {
@@ -200,12 +199,14 @@ func (x *extension) gone(ctx context.Context, s mod.Session, st *stanza.Stanza, 
 	}
 	// RFC 6121 §4.6.3: and those to whom the resource made itself known by directed presence. A contact who is
 	// subscribed has been told.
+	var rest []jid.JID
 	for _, to := range directed {
 		s.Direct(to, false)
 		if !was || !x.subscribed(ctx, account, to.Bare()) {
-			x.h.Route(ctx, st.WithTo(to))
+			rest = append(rest, to)
 		}
 	}
+	x.h.RouteAll(ctx, []mod.Fan{{Stanza: st, To: rest}})
 }
 
 // subscribed tells whether a contact sees the presence of an account. The account sees its own.
@@ -253,24 +254,12 @@ func (x *extension) directed(ctx context.Context, p *mod.Pass) error {
 	return nil
 }
 
-// deliver hands a presence to the resources that it is for (RFC 6121 §4.2.3, §8.5.2.1.2, §8.5.3). Its `to` stays as it is.
-func (x *extension) deliver(_ context.Context, p *mod.Pass) error {
-	if p.Stanza.To.IsFull() {
-		if t := x.h.Session(p.Stanza.To); t != nil {
-			t.Send(p.Stanza)
-			return nil
-		}
-		return mod.Drop{Why: "no such resource"}
+// failed sees a presence error go by. Who could not be reached by directed presence is not told of its end (RFC 6121 §4.6.3).
+func (x *extension) failed(_ context.Context, p *mod.Pass, _ mod.Outcome) {
+	if p.Stanza.Type != stanza.TypeError {
+		return
 	}
-	x.toOwn(p.Account, p.Stanza)
-	return nil
-}
-
-// failed delivers a presence error. Who could not be reached by directed presence is not told of its end
-// (RFC 6121 §4.6.3).
-func (x *extension) failed(ctx context.Context, p *mod.Pass) error {
 	if t := x.h.Session(p.Stanza.To); t != nil {
 		t.Direct(p.Stanza.From, false)
 	}
-	return x.deliver(ctx, p)
 }
