@@ -148,8 +148,9 @@ type turn struct {
 	answer func()
 }
 
-// maxOut is to how many recipients is gathered before it is sent.
-const maxOut = 4096
+// maxOut is to how many recipients is gathered before it is sent: some entries of a room with thousands in it, so that who is there
+// hears of several at once.
+const maxOut = 32 << 10
 
 // send sends a stanza behind those before it: where it is addressed, or to each of to. That may be nobody.
 func (t *turn) send(s *stanza.Stanza, to ...jid.JID) {
