@@ -227,9 +227,9 @@ func TestDepartures(t *testing.T) {
 	far, db := &remote{}, &oneDB{}
 	w.r.o.Remote, w.r.o.DB, w.r.o.Log = far, db, slog.New(slog.DiscardHandler)
 	romeo := w.bind(t, "romeo@x.example/a")
+	b := w.r.NewBatch(romeo)
 	for _, fail := range []error{nil, mod.ErrFull} {
 		db.fail = fail
-		b := w.r.NewBatch(romeo)
 		for _, id := range []string{"m1", "m2"} {
 			b.Do(t.Context(), chat("romeo@x.example/a", "juliet@y.example/a", stanza.TypeChat, id))
 		}
