@@ -97,11 +97,13 @@ func (t Trace) of(ours func(address string) bool) Trace {
 type view struct{ sent, got, othersSent, othersGot bool }
 
 func (v *view) see(e mod.TraceEvent, ours func(string) bool) {
-	if e.What != mod.TraceReceived {
-		return
+	switch e.What {
+	case mod.TraceReceived:
+		v.sent, v.othersSent = v.sent || ours(e.Who), v.othersSent || !ours(e.Who)
+		v.got, v.othersGot = v.got || ours(e.Detail), v.othersGot || !ours(e.Detail)
+	case mod.TraceQueued, mod.TraceStored: // of one to many nothing else says to whom it is
+		v.got = v.got || ours(address(e))
 	}
-	v.sent, v.othersSent = v.sent || ours(e.Who), v.othersSent || !ours(e.Who)
-	v.got, v.othersGot = v.got || ours(e.Detail), v.othersGot || !ours(e.Detail)
 }
 
 // shows tells whether an event is for the administrators of the host.

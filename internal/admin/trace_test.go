@@ -21,13 +21,17 @@ func TestTraceOfHost(t *testing.T) {
 		{What: mod.TraceReceived, Who: "a@one/x", Detail: "room@rooms.one"}, {What: mod.TraceForwarded, Who: "rooms.one"}, {What: mod.TraceArchived, Who: "room@rooms.one", Detail: "7"},
 		{What: mod.TraceReceived, Who: "room@rooms.one/a", Detail: "b@two/x"}, {What: mod.TraceWritten, Who: "b@two/x"},
 	}
+	fan := []mod.TraceEvent{
+		{What: mod.TraceReceived, Who: "feed@rooms.one", Detail: "4 addresses"}, {What: mod.TraceQueued, Who: "b@two/x"}, {What: mod.TraceStored, Who: "offline", Detail: "c@two"},
+		{What: mod.TraceDropped, Who: "route", Detail: "nobody@two: no such account"}, {What: mod.TraceQueued, Who: "a@one/x"},
+	}
 	lost := []mod.TraceEvent{{What: mod.TraceAcked, Who: "a@one/x"}} // its beginning is forgotten
-	all := Trace{ID: "id", Messages: [][]mod.TraceEvent{between, within, room, lost}, Stored: []mod.TraceEvent{
+	all := Trace{ID: "id", Messages: [][]mod.TraceEvent{between, within, room, lost, fan}, Stored: []mod.TraceEvent{
 		{What: mod.TraceArchived, Who: "b@two", Detail: "id of b"}, {What: mod.TraceStored, Who: "offline", Detail: "b@two from a@one/x"}, {What: mod.TraceArchived, Who: "room@rooms.one", Detail: "7"},
 	}}
 	for host, want := range map[string]string{
-		"one": "1 received, 1 known as, 1 committed, 1 archived id of a, 1 copied, 2 received, 2 refused service-unavailable, 3 received, 3 forwarded, 3 archived 7, 3 received, stored archived 7",
-		"two": "1 received, 1 known as, 1 stored, 1 committed, 1 archived id of b, 1 notified, 1 taken from, 1 acknowledged, 2 received, 2 written, stored archived id of b, stored stored",
+		"one": "1 received, 1 known as, 1 committed, 1 archived id of a, 1 copied, 2 received, 2 refused service-unavailable, 3 received, 3 forwarded, 3 archived 7, 3 received, 4 received, 4 queued, stored archived 7",
+		"two": "1 received, 1 known as, 1 stored, 1 committed, 1 archived id of b, 1 notified, 1 taken from, 1 acknowledged, 2 received, 2 written, 3 queued, 3 stored, stored archived id of b, stored stored",
 		"six": "",
 	} {
 		var got []string
