@@ -21,7 +21,6 @@ import (
 const (
 	nsMUC = "http://jabber.org/protocol/muc"
 	nsMAM = "urn:xmpp:mam:2"
-	nsRSM = "http://jabber.org/protocol/rsm"
 
 	roomCount   = 3
 	perRoom     = 5
@@ -127,31 +126,12 @@ func (k *talker) talk(prefix string) {
 
 // archive reads the whole archive of the room.
 func (k *talker) archive(ctx context.Context) ([]string, error) {
-	if err := readArchive(ctx, k.c, k.room); err != nil {
+	if err := interop.ReadArchive(ctx, k.c, k.room); err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.archived, nil
-}
-
-// readArchive asks for all that an archive has, page by page (XEP-0313#query). What it has comes to who reads from the client.
-func readArchive(ctx context.Context, c *client.Client, of jid.JID) error {
-	after := ""
-	for {
-		set := xmlstream.El(nsRSM, "set", xmlstream.El(nsRSM, "max", "200"))
-		if after != "" {
-			set.Add(xmlstream.El(nsRSM, "after", after))
-		}
-		fin, err := c.Request(ctx, stanza.TypeSet, of, xmlstream.El(nsMAM, "query", set))
-		if err != nil {
-			return err
-		}
-		after = fin.Child(nsRSM, "set").ChildText(nsRSM, "last")
-		if fin.Attr("complete") == "true" || after == "" {
-			return nil
-		}
-	}
 }
 
 // TestRooms kills the server under rooms in which all speak. What a room has repeated to anybody is in its archive, once, and

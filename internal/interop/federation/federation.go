@@ -16,10 +16,8 @@ import (
 	"time"
 
 	"sabir/internal/interop"
-	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
-	"sabir/xmpp/stanza"
 )
 
 // Options say what two servers are like.
@@ -28,6 +26,8 @@ type Options struct {
 	Users int
 	// Databases are the URLs of either side's; "" for SQLite in its folder.
 	Databases [2]string
+	// Dialback has them prove themselves by dialback over TLS, on streams that go one way. Else they do it by certificate, and streams go both.
+	Dialback bool
 	// S2S are lines of the section [s2s] of both.
 	S2S string
 	// Host is the address at which both wait for the other, and Reached the one by which they find each other, which may lead through
@@ -38,7 +38,7 @@ type Options struct {
 	Pause time.Duration
 }
 
-// Pair is two servers that prove themselves to one another by certificate.
+// Pair is two servers that know and trust one another.
 type Pair struct {
 	Sides [2]*Side
 	o     Options
@@ -120,51 +120,62 @@ func (s *Side) Login(ctx context.Context) error {
 	return nil
 }
 
-// introduce writes into the configuration of a server where the other is, and that its authority is to be trusted.
+// introduce writes into the configuration of a server where the other is, and whom to trust.
 func (p *Pair) introduce(s, other *Side) error {
 	path := filepath.Join(s.o.Dir, "sabir.toml")
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	trusted := filepath.Join(s.o.Dir, "trusted.pem")
-	var bundle []byte
-	for _, l := range []*Side{s, other} {
-		pem, err := os.ReadFile(l.CAFile)
-		if err != nil {
-			return err
-		}
-		bundle = append(bundle, pem...)
-	}
-	if err := os.WriteFile(trusted, bundle, 0o600); err != nil {
-		return err
-	}
-	ours, theirs := s.Addresses["s2s"], other.Addresses["s2s"]
 	host, reached := p.o.Host, p.o.Reached
 	if host == "" {
 		host, reached = "127.0.0.1", "127.0.0.1"
 	}
-	_, port, err := net.SplitHostPort(theirs)
-	if err != nil {
-		return err
-	}
+	ours := s.Addresses["s2s"]
 	_, own, err := net.SplitHostPort(ours)
 	if err != nil {
 		return err
 	}
-	now := string(text)
-	for _, change := range [][2]string{
+	_, port, err := net.SplitHostPort(other.Addresses["s2s"])
+	if err != nil {
+		return err
+	}
+	changes := [][2]string{
 		{fmt.Sprintf("address = %q", ours), fmt.Sprintf("address = %q", net.JoinHostPort(host, own))},
 		{`allow = ["127.0.0.0/8", "::1"]`, fmt.Sprintf(`allow = ["127.0.0.0/8", "::1", %q]`, reached)},
-		{fmt.Sprintf("ca = %q", s.CAFile), fmt.Sprintf("ca = %q", trusted)},
-	} {
-		if !strings.Contains(now, change[0]) {
-			return fmt.Errorf("%s has no %s", path, change[0])
-		}
-		now = strings.Replace(now, change[0], change[1], 1)
 	}
-	now += fmt.Sprintf("\n[s2s]\n%s\n[[s2s.domain]]\ndomain = %q\naddress = [%q]\n", p.o.S2S, other.Domain, net.JoinHostPort(reached, port))
+	auth := "dialback"
+	if !p.o.Dialback {
+		auth = "certificate"
+		trusted, err := s.trust(other)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, [2]string{fmt.Sprintf("ca = %q", s.CAFile), fmt.Sprintf("ca = %q", trusted)})
+	}
+	now := string(text)
+	for _, c := range changes {
+		if !strings.Contains(now, c[0]) {
+			return fmt.Errorf("%s has no %s", path, c[0])
+		}
+		now = strings.Replace(now, c[0], c[1], 1)
+	}
+	now += fmt.Sprintf("\n[s2s]\nauth = %q\n%s\n[[s2s.domain]]\ndomain = %q\naddress = [%q]\n", auth, p.o.S2S, other.Domain, net.JoinHostPort(reached, port))
 	return os.WriteFile(path, []byte(now), 0o600)
+}
+
+// trust writes the authorities of both into a file.
+func (s *Side) trust(other *Side) (file string, err error) {
+	file = filepath.Join(s.o.Dir, "trusted.pem")
+	var bundle []byte
+	for _, l := range []*Side{s, other} {
+		pem, err := os.ReadFile(l.CAFile)
+		if err != nil {
+			return "", err
+		}
+		bundle = append(bundle, pem...)
+	}
+	return file, os.WriteFile(file, bundle, 0o600)
 }
 
 // Login logs all users in.
@@ -205,114 +216,4 @@ func (p *Pair) each(f func(*interop.Local) error) error {
 		errs = append(errs, f(s.Local))
 	}
 	return errors.Join(errs...)
-}
-
-// Report is what has become of the messages that were accepted.
-type Report struct {
-	Accepted, Delivered int
-	// Bounced counts those that came back, by type and condition of the error.
-	Bounced map[string]int
-	// Lost are neither delivered nor back; Both are both; Twice came more than once; Disordered came behind a later one of their sender.
-	Lost, Both, Twice, Disordered []string
-}
-
-// Bad tells whether a promise is broken. That messages come twice is none: see docs/durability.md.
-func (r *Report) Bad() bool { return len(r.Lost)+len(r.Both) > 0 }
-
-// Returned is how many came back.
-func (r *Report) Returned() (n int) {
-	for _, k := range r.Bounced {
-		n += k
-	}
-	return n
-}
-
-func (r *Report) String() string {
-	text := fmt.Sprintf("%d accepted, %d delivered, %d back %v; lost %d, both %d, twice %d, disordered %d", r.Accepted, r.Delivered, r.Returned(), r.Bounced, len(r.Lost), len(r.Both), len(r.Twice), len(r.Disordered))
-	for what, ids := range map[string][]string{"lost": r.Lost, "both": r.Both, "twice": r.Twice, "disordered": r.Disordered} {
-		if len(ids) > 0 {
-			text += fmt.Sprintf("; %s: %s", what, strings.Join(ids[:min(len(ids), 5)], ", "))
-		}
-	}
-	return text
-}
-
-// Settle waits until all that was accepted is somewhere, at most so long, and tells what has become of it.
-func (p *Pair) Settle(within time.Duration) *Report {
-	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
-		if r := p.report(); len(r.Lost) == 0 || time.Now().After(deadline) {
-			return r
-		}
-	}
-}
-
-func (p *Pair) report() *Report {
-	r := &Report{Bounced: make(map[string]int)}
-	for i, s := range p.Sides {
-		for k, u := range s.Users {
-			u.tell(r, p.Sides[1-i].Users[k])
-		}
-	}
-	return r
-}
-
-// tell adds what has become of the messages of a user.
-func (u *User) tell(r *Report, to *User) {
-	u.mu.Lock()
-	accepted := u.accepted[:len(u.accepted):len(u.accepted)]
-	bounced := make(map[string]string, len(u.bounced))
-	for id, why := range u.bounced {
-		bounced[id] = why
-	}
-	u.mu.Unlock()
-	to.mu.Lock()
-	defer to.mu.Unlock()
-	for _, id := range accepted {
-		r.Accepted++
-		n, why := to.delivered[id], bounced[id]
-		switch {
-		case n == 0 && why == "":
-			r.Lost = append(r.Lost, id)
-		case n > 0 && why != "":
-			r.Both = append(r.Both, id)
-		case why != "":
-			r.Bounced[why]++
-		}
-		if n > 0 {
-			r.Delivered++
-		}
-		if n > 1 {
-			r.Twice = append(r.Twice, id)
-		}
-	}
-	r.Disordered = append(r.Disordered, to.disordered...)
-}
-
-// handle notes what comes for a user.
-func (u *User) handle(_ *client.Client, s *stanza.Stanza) bool {
-	if s.Kind != stanza.Message {
-		return s.Kind != stanza.IQ
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if s.Type == stanza.TypeError {
-		u.bounced[s.ID] = "unknown"
-		if e := s.Err(); e != nil {
-			u.bounced[s.ID] = fmt.Sprintf("%s %s", e.Type, e.Condition)
-		}
-		return true
-	}
-	if s.Body() == "" {
-		return true
-	}
-	if u.delivered[s.ID]++; u.delivered[s.ID] > 1 {
-		return true
-	}
-	if n, err := strconv.Atoi(s.ID[strings.LastIndexByte(s.ID, '/')+1:]); err == nil {
-		if n < u.last {
-			u.disordered = append(u.disordered, s.ID)
-		}
-		u.last = max(u.last, n)
-	}
-	return true
 }

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,15 +23,16 @@ type User struct {
 	sent    int
 
 	mu         sync.Mutex
-	accepted   []string          // ids behind which a ping was answered
-	delivered  map[string]int    // how often what the other has written came here
-	bounced    map[string]string // why, of what was written here
-	last       int               // the highest number that came
+	accepted   []string            // ids behind which a ping was answered
+	delivered  map[string]int      // how often what the other has written came here
+	archived   map[string]int      // how often the archive had it when it was read last
+	bounced    map[string][]string // why, of what was written here
+	last       int                 // the highest number that came
 	disordered []string
 }
 
 func newUser(a interop.Account, to jid.JID) *User {
-	return &User{account: a, to: to, delivered: make(map[string]int), bounced: make(map[string]string), last: -1}
+	return &User{account: a, to: to, delivered: make(map[string]int), archived: make(map[string]int), bounced: make(map[string][]string), last: -1}
 }
 
 func (u *User) login(ctx context.Context, cfg *client.Config) (err error) {
@@ -130,4 +132,50 @@ func message(id string, to jid.JID, body string) *stanza.Stanza {
 	m := stanza.New(stanza.Message, stanza.TypeChat, xmlstream.El(stanza.NSClient, "body", body))
 	m.ID, m.To = id, to
 	return m
+}
+
+// readArchive counts what the archive of the user has.
+func (u *User) readArchive(ctx context.Context) error {
+	u.mu.Lock()
+	clear(u.archived)
+	u.mu.Unlock()
+	return interop.ReadArchive(ctx, u.c, jid.JID{})
+}
+
+// handle notes what comes for a user.
+func (u *User) handle(_ *client.Client, s *stanza.Stanza) bool {
+	if s.Kind != stanza.Message {
+		return s.Kind != stanza.IQ
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	kept := interop.Archived(s)
+	switch {
+	case kept != nil:
+		if kept.Attr("type") != stanza.TypeError {
+			u.archived[kept.Attr("id")]++
+		}
+	case s.Type == stanza.TypeError:
+		why := "unknown"
+		if e := s.Err(); e != nil {
+			why = fmt.Sprintf("%s %s", e.Type, e.Condition)
+		}
+		u.bounced[s.ID] = append(u.bounced[s.ID], why)
+	case s.Body() != "":
+		u.take(s.ID)
+	}
+	return true
+}
+
+// take counts a message, and looks at its number where it is new. u.mu is held.
+func (u *User) take(id string) {
+	if u.delivered[id]++; u.delivered[id] > 1 {
+		return
+	}
+	if n, err := strconv.Atoi(id[strings.LastIndexByte(id, '/')+1:]); err == nil {
+		if n < u.last {
+			u.disordered = append(u.disordered, id)
+		}
+		u.last = max(u.last, n)
+	}
 }
