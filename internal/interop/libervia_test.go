@@ -3,8 +3,6 @@ package interop
 import (
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -29,30 +27,9 @@ func newLibervia(t *testing.T, ca string) *agent {
 	home := t.TempDir()
 	env := []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CACHE_HOME=" + home, "XDG_RUNTIME_DIR=" + home,
 		"LC_ALL=C.UTF-8", "SSL_CERT_FILE=" + ca, "PYTHONWARNINGS=ignore"}
-	a := startAgent(t, env, "dbus-run-session", "--", "/usr/bin/python3", "testdata/agents/libervia.py", mended(t))
+	a := startAgent(t, env, "dbus-run-session", "--", "/usr/bin/python3", "testdata/agents/libervia.py", liberviaFolder)
 	a.do(t, "ready", args{"within": 50})
 	return a
-}
-
-// mended returns a folder with a copy of Libervia.
-//
-// COMPAT Libervia 0.9.0~hg3993, 2026-11: where it asks whether the server has XEP-0376 it does not wait for the answer, so it
-// takes every server for one that has it, and subscribes by a request that hardly any knows. The copy waits.
-func mended(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "libervia")
-	if err := os.CopyFS(dir, os.DirFS(liberviaFolder)); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "sat", "plugins", "plugin_xep_0376.py")
-	text, err := os.ReadFile(file)
-	if err == nil {
-		err = os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "not self.host.hasFeature(", "not await self.host.hasFeature(")), 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
 }
 
 // newProfile logs somebody in by Libervia, which knows no SCRAM.
@@ -130,7 +107,8 @@ func says(t *testing.T, post any) string {
 	return field[string](t, post, "author_jid") + ": " + field[string](t, post, "content")
 }
 
-// TestLibervia has people of two servers post, follow, comment and retract by Libervia (XEP-0277, XEP-0472).
+// TestLibervia has people of two servers post, follow, comment and retract by Libervia (XEP-0277, XEP-0472), which subscribes by the own
+// server (XEP-0376), and for all to see where it is told to (XEP-0465).
 func TestLibervia(t *testing.T) {
 	harbour, lagoon := neighbours(t)
 	l := newLibervia(t, harbour.CAFile)
@@ -140,7 +118,15 @@ func TestLibervia(t *testing.T) {
 	amina.publish(t, blog, "Good morning.", args{"title": "First"})
 	jonas.refused(t, blog, "follow", nil, "not-authorized") // a node of PEP is for those who see its owner's presence
 	amina.on(t, blog, "configure", args{"config": args{"access_model": "open"}})
-	jonas.on(t, blog, "follow", nil)
+	jonas.on(t, blog, "follow", args{"public": true})
+	seen := func(who *profile, do string, more args, want string) {
+		t.Helper()
+		if got := fmt.Sprint(who.on(t, blog, do, more)); got != want {
+			t.Errorf("%s: %s is %s, want %s", who.name, do, got, want)
+		}
+	}
+	seen(amina, "followers", nil, "["+jonas.jid+"]")
+	seen(amina, "follows", args{"of": jonas.jid}, "[["+amina.jid+" "+microblog+"]]")
 	post := amina.publish(t, blog, "The ship from Tunis is at the **quay**.", args{"title": "At the quay", "tags": []string{"harbour"}, "allow_comments": true})
 	const first, second = "amina@harbour.test: Good morning.", "amina@harbour.test: The ship from Tunis is at the quay."
 	if p := jonas.hears(t, blog, "publish", post); says(t, p) != second || field[string](t, p, "title") != "At the quay" {
@@ -172,13 +158,10 @@ func TestLibervia(t *testing.T) {
 	jonas.hears(t, blog, "retract", post)
 	jonas.shows(t, blog, first)
 
-	follows := func(want string) {
-		t.Helper()
-		if got := fmt.Sprint(jonas.on(t, blog, "followed", nil)); got != want {
-			t.Errorf("%s follows %s, want %s", jonas.name, got, want)
-		}
-	}
-	follows("[" + microblog + "]")
+	seen(jonas, "followed", nil, "["+microblog+"]")
 	jonas.on(t, blog, "unfollow", nil)
-	follows("[]")
+	seen(jonas, "followed", nil, "[]")
+	seen(amina, "followers", nil, "[]")
+	jonas.refused(t, blog, "follows", args{"of": "nobody@" + harbour.Domain}, "item-not-found")
+	amina.refused(t, blog, "follows", args{"of": jonas.jid}, "item-not-found") // as if he were not there
 }

@@ -79,7 +79,16 @@ class Commands:
         self.plugin('psNodeConfigurationSet', a['service'], a['node'], {'pubsub#' + k: v for k, v in a['config'].items()}, a['profile'])
 
     def follow(self, a):
-        self.plugin('psSubscribe', a['service'], a['node'], '{}', a['profile'])
+        options = {'{urn:xmpp:pps:0}public': True} if a.get('public') else {}
+        self.plugin('psSubscribe', a['service'], a['node'], json.dumps(options), a['profile'])
+
+    def follows(self, a):
+        """What somebody follows for all to see: pairs of service and node."""
+        return [[s['service'], s['node']] for s in json.loads(self.plugin('psPublicSubscriptionsGet', a['of'], '', a['profile']))]
+
+    def followers(self, a):
+        """Who follows a node for all to see."""
+        return sorted(self.plugin('psPublicNodeSubscriptionsGet', a['service'], a['node'], a['profile']))
 
     def unfollow(self, a):
         self.plugin('psUnsubscribe', a['service'], a['node'], a['profile'])
