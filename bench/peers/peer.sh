@@ -122,6 +122,8 @@ start_ejabberd() {
 		$(if [ -n "$s2s_port" ]; then printf '  -\n    port: %s\n    ip: "127.0.0.1"\n    module: ejabberd_s2s_in\n    max_stanza_size: 524288\n' "$s2s_port"; fi)
 		$(if [ -n "$http_port" ]; then printf '  -\n    port: %s\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    request_handlers:\n      /ws: ejabberd_http_ws\n' "$http_port"; fi)
 		s2s_use_starttls: required
+		# Else it would not try again for up to five minutes where a server of a test was slow once.
+		s2s_max_retry_delay: 1
 		disable_sasl_mechanisms: [digest-md5, X-OAUTH2]
 		auth_password_format: scram
 		auth_scram_hash: sha

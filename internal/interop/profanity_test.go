@@ -230,8 +230,18 @@ func (p *profanity) process(t *testing.T) int {
 // enter enters a room.
 func (p *profanity) enter(t *testing.T, room, nick string) {
 	t.Helper()
-	p.command(t, "/join "+room+" nick "+nick)
-	p.shows(t, "(?s)-> You have joined the room as "+regexp.QuoteMeta(nick))
+	joined := regexp.MustCompile("-> You have joined the room as " + regexp.QuoteMeta(nick))
+	eventually(t, func() error { // where the room is of another server, that one may have to be reached again
+		p.command(t, "/join "+room+" nick "+nick)
+		var s string
+		for range 50 {
+			if s = p.screen(t); joined.MatchString(s) {
+				return nil
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		return errors.New("profanity has not joined " + room + ":\n" + s)
+	})
 }
 
 // hears waits for what an occupant of the room of the current window has said.

@@ -11,14 +11,18 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sabir/internal/dnstest"
 )
 
 // envInside tells the test that it is within namespaces of its own already.
 const envInside = "SABIR_INTEROP_INSIDE"
 
-// TestOneRoom has profanity, slixmpp, the web client and Dino in one room: each hears what each of them says, once.
+// TestOneRoom has profanity, slixmpp, the web client and Dino in one room: each hears what each of them says, once. Their users
+// are of three servers, ejabberd, Prosody and Sabir, and each of these hosts such a room.
 //
-// Dino knows a domain and no address, so all of it runs within namespaces that give it a name and the standard ports.
+// Dino knows a domain and no address, and the servers find each other by DNS, so all of it runs within namespaces that give
+// them names and the standard ports.
 func TestOneRoom(t *testing.T) {
 	if os.Getenv("SABIR_INTEROP") == "" {
 		t.Skip("make interop runs it")
@@ -51,7 +55,9 @@ ip link set lo up
 ip route add default dev lo     # what GLib takes for a network
 ip addr add 192.0.2.1/32 dev lo # without another address than the loopback ones, names are not resolved (AI_ADDRCONFIG)
 { cat /etc/hosts; echo "127.0.0.1 $1"; } >"$2/hosts"
-mount --bind "$2/hosts" /etc/hosts`
+mount --bind "$2/hosts" /etc/hosts
+echo 'nameserver 127.0.53.53' >"$2/resolv.conf"
+mount --bind "$2/resolv.conf" /etc/resolv.conf`
 
 const trusting = `set -e
 cat /etc/ssl/certs/ca-certificates.crt "$1" >"$2/authorities.crt"
@@ -64,11 +70,27 @@ func shell(t *testing.T, script string, args ...string) {
 	}
 }
 
+// room is a room with the client of its owner, who is of the same server.
+type room struct {
+	jid   string
+	owner *slix
+}
+
+// newRoom has somebody open a room on their server.
+func newRoom(t *testing.T, w *world, owner Account) room {
+	t.Helper()
+	r := room{"quay@conference." + w.Domain, newSlix(t, w, owner, false, args{"pubsub": !w.foreign})}
+	r.owner.do(t, "enter", args{"room": r.jid, "nick": "owner"})
+	r.owner.do(t, "instant", args{"room": r.jid})
+	return r
+}
+
 // oneRoom is TestOneRoom, within namespaces.
 func oneRoom(t *testing.T) {
-	const domain, topic = "harbour.test", "quay@conference.harbour.test"
+	const domain = "harbour.test"
 	dir := t.TempDir()
 	shell(t, namespace, domain, dir)
+	zone := dnstest.New(t, "127.0.53.53:53")
 	l, err := Start(context.Background(), Options{Dir: filepath.Join(dir, "server"), Args: []string{"--domain", domain, "--accounts", "1", "--port-offset", "0"}})
 	if err != nil {
 		t.Fatal(err)
@@ -77,57 +99,70 @@ func oneRoom(t *testing.T) {
 		if err := l.Stop(); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", domain, l.Log())
+		}
 	})
 	w := &world{Local: l, dir: dir}
 	shell(t, trusting, l.CAFile, dir)
+	for _, d := range []string{domain, "conference." + domain} {
+		zone.Point(t, d, l.Addresses["s2s"], "")
+	}
+	prosody, ejabberd := newForeign(t, zone, "prosody", "pier.test", "6222", "6269"), newForeign(t, zone, "ejabberd", "dock.test", "7222", "7269")
+	for _, f := range []*world{prosody, ejabberd} {
+		w.meet(t, f.Domain, f.Addresses["s2s"], `auth = "dialback"`)
+	}
 
-	jonas, zoe, amina, leila := w.account(t, "jonas"), w.account(t, "zoe"), w.account(t, "amina"), w.account(t, "leila")
-	s := newSlix(t, w, zoe, false, nil)
-	s.do(t, "enter", args{"room": topic, "nick": "Zoe"})
-	s.do(t, "instant", args{"room": topic})
-	p := newProfanity(t, w, jonas)
-	p.enter(t, topic, "Jonas")
+	zoe, amina, leila := w.account(t, "zoe"), w.account(t, "amina"), w.account(t, "leila")
+	rooms := []room{newRoom(t, prosody, prosody.user("u1")), newRoom(t, ejabberd, ejabberd.user("u1")), newRoom(t, w, zoe)}
+	prepare := newSlix(t, w, leila, false, args{"pubsub": true})
+	for _, r := range rooms {
+		prepare.do(t, "bookmark", args{"room": r.jid, "nick": "Leila", "name": "Quay"})
+	}
+	prepare.do(t, "logout", nil)
+	s := newSlix(t, prosody, prosody.user("u0"), false, nil)
+	p := newProfanity(t, ejabberd, ejabberd.user("u0"))
 	b := newBrowser(t, w)
 	web := b.login(t, w, amina)
-	web.do(t, "enter", args{"room": topic, "nick": "amina"})
-	prepare := newSlix(t, w, leila, false, args{"pubsub": true})
-	prepare.do(t, "bookmark", args{"room": topic, "nick": "Leila", "name": "Quay"})
-	prepare.do(t, "logout", nil)
 	d := newDino(t, w, dir, leila)
-
-	nicks := field[[]any](t, web.do(t, "occupants", args{"room": topic, "least": 4, "within": 60}), "nicks")
-	for _, n := range []string{"Zoe", "Jonas", "amina", "Leila"} {
-		if !slices.Contains(nicks, any(n)) {
-			t.Errorf("the web client shows %v in the room", nicks)
-		}
-	}
-	d.open(t)
-	for _, line := range []struct{ nick, text string }{
-		{"Jonas", "The ship from Tunis is at the quay."},
-		{"amina", "Then let us unload before noon."},
-		{"Leila", "I have the papers with me."},
-		{"Zoe", "Bonjour, the crane is free from ten."},
-	} {
-		switch line.nick {
-		case "Jonas":
-			p.command(t, line.text)
-		case "amina":
-			web.do(t, "say", args{"room": topic, "text": line.text})
-		case "Leila":
-			d.say(t, line.text)
-		case "Zoe":
-			s.do(t, "say", args{"room": topic, "text": line.text})
-		}
-		for who, v := range map[string]any{
-			"slixmpp":        s.do(t, "hears", args{"room": topic, "nick": line.nick, "text": line.text}),
-			"the web client": web.do(t, "hears", args{"room": topic, "text": line.text}),
-		} {
-			if n := field[float64](t, v, "count"); n != 1 {
-				t.Errorf("%s has %q of %s %v times", who, line.text, line.nick, n)
+	for i, r := range rooms {
+		s.do(t, "enter", args{"room": r.jid, "nick": "Zoe", "within": 30})
+		p.enter(t, r.jid, "Jonas")
+		web.do(t, "enter", args{"room": r.jid, "nick": "amina", "within": 30})
+		nicks := field[[]any](t, web.do(t, "occupants", args{"room": r.jid, "least": 5, "within": 50}), "nicks")
+		for _, n := range []string{"Zoe", "Jonas", "amina", "Leila"} {
+			if !slices.Contains(nicks, any(n)) {
+				t.Errorf("the web client shows %v in %s", nicks, r.jid)
 			}
 		}
-		p.hears(t, line.nick, line.text)
-		d.hears(t, line.text)
+		hear := func(nick, text string) {
+			t.Helper()
+			for who, v := range map[string]any{
+				"slixmpp":        s.do(t, "hears", args{"room": r.jid, "nick": nick, "text": text, "within": 30}),
+				"the web client": web.do(t, "hears", args{"room": r.jid, "text": text, "within": 30}),
+				"the owner":      r.owner.do(t, "hears", args{"room": r.jid, "nick": nick, "text": text, "within": 30}),
+			} {
+				if n := field[float64](t, v, "count"); n != 1 {
+					t.Errorf("%s has %q of %s in %s %v times", who, text, nick, r.jid, n)
+				}
+			}
+			p.hears(t, nick, text)
+			d.hears(t, text)
+		}
+		text := fmt.Sprintf("The ship from Tunis is at quay %d.", i+1)
+		p.command(t, text)
+		hear("Jonas", text)
+		text = fmt.Sprintf("Then let us unload before noon, at quay %d.", i+1)
+		web.do(t, "say", args{"room": r.jid, "text": text})
+		hear("amina", text)
+		// Dino shows the conversation on top in which something was said last.
+		text = fmt.Sprintf("I have the papers of quay %d with me.", i+1)
+		d.open(t, r.jid)
+		d.say(t, text)
+		hear("Leila", text)
+		text = fmt.Sprintf("Bonjour, the crane of quay %d is free from ten.", i+1)
+		s.do(t, "say", args{"room": r.jid, "text": text})
+		hear("Zoe", text)
 	}
 	path := picturePath(t, "room.png")
 	web.do(t, "shot", args{"path": path, "settle": 800})
@@ -152,13 +187,7 @@ func newDino(t *testing.T, w *world, dir string, a Account) *dino {
 	}
 	d := &dino{newDesktop(t, home), filepath.Join(home, ".local", "share", "dino", "dino.db")}
 	stop := d.background(t, "dbus-run-session", "--", "dino-im")
-	eventually(t, func() error { // it makes its database
-		out, err := exec.Command("sqlite3", d.db, ".schema account").CombinedOutput()
-		if err != nil || len(out) == 0 {
-			return fmt.Errorf("Dino has no database: %v %s", err, out)
-		}
-		return nil
-	})
+	d.window(t, "Dino") // it has made its database then; one that looks into it before makes it fail
 	stop()
 	d.sql(t, fmt.Sprintf("INSERT INTO account (bare_jid, resourcepart, password, alias, enabled) VALUES ('%s', 'dino', '%s', '', 1)", a.JID, a.Password))
 	d.background(t, "dbus-run-session", "--", "dino-im")
@@ -190,12 +219,12 @@ func (d *dino) hears(t *testing.T, text string) {
 	})
 }
 
-// open shows the only conversation that there is.
-func (d *dino) open(t *testing.T) {
+// open shows the conversation of a room, in which something was said last, so that it is on top of the list.
+func (d *dino) open(t *testing.T, room string) {
 	t.Helper()
 	eventually(t, func() error {
-		if n := d.sql(t, "SELECT COUNT(*) FROM conversation WHERE active = 1"); n == "0" {
-			return fmt.Errorf("Dino has no conversation")
+		if jid := d.sql(t, "SELECT j.bare_jid FROM conversation c JOIN jid j ON j.id = c.jid_id WHERE c.active = 1 ORDER BY c.last_active DESC LIMIT 1"); jid != room {
+			return fmt.Errorf("Dino's last conversation is that with %q", jid)
 		}
 		return nil
 	})

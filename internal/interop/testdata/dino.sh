@@ -5,7 +5,7 @@
 #   dino.sh SABIR DIR     as root, within network and mount namespaces of its own (unshare -n -m)
 #
 # Dino knows a domain and no address, so the namespaces give it a name, the standard ports and a trusted authority. Debian:
-# dino-im xvfb dbus sqlite3 go-sendxmpp iproute2.
+# dino-im xvfb xdotool dbus sqlite3 go-sendxmpp iproute2.
 set -eu
 sabir=$1 dir=$2
 domain=dino.test password=a-password-of-tests
@@ -67,12 +67,11 @@ send 1 2 'before Dino was there'
 export HOME=$dir/home XDG_RUNTIME_DIR=$dir/home DISPLAY=:77 GDK_BACKEND=x11 GSK_RENDERER=cairo LIBGL_ALWAYS_SOFTWARE=1 NO_AT_BRIDGE=1
 Xvfb :77 -screen 0 1000x700x24 >"$dir/xvfb.log" 2>&1 &
 pids="$pids $!"
-dino # makes its database
+dino # makes its database, and shows its window then; who looks into the database before makes it fail
 for _ in $(seq 300); do
-	[ -n "$(sqlite3 "$db" '.schema account' 2>/dev/null || true)" ] && break
+	xdotool search --onlyvisible --name Dino >/dev/null 2>&1 && break
 	sleep 0.1
 done
-sleep 1
 pkill -P "$bus" -x dino-im || true
 wait "$bus" || true
 sqlite3 -cmd '.timeout 5000' "$db" "INSERT INTO account (bare_jid, resourcepart, password, alias, enabled) VALUES ('user2@$domain', 'dino', '$password', '', 1)"
