@@ -35,6 +35,15 @@ func newDesktop(t *testing.T, home string) *desktop {
 	return d
 }
 
+// showFailure takes a picture before the programs that were started until now end, if the test has failed and its caller wants to know.
+func (d *desktop) showFailure(t *testing.T) {
+	t.Cleanup(func() {
+		if dir := os.Getenv("SABIR_INTEROP_FAILED"); dir != "" && t.Failed() {
+			d.shot(t, filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+".png"))
+		}
+	})
+}
+
 // shot takes a picture of the display. Only who asks for pictures needs the program (Debian: scrot).
 func (d *desktop) shot(t *testing.T, path string) {
 	t.Helper()
@@ -49,11 +58,7 @@ func (d *desktop) shot(t *testing.T, path string) {
 func (d *desktop) background(t *testing.T, name string, argv ...string) (stop func()) {
 	t.Helper()
 	stop = d.start(t, func(*exec.Cmd) {}, name, argv...)
-	t.Cleanup(func() {
-		if dir := os.Getenv("SABIR_INTEROP_FAILED"); dir != "" && t.Failed() {
-			d.shot(t, filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+".png"))
-		}
-	})
+	d.showFailure(t)
 	return stop
 }
 
