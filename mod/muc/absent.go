@@ -41,27 +41,49 @@ func (c *chat) toldOf(mentioned []jid.JID) (list []mod.Absent) {
 	if c.cfg.Notify == room.NotifyNone {
 		return nil
 	}
+	add := func(who jid.JID, called bool) {
+		if a := c.associates[who]; c.local(who, a) && !(called && c.forwards(who)) {
+			list = append(list, mod.Absent{Account: who, Nick: a.nick, Mentioned: called, OnMention: !c.cfg.NotifiesAll()})
+		}
+	}
+	if c.crowded() {
+		for _, who := range mentioned {
+			add(who, true)
+		}
+		return list
+	}
+	for who := range c.associates {
+		add(who, slices.Contains(mentioned, who))
+	}
+	return c.away(list)
+}
+
+// crowded tells whether the room has more members than are told of all its messages.
+func (c *chat) crowded() bool {
+	limit := c.m.c.NotifyMembers
+	if len(c.associates) <= limit {
+		return false
+	}
+	n := 0
+	for _, a := range c.associates {
+		n += int(bit(a.affiliation >= room.Member))
+	}
+	return n > limit
+}
+
+// few is up to how many members are looked for among the occupants one by one.
+const few = 8
+
+// away returns those of a list who are not in the room.
+func (c *chat) away(list []mod.Absent) []mod.Absent {
+	if len(list) <= few { // a room with many occupants has few members, as a rule
+		return slices.DeleteFunc(list, func(a mod.Absent) bool { return len(c.of(a.Account)) > 0 })
+	}
 	here := make(map[jid.JID]bool, len(c.occupants))
 	for _, o := range c.occupants {
 		here[o.user] = true
 	}
-	all := c.members() <= c.m.c.NotifyMembers
-	for who, a := range c.associates {
-		called := slices.Contains(mentioned, who)
-		if !c.local(who, a) || here[who] || called && c.forwards(who) || !called && !all {
-			continue
-		}
-		list = append(list, mod.Absent{Account: who, Nick: a.nick, Mentioned: called, OnMention: !c.cfg.NotifiesAll()})
-	}
-	return list
-}
-
-// members returns how many members the room has.
-func (c *chat) members() (n int) {
-	for _, a := range c.associates {
-		n += int(bit(a.affiliation >= room.Member))
-	}
-	return n
+	return slices.DeleteFunc(list, func(a mod.Absent) bool { return here[a.Account] })
 }
 
 // local tells whether somebody is a member with an account of this host.

@@ -76,6 +76,28 @@ func TestPresentIsNotNotified(t *testing.T) {
 	}
 }
 
+// In a team of twenty those are told who are away.
+func TestNotifyTeam(t *testing.T) {
+	w := start(t, dbtest.SQLite(t))
+	w.enter(romeo, "romeo")
+	w.configure(romeo, membersOnly, "1")
+	var want []string
+	for i := range 20 {
+		name := fmt.Sprintf("m%02d", i)
+		modtest.Expect(t, w.Set(romeo, garden, "<query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='member' jid='"+name+"@localhost'/></query>"), "<iq type='result'/>")
+		if i%2 == 0 {
+			w.enter(name+"@localhost/x", name)
+		} else {
+			want = append(want, name)
+		}
+	}
+	w.must(romeo, "<message type='groupchat' id='1' to='"+garden+"'><body>a</body></message>")
+	w.settle(garden)
+	if got := strings.Join(w.Notified(), ", "); got != "1: "+strings.Join(want, " ") {
+		t.Errorf("told %s", got)
+	}
+}
+
 // What a new room does is the service's to say.
 func TestNotifyTemplate(t *testing.T) {
 	w := start(t, dbtest.SQLite(t), modtest.WithConfig(func(c *muc.Config) { c.Template.Notify, c.Template.MembersOnly = "none", true }))
