@@ -90,7 +90,8 @@ type Options struct {
 	Writers int
 	// MaxBatch bounds the Writes that share a commit. Default 256 on SQLite, 64 on PostgreSQL.
 	MaxBatch int
-	// BatchTime bounds the time for which a transaction takes up further Writes before it commits. Default 5 ms.
+	// BatchTime bounds the time for which a transaction takes up further Writes before it commits; on SQLite it is longer where
+	// the commit before took longer. Default 5 ms.
 	BatchTime time.Duration
 	// Wait bounds how long a call waits for a free connection, or a Write for its turn and for a lost PostgreSQL to
 	// come back; then it fails with mod.ErrUnavailable. Default 5 s.

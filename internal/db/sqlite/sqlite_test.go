@@ -391,3 +391,13 @@ func TestReadWhileWriting(t *testing.T) {
 		t.Errorf("a read beside a Write: %v", err)
 	}
 }
+
+// TestBatchTime: a batch takes up Writes for as long as the commit before took, within bounds.
+func TestBatchTime(t *testing.T) {
+	const set = 5 * time.Millisecond
+	for took, want := range map[time.Duration]time.Duration{0: set, time.Millisecond: set, 500 * time.Millisecond: 500 * time.Millisecond, time.Minute: maxBatchTime} {
+		if got := batchTime(set, took); got != want {
+			t.Errorf("after a commit of %v a batch takes up Writes for %v, want %v", took, got, want)
+		}
+	}
+}

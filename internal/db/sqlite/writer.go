@@ -25,6 +25,7 @@ type writer struct {
 
 	parts []part          // the batch in the making
 	all   base.Gathered   // of its Writes that have succeeded
+	took  time.Duration   // of the last commit
 	again []*base.Request // to be run alone: their batch failed for one of them, and it cannot be told which
 	left  []*base.Request // of a batch that was torn by runtime.Goexit; to be run first
 }
@@ -108,10 +109,17 @@ func (w *writer) batch(r *base.Request, max int) {
 	w.commit(dirty)
 }
 
+// maxBatchTime bounds the time for which a batch takes up Writes on the slowest disk.
+const maxBatchTime = time.Second
+
+// batchTime is for how long a batch takes up Writes: as long as set, or as the commit before took, so that on a slow disk it is not
+// the few of some milliseconds that share a sync of half a second.
+func batchTime(set, took time.Duration) time.Duration { return max(set, min(took, maxBatchTime)) }
+
 // more returns the next Write for a batch that began at begin, or nil when it is time to commit. Before it says so it
 // lets others run once: those that the last commit woke are about to queue their next Write.
 func (w *writer) more(max int, begin time.Time) *base.Request {
-	if len(w.parts) >= max || time.Since(begin) > w.d.opts.BatchTime {
+	if len(w.parts) >= max || time.Since(begin) > batchTime(w.d.opts.BatchTime, w.took) {
 		return nil
 	}
 	if r := w.d.queue.Next(); r != nil {
@@ -213,7 +221,8 @@ func (w *writer) commit(dirty bool) {
 	w.d.opts.CrashPoint(base.BeforeCommit)
 	begin := time.Now()
 	_, err := w.c.exec("COMMIT")
-	w.d.opts.Observer.Commit(time.Since(begin), len(w.parts), err)
+	w.took = time.Since(begin)
+	w.d.opts.Observer.Commit(w.took, len(w.parts), err)
 	if err == nil {
 		w.d.opts.CrashPoint(base.AfterCommit)
 		w.answer(nil)
