@@ -98,6 +98,25 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestLoginByEach logs in by a token of each mechanism: bound to the connection, to the server's certificate, and to nothing.
+func TestLoginByEach(t *testing.T) {
+	s := xmpptest.NewServer(t, xmpptest.Options{})
+	for _, m := range []string{sasl.HTExporter, sasl.HTEndPoint, sasl.HTNone} {
+		t.Run(m, func(t *testing.T) {
+			cfg := loginConfig(s, s.MustAccount(t, "romeo"), "tls")
+			cfg.Mechanisms = []string{sasl.ScramSHA256, m}
+			mustDial(t, cfg)
+			if l := cfg.Login; l.Token == "" || l.Mechanism != m {
+				t.Fatalf("the token is for %q", l.Mechanism)
+			}
+			cfg.Password = ""
+			if by := mechanism(t, s, mustDial(t, cfg)); by != m {
+				t.Errorf("logged in by %s", by)
+			}
+		})
+	}
+}
+
 // TestLoginPipelined: with a token the login goes along with the opening of the stream; where the features have changed it
 // is done again, by those that came (XEP-0509).
 func TestLoginPipelined(t *testing.T) {

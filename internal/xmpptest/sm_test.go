@@ -3,6 +3,7 @@ package xmpptest_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 	"sync"
@@ -124,10 +125,12 @@ func TestResume(t *testing.T) {
 	flush(t, j2)
 }
 
+var races = flag.Int("races", 1000, "how often two connections race for one session")
+
 // TestResumeRace has two connections resume one session at once, again and again: it goes on on one of them, which gets the
 // queue once; the other is refused or ends with a conflict (reliability.md, row 22).
 func TestResumeRace(t *testing.T) {
-	n := 1000
+	n := *races
 	if testing.Short() {
 		n = 30
 	}

@@ -9,10 +9,12 @@ import (
 	"sabir/internal/db/dbtest"
 	"sabir/internal/transcript"
 	"sabir/internal/xmpptest"
+	"sabir/mod"
 	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sm"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 // comeBack resumes a session on another server.
@@ -262,6 +264,72 @@ func TestResumedIsDurable(t *testing.T) {
 		s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
 		if after := told(s); before < n || after < before {
 			t.Errorf("%d were handled, and %d after the restart, of %d", before, after, n)
+		}
+	})
+}
+
+// TestCountsWrap resumes a session whose counts are about to reach 2^32, in both directions: they go on from 0 (XEP-0198#acking).
+func TestCountsWrap(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		s := xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		a := s.MustAccount(t, "juliet")
+		j := managed(t, s, a, "balcony")
+		flush(t, j)
+		abort(t, j)
+		<-j.Done()
+		s.Close()
+		const high = 1<<32 - 2
+		s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		if err := s.DB().Write(t.Context(), func(tx mod.Tx) error {
+			_, err := tx.Exec(t.Context(), `UPDATE resume_session SET handled = ?, acked = ?, exact = ?`, int64(high), int64(high), true)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		s.Kill() // so that it does not write what it knows
+
+		s = xmpptest.NewServer(t, xmpptest.Options{Database: url})
+		c := newRacer(t, managedConfig(t, s, a, "balcony"))
+		defer c.s.Conn.Close()
+		next := func(name string) *xmlstream.Frame {
+			t.Helper()
+			for {
+				f, err := c.s.Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f.Name().Local == name {
+					return f
+				}
+			}
+		}
+		if err := c.s.SendElement(sm.Resume(j.Managed().ID(), high)); err != nil {
+			t.Fatal(err)
+		}
+		if h := next("resumed").Attr("h"); h != fmt.Sprint(high) {
+			t.Fatalf("resumed at %s", h)
+		}
+		for i := range 4 { // each is one in, and its answer one out
+			p := stanza.NewIQ(stanza.TypeGet, jid.JID{}, s.JID(), xmlstream.El("urn:xmpp:ping", "ping"))
+			if err := c.s.Send(p); err != nil {
+				t.Fatal(err)
+			}
+			next("iq")
+			h := uint32(high) + uint32(i) + 1
+			if err := c.s.SendElement(xmlstream.El(sm.NS, "a", xmlstream.A("h", fmt.Sprint(h)))); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.s.SendElement(xmlstream.El(sm.NS, "r")); err != nil {
+				t.Fatal(err)
+			}
+			if got := next("a").Attr("h"); got != fmt.Sprint(h) {
+				t.Fatalf("%s were handled, want %d", got, h)
+			}
+		}
+		for _, x := range s.Sessions() {
+			if left := x.Queue.Held(); len(left) > 0 {
+				t.Errorf("%d stanzas are not acknowledged", len(left))
+			}
 		}
 	})
 }

@@ -53,7 +53,8 @@ type Config struct {
 	Anonymous, External bool
 	// AllowPlain allows PLAIN, under TLS or with Plaintext.
 	AllowPlain bool
-	// Mechanisms, if not nil, are the only ones to use.
+	// Mechanisms, if not nil, are the only ones to use. Where there are some for tokens (XEP-0484) among them, it holds for these,
+	// too.
 	Mechanisms []string
 	// Keys spares the derivation of SCRAM keys that were derived before; many clients may share it.
 	Keys *sasl.KeyCache

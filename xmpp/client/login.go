@@ -134,7 +134,7 @@ func (s *Stream) attempt(resume *Managed) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if own := sasl.HTMechanisms(s.bindings()); !l.NoToken && l.ID != "" {
+	if own := s.tokenMechanisms(); !l.NoToken && l.ID != "" {
 		if i := slices.IndexFunc(own, func(m string) bool { return slices.Contains(s.Features.SASL2.Tokens, m) }); i >= 0 {
 			l.Mechanism = own[i]
 			x.Add(xmlstream.El(stream.NSFAST, "request-token", xmlstream.A("mechanism", own[i])))
@@ -148,6 +148,16 @@ func (s *Stream) attempt(resume *Managed) (*attempt, error) {
 		}
 	}
 	return &attempt{mech: m}, s.SendElement(x)
+}
+
+// tokenMechanisms returns the mechanisms for which a token may be asked, the strongest first: those that go on this connection and,
+// where the configuration names some of them, are among those.
+func (s *Stream) tokenMechanisms() []string {
+	own := sasl.HTMechanisms(s.bindings())
+	if only := s.cfg.Mechanisms; slices.ContainsFunc(only, sasl.IsHT) {
+		own = slices.DeleteFunc(own, func(m string) bool { return !slices.Contains(only, m) })
+	}
+	return own
 }
 
 // byToken makes a login by the token.
