@@ -18,14 +18,12 @@ import (
 
 	"sabir/internal/interop/ledger"
 	"sabir/xmpp/client"
+	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 )
 
-var (
-	flood = flag.Int("flood", 20_000, "how many messages are sent to the client that does not read")
-	herd  = flag.Int("herd", 1_000, "how many clients come back at once")
-)
+var flood = flag.Int("flood", 20_000, "how many messages are sent to the client that does not read")
 
 // metric reads a metric of the server, summed over its labels; 0 where it has none yet.
 func metric(t *testing.T, s *ledger.Sabir, name string) float64 {
@@ -55,10 +53,16 @@ func metric(t *testing.T, s *ledger.Sabir, name string) float64 {
 
 // login opens a session that its caller reads, or does not.
 func login(ctx context.Context, s ledger.Server, account int) (*client.Stream, error) {
+	return loginFrom(ctx, s, account, nil)
+}
+
+// loginFrom is login by a dialer; nil for any.
+func loginFrom(ctx context.Context, s ledger.Server, account int, from *dial.Dialer) (*client.Stream, error) {
 	_, cfg, err := s.Account(account)
 	if err != nil {
 		return nil, err
 	}
+	cfg.Dialer = from
 	st, err := client.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -171,7 +175,7 @@ func TestSlowConsumer(t *testing.T) {
 	if p99 > 2*time.Second { // 100 ms on a machine that does nothing else
 		t.Errorf("a bystander's ping took %v (p99)", p99)
 	}
-	if most.Load() > 3<<20 {
+	if most.Load() > 1<<20+64<<10 { // what the others have on their way is in the figure
 		t.Errorf("%d bytes waited for one client", most.Load())
 	}
 	if after > before+192<<10 { // what the flood of 20,000 leaves to the garbage collector included
@@ -362,72 +366,4 @@ func TestDescriptors(t *testing.T) {
 	running(t, s)
 	r := compare(t, p)
 	t.Logf("%d connections beyond; %.1f %% of a processor while idle without descriptors; a new client after %v; %v", n, busy*100, back.Round(time.Millisecond), &r)
-}
-
-// TestHerd kills the server and has all clients come back at once (row 18).
-func TestHerd(t *testing.T) {
-	const each = 10 // sessions of an account
-	s := server(t, t.TempDir(), (*herd+each-1)/each, "")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	var took latencies
-	var streams []*client.Stream
-	var mu sync.Mutex
-	all := func(at int) (time.Duration, int) {
-		var wg sync.WaitGroup
-		var tries atomic.Int64
-		gate := make(chan struct{}, at)
-		start := time.Now()
-		for n := range *herd {
-			wg.Go(func() {
-				gate <- struct{}{}
-				defer func() { <-gate }()
-				for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-					tries.Add(1)
-					begin := time.Now()
-					st, err := login(ctx, s, n/each)
-					if err == nil {
-						took.add(time.Since(begin))
-						mu.Lock()
-						streams = append(streams, st)
-						mu.Unlock()
-						return
-					}
-					if ctx.Err() != nil {
-						t.Errorf("client %d: %v", n, err)
-						return
-					}
-					time.Sleep(wait)
-				}
-			})
-		}
-		wg.Wait()
-		return time.Since(start), int(tries.Load())
-	}
-	all(32)
-	if t.Failed() {
-		return
-	}
-	steady := memory(t, s.PID, "VmRSS")
-	if err := s.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	for _, st := range streams {
-		st.Conn.Close() // the other end is gone
-	}
-	streams, took = nil, latencies{}
-	if err := s.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	online, tries := all(*herd)
-	peak := memory(t, s.PID, "VmHWM")
-	if online > time.Minute {
-		t.Errorf("%d clients were back after %v", *herd, online)
-	}
-	t.Logf("%d clients were back after %v, a login took %v (p99), %d tries; memory %d KiB before, at most %d after", *herd, online.Round(time.Millisecond), took.p99().Round(time.Millisecond), tries, steady, peak)
-	for _, st := range streams {
-		if err := st.Conn.Close(); err != nil {
-			t.Error(err)
-		}
-	}
 }

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -153,12 +154,15 @@ func TestDiskFull(t *testing.T) {
 	t.Logf("%d messages came back while the disk was full (%v), accepted again %v after there was room; %v", full, p.Book.Refused(), back.Round(time.Millisecond), &r)
 }
 
-// TestSlowDisk has every sync take half a second (row 5): acknowledgements wait, memory does not grow, nobody is cut off.
+var senders = flag.Int("senders", 100, "how many accounts, of two devices each, write while the disk is slow; from 200 on the rate of row 5 is asked for")
+
+// TestSlowDisk has every sync take half a second (row 5): acknowledgements wait, memory does not grow, nobody is cut off, and all
+// who wait at a moment share a sync.
 func TestSlowDisk(t *testing.T) {
-	s := server(t, t.TempDir(), 22, "")
-	p := players(t, s, everyday)
+	s := server(t, t.TempDir(), *senders+8, "")
+	p := players(t, s, ledger.Options{Chatters: *senders, Sleepers: 8, Pause: 60 * time.Millisecond, Most: 100_000, Ping: true, SettleWithin: 3 * time.Minute})
 	stop := load(t, p)
-	await(t, 30*time.Second, "messages are accepted", func() bool { return p.Book.Accepted() > 100 })
+	await(t, time.Minute, "messages are accepted", func() bool { return p.Book.Accepted() > 100 })
 	before := memory(t, s.PID, "VmRSS")
 	_, detach := strace(t, s.PID, "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_exit=500000")
 	slow, from := time.Now(), p.Book.Accepted()
@@ -170,8 +174,9 @@ func TestSlowDisk(t *testing.T) {
 		t.Error(err)
 	}
 	running(t, s)
-	if n == 0 {
-		t.Error("nothing was accepted on a slow disk")
+	rate := float64(n) / took.Seconds()
+	if n == 0 || *senders >= 200 && rate < 500 {
+		t.Errorf("%.0f messages a second were accepted on a slow disk", rate)
 	}
 	if refused := p.Book.Refused(); len(refused) > 0 {
 		t.Errorf("messages came back: %v", refused)
@@ -180,10 +185,7 @@ func TestSlowDisk(t *testing.T) {
 		t.Errorf("memory grew from %d to %d KiB", before, after)
 	}
 	r := compare(t, p)
-	if len(p.Devices()) != 28 {
-		t.Error("the load is another one than was measured")
-	}
-	t.Logf("%.0f messages a second of %d devices that wait for each burst; memory %d, then %d KiB; %v", float64(n)/took.Seconds(), len(p.Devices()), before, after, &r)
+	t.Logf("%.0f messages a second of %d devices that wait for each burst; memory %d, then %d KiB; %v", rate, len(p.Devices()), before, after, &r)
 }
 
 // TestNoSpaceOnce has single writes fail with ENOSPC (row 4): what they belong to comes back, the rest goes on.

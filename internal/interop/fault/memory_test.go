@@ -1,8 +1,12 @@
 package fault
 
 import (
+	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -11,7 +15,6 @@ import (
 	"time"
 
 	"sabir/internal/interop/ledger"
-	"sabir/xmpp/client"
 )
 
 // cage is a control group that bounds memory; version 1 or 2.
@@ -64,47 +67,35 @@ func (c *cage) kills(t *testing.T) int {
 	return 0 // an old kernel does not tell; that the server runs on is looked at beside
 }
 
-// TestMemory runs the server in 256 MiB, with GOMEMLIMIT below as docs/operating.md advises, under two thousand sessions, a
-// load and floods of bytes that are no stanza (row 16).
+var sessions = flag.Int("sessions", 2_000, "how many clients are there while memory is short")
+
+// TestMemory runs the server in 256 MiB, with GOMEMLIMIT below as docs/operating.md advises, under thousands of sessions, a load
+// and floods of bytes that are no stanza (row 16): no process is ended. Then something else takes all the memory, and the kernel
+// ends the server: nothing is lost.
 func TestMemory(t *testing.T) {
-	const sessions, each = 2000, 10
+	const writers = 22
 	c := newCage(t, 256<<20)
-	s := server(t, t.TempDir(), 22+sessions/each, "", func(s *ledger.Sabir) {
+	s := server(t, t.TempDir(), writers+accounts(*sessions), "", func(s *ledger.Sabir) {
 		s.Wrap("sh", "-c", `echo $$ > `+c.dir+`/cgroup.procs && exec "$@"`, "sh")
 		s.Env("GOMEMLIMIT=200MiB")
 	})
-	var mu sync.Mutex
-	var idle []*client.Stream
-	var wg sync.WaitGroup
-	gate := make(chan struct{}, 32)
-	for n := range sessions {
-		wg.Go(func() {
-			gate <- struct{}{}
-			defer func() { <-gate }()
-			st, err := login(t.Context(), s, 22+n/each)
-			if err != nil {
-				t.Errorf("session %d: %v", n, err)
-				return
-			}
-			mu.Lock()
-			idle = append(idle, st)
-			mu.Unlock()
-		})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	idle := &crowd{s: s, first: writers, n: *sessions}
+	defer idle.leave()
+	idle.come(ctx, t, 32)
+	if t.Failed() {
+		return
 	}
-	wg.Wait()
-	defer func() {
-		for _, st := range idle {
-			st.Conn.Close() // the server may have ended it
-		}
-	}()
 	p := players(t, s, everyday)
 	stop := load(t, p)
 	// Each sends a stanza that never ends.
 	flood := []byte("<message><body>" + strings.Repeat("x", 1<<16))
+	var wg sync.WaitGroup
 	for i := range 200 {
 		wg.Go(func() {
 			for range 8 {
-				if err := idle[i].Conn.Write(flood); err != nil {
+				if err := idle.streams[i].Conn.Write(flood); err != nil {
 					return // it is cut off, as it should be
 				}
 			}
@@ -113,13 +104,47 @@ func TestMemory(t *testing.T) {
 	wg.Wait()
 	from := p.Book.Accepted()
 	await(t, time.Minute, "messages are accepted", func() bool { return p.Book.Accepted() > from+200 })
-	if err := stop(); err != nil {
-		t.Error(err)
-	}
 	running(t, s)
 	if n := c.kills(t); n > 0 {
 		t.Errorf("the kernel has ended %d processes", n)
 	}
-	r := compare(t, p)
-	t.Logf("%d sessions in 256 MiB: memory %d KiB, at most %d; %v", sessions+len(p.Devices()), memory(t, s.PID, "VmRSS"), memory(t, s.PID, "VmHWM"), &r)
+	used, most := memory(t, s.PID, "VmRSS"), memory(t, s.PID, "VmHWM")
+	c.exhaust(t, s)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	idle.leave()
+	if err := s.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r := settle(t, p)
+	t.Logf("%d sessions in 256 MiB: memory %d KiB, at most %d; then ended by the kernel; %v", *sessions+len(p.Devices()), used, most, &r)
+}
+
+// exhaust takes all the memory of the group, until the kernel ends the server, which is named as the first to go.
+func (c *cage) exhaust(t *testing.T, s *ledger.Sabir) {
+	t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", s.PID), []byte("1000"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hog := exec.Command("sh", "-c", `echo $$ > `+c.dir+`/cgroup.procs && exec tail /dev/zero`)
+	if err := hog.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := hog.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
+		if err := hog.Wait(); err != nil {
+			t.Logf("what took the memory: %v", err)
+		}
+	}()
+	select {
+	case <-s.Done():
+	case <-time.After(time.Minute):
+		t.Fatal("the server is still there, without memory")
+	}
+	if n := c.kills(t); n == 0 {
+		t.Errorf("the server has ended by itself: %v", s.Err())
+	}
 }
