@@ -93,7 +93,8 @@ func NewCertificates(o CertificateOptions) *Certificates {
 
 // Set puts the certificates of these pairs in use, the first of which serves clients that name no known host. If any of them is bad,
 // none is taken and those before stay in use; each problem is in the error, with its file and its cure. Files that have not changed
-// since they were taken into use are not judged anew: what runs goes on, even with a certificate that has expired meanwhile.
+// since they were taken into use are not judged anew: what runs goes on, even with a certificate that has expired meanwhile. So does a
+// server that starts: there is no other to show, other domains are not to wait for one, and it may be the clock that is wrong.
 func (s *Certificates) Set(pairs []Pair) error {
 	if len(pairs) == 0 {
 		return errors.New("no certificate: there is no host")
@@ -124,13 +125,17 @@ func (s *Certificates) Set(pairs []Pair) error {
 func (s *Certificates) load(p Pair) (*entry, error) {
 	stamp := stampOf(s.o.Files, p) // before the files are read: what changes meanwhile is read again
 	s.mu.RLock()
-	e := s.by[certname.ASCII(p.Domain)]
+	e, starting := s.by[certname.ASCII(p.Domain)], s.first == nil
 	s.mu.RUnlock()
 	if e != nil && e.pair == p && e.stamp == stamp {
 		return e, nil
 	}
 	c, err := LoadPair(s.o.Files, p, s.o.Now())
-	if err != nil {
+	var late *TimeError
+	switch {
+	case errors.As(err, &late) && starting:
+		s.o.Log.Error("a certificate is shown although nobody who checks it will connect: there is no other", "domain", p.Domain, "error", err)
+	case err != nil:
 		return nil, err
 	}
 	if e, err = s.entry(p.Domain, c); err != nil {

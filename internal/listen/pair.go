@@ -18,8 +18,13 @@ type Pair struct {
 	Certificate, Key string // paths of PEM files
 }
 
+// TimeError says that a certificate is good but for the time: it has expired, or is not valid yet.
+type TimeError struct{ text string }
+
+func (e *TimeError) Error() string { return e.text }
+
 // LoadPair reads and checks a certificate: that the key belongs to it, that it is for the domain, and that it is valid at this time.
-// The error names the file and the cure.
+// The error names the file and the cure; with a *TimeError the certificate is returned nevertheless.
 func LoadPair(files disk.FS, p Pair, now time.Time) (*tls.Certificate, error) {
 	chain, err := files.ReadFile(p.Certificate)
 	if err != nil {
@@ -33,14 +38,14 @@ func LoadPair(files disk.FS, p Pair, now time.Time) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s with key %s: %w (both are PEM and of the same renewal; the host's own certificate comes first in the chain)", p.Certificate, p.Key, err)
 	}
-	if now.After(c.Leaf.NotAfter) {
-		return nil, fmt.Errorf("certificate %s has expired on %s: renew it", p.Certificate, c.Leaf.NotAfter.UTC().Format(time.DateOnly))
-	}
-	if now.Before(c.Leaf.NotBefore) {
-		return nil, fmt.Errorf("certificate %s is not valid before %s: check the clock", p.Certificate, c.Leaf.NotBefore.UTC().Format(time.RFC3339))
-	}
 	if err := c.Leaf.VerifyHostname(certname.ASCII(p.Domain)); err != nil {
 		return nil, fmt.Errorf("certificate %s is not for %s: %w (get one with that name)", p.Certificate, p.Domain, err)
+	}
+	if now.After(c.Leaf.NotAfter) {
+		return &c, &TimeError{fmt.Sprintf("certificate %s has expired on %s: renew it", p.Certificate, c.Leaf.NotAfter.UTC().Format(time.DateOnly))}
+	}
+	if now.Before(c.Leaf.NotBefore) {
+		return &c, &TimeError{fmt.Sprintf("certificate %s is not valid before %s: check the clock", p.Certificate, c.Leaf.NotBefore.UTC().Format(time.RFC3339))}
 	}
 	return &c, nil
 }

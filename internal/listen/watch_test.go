@@ -96,6 +96,33 @@ func TestEndsAtTheStart(t *testing.T) {
 	}
 }
 
+// TestStartsLate starts with a certificate that has expired, beside a good one: both are shown, and a renewal is taken.
+func TestStartsLate(t *testing.T) {
+	ca, w := testCA(t), watching()
+	late, good := signed(t, ca, "late.example", -2*time.Hour, -time.Hour), leaf(t, ca, "good.example")
+	must(t, w.Set([]Pair{good, late}))
+	if w.lines("ERROR") != 1 || !strings.Contains(w.said.String(), "domain=late.example") || !strings.Contains(w.said.String(), "renew it") {
+		t.Errorf("it says\n%s", w.said.String())
+	}
+	first := w.List()
+	w.look(true)
+	if w.lines("ERROR") != 2 || len(w.alerts) != 0 {
+		t.Errorf("alerts %v\n%s", w.alerts, w.said.String())
+	}
+	// Another that is over is not better.
+	other := signed(t, ca, "late.example", -3*time.Hour, -2*time.Hour)
+	must(t, os.Rename(other.Certificate, late.Certificate))
+	must(t, os.Rename(other.Key, late.Key))
+	if err := w.Reload(); err == nil || !strings.Contains(err.Error(), "has expired") {
+		t.Errorf("an expired certificate is taken while the server runs: %v", err)
+	}
+	must(t, ca.issue(late, []string{"late.example"}))
+	w.look(false)
+	if now := w.List(); now[1].SHA256 == first[1].SHA256 || now[1].Refused != "" {
+		t.Errorf("the renewal is not in use: %+v", now)
+	}
+}
+
 func TestStages(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
