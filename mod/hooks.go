@@ -328,6 +328,9 @@ type Hooks struct {
 	// Start is called when the host is complete, Stop when it ends.
 	Start func(ctx context.Context) error
 	Stop  func()
+	// Restored is called when the server has started, after Start: the sessions of before are there again, and wait for their clients
+	// (XEP-0198#resumption). No client has connected yet. It is not called when settings change.
+	Restored func(ctx context.Context)
 }
 
 // IdentityAt is an identity at a place.

@@ -41,6 +41,8 @@ type Service struct {
 	// over the other messages that it read with this one; it lets the sender know that the message was accepted only
 	// then. An error, at once or from waiting, goes to the sender, where one is owed.
 	//
+	// What Owed returns for ctx, where it is not nil, belongs into the transaction in which the service makes the message durable.
+	//
 	// Message and Presence never wait for the answer to something that the service sends: a stanza of type error may come from
 	// within Host.Route.
 	Message func(ctx context.Context, s *stanza.Stanza) (wait func(ctx context.Context) error, err error)
@@ -48,6 +50,21 @@ type Service struct {
 	// Features and Identities are those of service discovery, beside the namespaces of IQ. See Disco.
 	Features   []Feature
 	Identities []IdentityAt
+}
+
+// owing is the key of Owing.
+type owing struct{}
+
+// Owing returns a context for Service.Message with what the sender wants written along with the message: that it has been handled.
+func Owing(ctx context.Context, write func(ctx context.Context, tx Tx) error) context.Context {
+	return context.WithValue(ctx, owing{}, write)
+}
+
+// Owed returns what is to be written in the transaction that makes a message durable, or nil. It may be called any number of times: without
+// it a client that resumes after a sudden end of the server sends the message again (XEP-0198#acking).
+func Owed(ctx context.Context) func(ctx context.Context, tx Tx) error {
+	write, _ := ctx.Value(owing{}).(func(context.Context, Tx) error)
+	return write
 }
 
 // ServiceDomain returns the address of a service of a host. A name without a dot is put before the domain of the host: conference

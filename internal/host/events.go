@@ -136,6 +136,23 @@ func (h *Host) Closing(ctx context.Context, now *Host) {
 	}
 }
 
+// Restored tells the extensions that the sessions of before the start are there again.
+func (h *Host) Restored(ctx context.Context) {
+	for _, e := range h.t.ext {
+		if e.hooks.Restored == nil {
+			continue
+		}
+		func() {
+			defer func() {
+				if r := recover(); r != nil {
+					h.recovered(e.name, r)
+				}
+			}()
+			e.hooks.Restored(ctx)
+		}()
+	}
+}
+
 // has tells whether an extension of another host is on here as well, with the domains that it had.
 func (h *Host) has(e extension) bool {
 	if !slices.Contains(h.Extensions(), e.name) {

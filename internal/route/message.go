@@ -22,6 +22,7 @@ type journey struct {
 	there           []*session.Session          // the sessions of the recipient
 	departure       Departure                   // to another server
 	wait            func(context.Context) error // until the service has made the message durable; or nil
+	debt            *debt                       // what the service is asked to write with it; or nil
 	writes          []func(mod.Tx) error
 	inline          [4]mod.Session // room for in.Targets
 	ended           bool
@@ -243,7 +244,11 @@ func (b *Batch) land(ctx context.Context) {
 	}
 	js := b.j
 	b.j = nil // a handler below may send more through this batch's router, never through this batch
-	b.commit(ctx, js)
+	debt := b.owe(js)
+	if debt != nil {
+		defer b.settleDebt(ctx, debt)
+	}
+	b.commit(ctx, js, debt == nil)
 	b.r.o.CrashPoint(BeforeDelivery)
 	for i := range js {
 		if j := &js[i]; !j.ended {
@@ -260,7 +265,8 @@ func (b *Batch) land(ctx context.Context) {
 	b.j = js[:0]
 }
 
-func (b *Batch) commit(ctx context.Context, js []journey) {
+// commit writes what the messages must record. counted says that how far the sender has got belongs to it.
+func (b *Batch) commit(ctx context.Context, js []journey, counted bool) {
 	n := 0
 	for i := range js {
 		if j := &js[i]; b.keeps(j) {
@@ -271,7 +277,10 @@ func (b *Batch) commit(ctx context.Context, js []journey) {
 	if n == 0 {
 		return
 	}
-	progress := b.progress()
+	var progress Progress
+	if counted {
+		progress = b.progress()
+	}
 	err := b.r.o.DB.Write(ctx, func(tx mod.Tx) error {
 		for i := range js {
 			if err := js[i].write(tx); err != nil {

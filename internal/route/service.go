@@ -77,6 +77,9 @@ func (b *Batch) presenceToService(ctx context.Context, v *host.Service, s *stanz
 // other. It returns false where the service has refused it.
 func (b *Batch) messageToService(ctx context.Context, j *journey) bool {
 	b.ext = j.service.Extension
+	if j.debt != nil {
+		ctx = mod.Owing(ctx, j.debt.write)
+	}
 	wait, err := j.service.Message(ctx, j.in.Stanza)
 	if err == nil && wait != nil {
 		j.wait = wait
@@ -96,5 +99,7 @@ func (b *Batch) await(ctx context.Context, j *journey) {
 		}
 	}()
 	b.ext = j.service.Extension
-	b.handed(ctx, j.service, j.in.Stanza, j.wait(ctx))
+	if b.handed(ctx, j.service, j.in.Stanza, j.wait(ctx)) && j.debt != nil {
+		j.debt.paid()
+	}
 }

@@ -22,6 +22,7 @@ type hall struct {
 	h    mod.Host
 	seen []string
 	wait func(context.Context) error
+	owed func(st *stanza.Stanza, write func(context.Context, mod.Tx) error) // gets what mod.Owed returns, where it is set
 }
 
 func (s *hall) note(what string, st *stanza.Stanza) { s.seen = append(s.seen, what+" "+st.ID) }
@@ -65,8 +66,11 @@ func (s *hall) info(t *testing.T) mod.Info {
 					}
 					return nil
 				},
-				Message: func(_ context.Context, st *stanza.Stanza) (func(context.Context) error, error) {
+				Message: func(ctx context.Context, st *stanza.Stanza) (func(context.Context) error, error) {
 					s.note("message", st)
+					if s.owed != nil {
+						s.owed(st, mod.Owed(ctx))
+					}
 					if st.ID == "no" {
 						return nil, stanza.Err(stanza.NotAllowed, "")
 					}

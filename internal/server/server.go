@@ -195,6 +195,9 @@ func New(ctx context.Context, cfg *config.Config, o Options) (_ *Server, err err
 	if err := s.s2s.Start(ctx); err != nil {
 		return nil, err
 	}
+	for _, h := range hosts {
+		h.Restored(ctx)
+	}
 	return s, nil
 }
 

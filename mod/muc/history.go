@@ -120,17 +120,20 @@ func (c *chat) loadHistory(ctx context.Context) error {
 		return err
 	}
 	for _, i := range page.Items {
-		s, err := parse(i.Wire)
-		if err != nil {
-			c.m.h.Log().Error("a message in the archive cannot be read", "room", c.jid.String(), "id", i.ID, "error", err)
-			continue
+		if s := c.asTold(i); s != nil && !i.Tombstone && !isSubject(s) {
+			c.recall(s, i.Place)
 		}
-		if i.Tombstone || isSubject(s) {
-			continue
-		}
-		s.Remove(func(n xmlstream.Name) bool { return n.Space == nsUser })
-		s.Add(xmlstream.El(nsID, "stanza-id", xmlstream.A("by", c.jid.String()), xmlstream.A("id", i.ID)))
-		c.recall(s, i.Place)
 	}
 	return nil
+}
+
+// asTold is a message of the archive as all in the room were sent it, or nil where it cannot be read.
+func (c *chat) asTold(i archive.Item) *stanza.Stanza {
+	s, err := parse(i.Wire)
+	if err != nil {
+		c.m.h.Log().Error("a message in the archive cannot be read", "room", c.jid.String(), "id", i.ID, "error", err)
+		return nil
+	}
+	s.Remove(func(n xmlstream.Name) bool { return n.Space == nsUser })
+	return s.Add(xmlstream.El(nsID, "stanza-id", xmlstream.A("by", c.jid.String()), xmlstream.A("id", i.ID)))
 }

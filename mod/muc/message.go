@@ -16,7 +16,7 @@ import (
 )
 
 // message takes a message to any address of the service.
-func (m *muc) message(_ context.Context, s *stanza.Stanza) (func(context.Context) error, error) {
+func (m *muc) message(ctx context.Context, s *stanza.Stanza) (func(context.Context) error, error) {
 	if s.To.Local() == "" {
 		if s.Type == stanza.TypeError {
 			return nil, mod.Drop{Why: "an error to the service"}
@@ -29,7 +29,7 @@ func (m *muc) message(_ context.Context, s *stanza.Stanza) (func(context.Context
 	case s.To.IsFull():
 		return m.ask(task{s: s, do: func(t *turn) error { return t.c.private(t, s) }})
 	case s.Type == stanza.TypeGroupchat:
-		return m.ask(task{s: s, say: true, do: func(t *turn) error { return t.c.say(t, s) }})
+		return m.ask(task{s: s, say: true, owed: mod.Owed(ctx), do: func(t *turn) error { return t.c.say(t, s) }})
 	}
 	return m.ask(task{s: s, do: func(t *turn) error { return t.c.other(t, s) }})
 }
@@ -201,12 +201,30 @@ func (t *turn) record(all []said) (places []archive.Place, err error) {
 				return err
 			}
 		}
-		return nil
+		return t.recordDebts(tx, all, places)
 	})
 	if err == nil {
 		clear(c.fresh)
 	}
 	return places, err
+}
+
+// recordDebts writes what the senders want written with their messages, and that all in the room are still to be told of these.
+func (t *turn) recordDebts(tx mod.Tx, all []said, places []archive.Place) error {
+	for i := range all {
+		if k := all[i].task; k != nil && k.owed != nil {
+			if err := k.owed(t.ctx, tx); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range places {
+		if p.ID != "" {
+			t.untold = p.ID
+			return t.c.m.store.setUntold(t.ctx, tx, t.c.jid, t.c.m.svc.Domain, p.ID)
+		}
+	}
+	return nil
 }
 
 // wireOf is a message as the archive keeps it: in a non-anonymous room with who sent it (XEP-0313#business-storeret-muc-archives).

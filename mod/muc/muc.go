@@ -145,7 +145,10 @@ func newMUC(h mod.Host, cfg any) (*mod.Hooks, error) {
 	}
 	m.adhoc = adhoc.New(adhoc.Options{Host: h, Name: "Commands of the rooms", Commands: m.commandsAt, May: m.mayCommand})
 	m.svc = m.service(domain)
-	return &mod.Hooks{Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Trace: m.trace, Closing: m.closing, Stop: m.stop, BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget}, nil
+	return &mod.Hooks{
+		Instance: m, Services: []*mod.Service{m.svc}, Start: m.start, Restored: m.restored, Closing: m.closing, Stop: m.stop,
+		BeforeAccountRemoved: m.leaveLists, AccountRemoved: m.forget, Trace: m.trace,
+	}, nil
 }
 
 func (m *muc) service(domain jid.JID) *mod.Service {

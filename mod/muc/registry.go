@@ -29,6 +29,8 @@ type task struct {
 	s  *stanza.Stanza // what led to it, or nil
 	// say marks what only says something to all. Such tasks share a commit.
 	say bool
+	// owed, where it is not nil, is to be written along with what is said (mod.Owed).
+	owed func(ctx context.Context, tx mod.Tx) error
 	// done, where it is not nil, gets the outcome after all is committed. Otherwise the room itself answers s.
 	done chan error
 }
@@ -146,6 +148,8 @@ type turn struct {
 	// answer tells the sender of the request that is being done that it was done, where the others hear of it only
 	// afterwards. It is nil where nobody has asked.
 	answer func()
+	// untold is the id of the first message that was committed and may not have reached the sessions of all in the room, or "".
+	untold string
 }
 
 // maxOut is to how many recipients is gathered before it is sent: some entries of a room with thousands in it, so that who is there
@@ -212,6 +216,7 @@ func (c *chat) handle(tasks []task) {
 	}
 	t.commit()
 	t.flush()
+	t.toldAll()
 	c.leaveMemory()
 }
 

@@ -140,6 +140,9 @@ func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_activity WHERE room = ?`, r.String())
 	}
 	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_untold WHERE room = ?`, r.String())
+	}
+	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_hat WHERE room = ?`, r.String())
 	}
 	if err == nil {

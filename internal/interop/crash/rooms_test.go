@@ -36,6 +36,9 @@ type talker struct {
 	mu       sync.Mutex
 	heard    []string // bodies, in the order in which they came
 	archived []string // those of the results of a query
+	errors   []string
+	ids      map[string]bool // of the messages that came, as the room has called them (XEP-0359)
+	again    int             // copies that came again
 	subject  chan struct{}
 	own      chan struct{} // an own message came back
 }
@@ -55,16 +58,35 @@ func (k *talker) handle(_ *client.Client, s *stanza.Stanza) bool {
 		return true
 	}
 	switch {
+	case s.Type == stanza.TypeError:
+		k.errors = append(k.errors, s.String())
 	case s.Type != stanza.TypeGroupchat:
 	case s.Has(stanza.NSClient, "subject"):
 		signal(k.subject)
 	case s.Has(stanza.NSClient, "body"):
+		if k.cameBefore(s) {
+			return true
+		}
 		k.heard = append(k.heard, s.Body())
 		if s.From.Resource() == k.nick {
 			signal(k.own)
 		}
 	}
 	return true
+}
+
+// cameBefore tells whether a message is one that a resumed session is sent again, because the server does not know that it has arrived.
+func (k *talker) cameBefore(s *stanza.Stanza) bool {
+	id := s.Child("urn:xmpp:sid:0", "stanza-id").Attr("id")
+	if k.ids == nil {
+		k.ids = make(map[string]bool)
+	}
+	if k.ids[id] {
+		k.again++
+		return true
+	}
+	k.ids[id] = true
+	return false
 }
 
 func signal(c chan struct{}) {
@@ -74,14 +96,14 @@ func signal(c chan struct{}) {
 	}
 }
 
-// enter logs in and enters a room, without its history.
-func enter(ctx context.Context, l *interop.Local, keys *sasl.KeyCache, a interop.Account, room jid.JID, nick string) (*talker, error) {
+// enter logs in and enters a room, without its history. manage says that the session can be resumed.
+func enter(ctx context.Context, l *interop.Local, keys *sasl.KeyCache, a interop.Account, room jid.JID, nick string, manage bool) (*talker, error) {
 	k := &talker{room: room, nick: nick, subject: make(chan struct{}, 1), own: make(chan struct{}, 1)}
 	cfg, err := l.ClientConfig(a)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Keys, cfg.Handle = keys, k.handle
+	cfg.Keys, cfg.Handle, cfg.Manage = keys, k.handle, manage
 	if k.c, err = client.Dial(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -169,7 +191,7 @@ func roomRound(t *testing.T, l *interop.Local, o interop.Options, accounts []int
 	all := make([]*talker, roomClients)
 	for i := range all {
 		room := jid.MustParse(fmt.Sprintf("room%d@conference.%s", i%roomCount, domain))
-		k, err := enter(ctx, l, keys, accounts[i], room, fmt.Sprint("n", i))
+		k, err := enter(ctx, l, keys, accounts[i], room, fmt.Sprint("n", i), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +219,7 @@ func roomRound(t *testing.T, l *interop.Local, o interop.Options, accounts []int
 	}
 	total := 0
 	for r := range roomCount {
-		reader, err := enter(ctx, l, keys, accounts[r], all[r].room, fmt.Sprint("n", r))
+		reader, err := enter(ctx, l, keys, accounts[r], all[r].room, fmt.Sprint("n", r), false)
 		if err != nil {
 			t.Fatal(err)
 		}
