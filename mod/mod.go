@@ -308,7 +308,8 @@ type AccountNodes interface {
 	// NodeInfo tells about a node; nil where there is none for who asks.
 	NodeInfo(ctx context.Context, account, who jid.JID, node string) (*Disco, error)
 	// Nodes returns the nodes of an account that who asks may know of.
-	Nodes(ctx context.Context, account, who jid.JID) ([]DiscoItem, error)
+	// query is the request, which may ask for nodes of some types only (XEP-0462).
+	Nodes(ctx context.Context, account, who jid.JID, query *xmlstream.Element) ([]DiscoItem, error)
 	// NodeItems returns what belongs to a node; ok is false where there is none for who asks.
 	NodeItems(ctx context.Context, account, who jid.JID, node string) (items []DiscoItem, ok bool, err error)
 

@@ -106,7 +106,7 @@ var offers = []offer{
 
 	{NSOrder, true, true},
 	{featureOrderPubsub, true, true},
-	{NSFilter, false, true},
+	{NSFilter, true, true},
 	{nsRelations, true, true},
 	{nsExtSub, true, true},
 	{nsExtDisco, true, true},

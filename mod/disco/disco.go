@@ -179,17 +179,22 @@ func (d *disco) accountItems(ctx context.Context, r *mod.Request, items *wire.It
 	case items.Node != "":
 		// XEP-0030#security: an empty list for strangers and for an account that does not exist, with a node or without.
 		return items.Element(), nil
-	case ok:
-		items.Items = d.resources(r.Account, r.From)
+	}
+	var list []mod.DiscoItem
+	if ok {
+		list = d.resources(r.Account, r.From)
 	}
 	if nodes != nil {
-		list, err := nodes.Nodes(ctx, r.Account, r.From)
+		more, err := nodes.Nodes(ctx, r.Account, r.From, r.Payload)
 		if err != nil {
 			return nil, err
 		}
-		appendItems(items, list)
+		list = append(list, more...)
 	}
-	return items.Element(), nil
+	if list, items.Page, err = mod.PageItems(r.Payload, list); err != nil {
+		return nil, err
+	}
+	return appendItems(items, list).Element(), nil
 }
 
 func appendItems(to *wire.Items, list []mod.DiscoItem) *wire.Items {
@@ -200,10 +205,10 @@ func appendItems(to *wire.Items, list []mod.DiscoItem) *wire.Items {
 }
 
 // resources are the available resources of an account; its owner sees those without presence too (XEP-0030#items-basic).
-func (d *disco) resources(account, who jid.JID) (all []wire.Item) {
+func (d *disco) resources(account, who jid.JID) (all []mod.DiscoItem) {
 	for _, s := range d.h.Sessions(account) {
 		if who.Bare() == account || s.Presence() != nil {
-			all = append(all, wire.Item{JID: s.JID()})
+			all = append(all, mod.DiscoItem{JID: s.JID()})
 		}
 	}
 	return all

@@ -16,7 +16,7 @@ import (
 // Info describes the extension.
 var Info = mod.Info{
 	Name:    "pep",
-	Specs:   []string{"XEP-0163 1.2.2", "XEP-0060 1.30.0", "XEP-0398 1.0.0", "XEP-0402 1.2.0", "XEP-0411 1.1.0", "XEP-0442 0.2.0", "XEP-0490 1.0.1", "XEP-0470 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
+	Specs:   []string{"XEP-0163 1.2.2", "XEP-0060 1.30.0", "XEP-0398 1.0.0", "XEP-0402 1.2.0", "XEP-0411 1.1.0", "XEP-0442 0.2.0", "XEP-0462 0.2.0", "XEP-0490 1.0.1", "XEP-0470 0.2.0", "XEP-0496 0.1.0", "XEP-0497 0.1.0", "XEP-0499 0.1.0"},
 	Doc:     "Makes every account a publish-subscribe service: avatars, bookmarks, keys, moods and what else clients keep and share there.",
 	Engines: []mod.Engine{{Name: engine.Module, Schema: engine.Schema}, {Name: vcard.Module, Schema: vcard.Schema}},
 	Config: func() any {
@@ -233,8 +233,12 @@ func (p *pep) NodeInfo(ctx context.Context, account, who jid.JID, node string) (
 }
 
 // Nodes implements mod.AccountNodes.
-func (p *pep) Nodes(ctx context.Context, account, who jid.JID) ([]mod.DiscoItem, error) {
-	return p.s.Nodes(ctx, account, who, engine.Filter{})
+func (p *pep) Nodes(ctx context.Context, account, who jid.JID, query *xmlstream.Element) ([]mod.DiscoItem, error) {
+	f, err := p.s.ParseFilter(query)
+	if err != nil {
+		return nil, err
+	}
+	return p.s.Nodes(ctx, account, who, f)
 }
 
 // NodeItems implements mod.AccountNodes.
