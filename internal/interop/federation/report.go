@@ -88,7 +88,7 @@ func (u *User) tell(r *Report, to *User) {
 		case n > 0 && len(back) > 0:
 			r.Both = append(r.Both, id)
 		case n+len(back) > 1:
-			r.Twice = append(r.Twice, id)
+			r.Twice = append(r.Twice, fmt.Sprintf("%s (%d delivered, %d archived)", id, to.delivered[id], to.archived[id]))
 		}
 		if n > 0 {
 			r.Delivered++

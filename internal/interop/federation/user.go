@@ -15,6 +15,8 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
+const nsStanzaID = "urn:xmpp:sid:0"
+
 // User writes to somebody of the other server, and notes what comes from there.
 type User struct {
 	account interop.Account
@@ -24,6 +26,7 @@ type User struct {
 
 	mu         sync.Mutex
 	accepted   []string            // ids behind which a ping was answered
+	seen       map[string]bool     // the stanza-ids of what came here
 	delivered  map[string]int      // how often what the other has written came here
 	archived   map[string]int      // how often the archive had it when it was read last
 	bounced    map[string][]string // why, of what was written here
@@ -32,7 +35,7 @@ type User struct {
 }
 
 func newUser(a interop.Account, to jid.JID) *User {
-	return &User{account: a, to: to, delivered: make(map[string]int), archived: make(map[string]int), bounced: make(map[string][]string), last: -1}
+	return &User{account: a, to: to, seen: make(map[string]bool), delivered: make(map[string]int), archived: make(map[string]int), bounced: make(map[string][]string), last: -1}
 }
 
 func (u *User) login(ctx context.Context, cfg *client.Config) (err error) {
@@ -162,7 +165,11 @@ func (u *User) handle(_ *client.Client, s *stanza.Stanza) bool {
 		}
 		u.bounced[s.ID] = append(u.bounced[s.ID], why)
 	case s.Body() != "":
-		u.take(s.ID)
+		// What comes again with the same stanza-id the client knows: its session had ended before it was sure that it was written.
+		if by := s.Child(nsStanzaID, "stanza-id").Attr("id"); by == "" || !u.seen[by] {
+			u.seen[by] = true
+			u.take(s.ID)
+		}
 	}
 	return true
 }
