@@ -16,6 +16,11 @@ const (
 	nsDialbackFeature = "urn:xmpp:features:dialback"
 )
 
+// dialbackFeature offers dialback, with errors (XEP-0220#advertisement-errors).
+func dialbackFeature() *xmlstream.Element {
+	return xmlstream.El(nsDialbackFeature, "dialback", xmlstream.El(nsDialbackFeature, "errors"))
+}
+
 // dialbackKeys makes and checks the keys of dialback.
 type dialbackKeys struct{ secret [32]byte }
 

@@ -189,15 +189,15 @@ func (c *inStream) features() error {
 	switch {
 	case !c.t.Encrypted():
 		f.Add(xmlstream.El(stream.NSTLS, "starttls", xmlstream.El(stream.NSTLS, "required"))) // RFC 7590 §3.4
-	case c.trusted.Load():
-		f.Add(c.srv.management())
+	case c.trusted.Load(): // further pairs may be proved on the stream
+		f.Add(dialbackFeature(), c.srv.management())
 	default:
 		remote := c.remote.Load()
 		if remote != nil && c.certErr == nil {
 			f.Add(xmlstream.El(stream.NSSASL, "mechanisms", xmlstream.El(stream.NSSASL, "mechanism", sasl.External)))
 		}
 		if remote != nil && c.mayDialBack(*remote) {
-			f.Add(xmlstream.El(nsDialbackFeature, "dialback", xmlstream.El(nsDialbackFeature, "errors"))) // XEP-0220#advertisement-errors
+			f.Add(dialbackFeature())
 		}
 		if remote != nil && c.certErr != nil && !c.mayDialBack(*remote) {
 			c.srv.o.Log.Info("a server does not prove its domain", "domain", remote.Domain(), "to", c.local.Domain(), "address", c.t.Addr().String(), "error", c.certErr)

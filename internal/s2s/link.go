@@ -28,6 +28,7 @@ type link struct {
 	closedUntil time.Time
 	failure     *stanza.Error
 	used        time.Time // when a stanza came last
+	alone       time.Time // until when it asks for no place on the stream of another pair
 }
 
 func newLink(s *Server, p pair) *link { return &link{srv: s, pair: p} }
@@ -87,7 +88,11 @@ func (l *link) start() {
 		case !waits || spare.ride(l, nil):
 			return
 		}
-		l.retract(spare)
+		l.mu.Lock()
+		if l.on == nil && l.spare == spare {
+			l.spare = nil // it is over
+		}
+		l.mu.Unlock()
 	}
 }
 

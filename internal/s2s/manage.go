@@ -299,6 +299,7 @@ func (c *inStream) resume(x *xmlstream.Element) error {
 	hash := hashID(previd)
 	r := c.srv.takeResumable(hash, pairs)
 	if r == nil {
+		c.srv.o.Log.Info("a server wants to resume a stream that is not known", "domain", pairs[0].remote.Domain(), "to", pairs[0].local.Domain())
 		return c.writeElement(sm.Failed(stanza.ItemNotFound))
 	}
 	if !r.in.settle() {
@@ -314,6 +315,7 @@ func (c *inStream) resume(x *xmlstream.Element) error {
 	}
 	if !goes {
 		c.srv.keepResumable(hash, r) // it may be asked once more
+		c.srv.o.Log.Info("a server wants to resume a stream that is over", "domain", r.remote.Domain(), "to", r.local.Domain(), "handled", h)
 		return c.writeElement(sm.FailedAt(stanza.ItemNotFound, r.in.handled()))
 	}
 	c.in.continueFrom(r.in)

@@ -21,9 +21,13 @@ import (
 type outStream struct {
 	srv  *Server
 	snd  *sender
+	peer *peerStream
 	tcp  *stream.TCP
 	done chan struct{}
 	in   *receiver // where the stream goes both ways
+
+	askM  sync.Mutex
+	asked []*question // keys that wait for an answer
 
 	sm      bool
 	largest int // bytes of a stanza that the peer takes; 0 where it does not say
@@ -41,9 +45,9 @@ func (s *Server) openOut(ctx context.Context, snd *sender) error {
 	if err != nil {
 		return err
 	}
-	o := &outStream{srv: s, snd: snd, tcp: p.tcp, target: p.conn.Target, done: make(chan struct{}), said: make(chan struct{})}
+	o := &outStream{srv: s, snd: snd, peer: p, tcp: p.tcp, target: p.conn.Target, done: make(chan struct{}), said: make(chan struct{})}
 	stop := context.AfterFunc(ctx, func() { p.tcp.Close() })
-	err = o.negotiate(p)
+	err = o.negotiate()
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -67,8 +71,9 @@ func (s *Server) openOut(ctx context.Context, snd *sender) error {
 // errStopping says that the server stops.
 var errStopping = errors.New("this server is stopping")
 
-// negotiate proves our domain and agrees on bidirectional use and stream management.
-func (o *outStream) negotiate(p *peerStream) error {
+// negotiate proves our domains and agrees on bidirectional use and stream management.
+func (o *outStream) negotiate() error {
+	p := o.peer
 	bidi := p.features.Element.Child(nsBidiFeature, "bidi") != nil && p.bad == nil
 	if bidi { // XEP-0288#nego: before SASL
 		x := xmlstream.El(nsBidi, "bidi", o.srv.limits()) // XEP-0478#advertise-bidi
@@ -85,7 +90,7 @@ func (o *outStream) negotiate(p *peerStream) error {
 	}
 	var refused *saslRefused
 	if errors.Is(err, errNoWay) || errors.As(err, &refused) {
-		err = o.dialback(p, err)
+		err = o.dialback(o.snd.pair, err)
 	}
 	if err != nil {
 		return err
@@ -96,7 +101,19 @@ func (o *outStream) negotiate(p *peerStream) error {
 	}
 	o.largest = largest(p.features.Element)
 	o.tcp.SetLimits(incoming.Limits(o.srv.settings().Limits, o.srv.settings().Skip))
-	return o.manage(p)
+	lost, err := o.readmit()
+	if err != nil {
+		return err
+	}
+	if err := o.manage(p); err != nil {
+		return err
+	}
+	for _, l := range lost { // what it had there was given back by now
+		o.snd.drop(l)
+		l.refused(o.srv.o.Clock.Now())
+		l.left(o.snd)
+	}
+	return nil
 }
 
 // errNoWay says that EXTERNAL is not offered.
@@ -136,10 +153,15 @@ func (o *outStream) external(p *peerStream) error {
 	return fmt.Errorf("the end of SASL was due, <%s/> came", x.Name.Local)
 }
 
-// dialback proves our domain by a key (XEP-0220). why is the reason not to do so by certificate.
-func (o *outStream) dialback(p *peerStream, why error) error {
-	key := o.srv.keys.key(o.snd.remote.Domain(), o.snd.local.Domain(), p.id)
-	if err := o.tcp.Write(appendDialback(nil, "result", o.snd.local.Domain(), o.snd.remote.Domain(), "", "", key)); err != nil {
+// sendKey sends a key by which our domain of a pair is proved (XEP-0220).
+func (o *outStream) sendKey(p pair) error {
+	key := o.srv.keys.key(p.remote.Domain(), p.local.Domain(), o.peer.id)
+	return o.tcp.Write(appendDialback(nil, "result", p.local.Domain(), p.remote.Domain(), "", "", key))
+}
+
+// dialback proves our domain of a pair by a key, before the stream is in use. why is the reason not to do so by certificate; nil for none.
+func (o *outStream) dialback(p pair, why error) error {
+	if err := o.sendKey(p); err != nil {
 		return err
 	}
 	for {
@@ -148,22 +170,34 @@ func (o *outStream) dialback(p *peerStream, why error) error {
 			return errors.Join(err, why)
 		}
 		x := f.Element()
-		switch {
-		case x.Is(stream.NS, "error"):
+		if x.Is(stream.NS, "error") {
 			return errors.Join(stream.ParseError(x), why)
-		case x.Is(nsDialback, "result") && x.Attr("from") == o.snd.remote.Domain() && x.Attr("to") == o.snd.local.Domain():
-			switch x.Attr("type") {
-			case "valid":
-				return nil
-			case "error":
-				e := stanza.ParseError(rescoped(x))
-				// XEP-0220#errors: whatever it is, the senders get a timeout.
-				return &failure{condition: stanza.RemoteServerTimeout, text: "that server cannot check who we are: " + string(e.Condition), final: !passing(e.Condition), err: errors.Join(e, why)}
+		}
+		if ok, err := dialbackAnswer(x, p); ok {
+			if f := (*failure)(nil); errors.As(err, &f) {
+				f.err = errors.Join(f.err, why)
 			}
-			// XEP-0220 §2.1.1: our own server is said not to know the key.
-			return &failure{condition: stanza.InternalServerError, text: "that server does not believe who we are", final: true, err: why}
+			return err
 		}
 	}
+}
+
+// dialbackAnswer tells whether an element is the answer to the key of a pair, and what it says: nil where the peer believes it, or a
+// *failure.
+func dialbackAnswer(x *xmlstream.Element, p pair) (ok bool, err error) {
+	if !x.Is(nsDialback, "result") || x.Attr("from") != p.remote.Domain() || x.Attr("to") != p.local.Domain() {
+		return false, nil
+	}
+	switch x.Attr("type") {
+	case "valid":
+		return true, nil
+	case "error":
+		e := stanza.ParseError(rescoped(x))
+		// XEP-0220#errors: whatever it is, the senders get a timeout.
+		return true, &failure{condition: stanza.RemoteServerTimeout, text: "that server cannot check who we are: " + string(e.Condition), final: !passing(e.Condition), err: e}
+	}
+	// XEP-0220 §2.1.1: our own server is said not to know the key.
+	return true, &failure{condition: stanza.InternalServerError, text: "that server does not believe who we are", final: true}
 }
 
 // passing tells whether an error of dialback may be over in a moment (XEP-0220#errors).
@@ -242,7 +276,7 @@ func (o *outStream) frame(f *xmlstream.Frame) error {
 	case sm.NS:
 		return o.management(f)
 	case nsDialback:
-		return nil // an answer that nobody waits for (XEP-0220#security-unsolicited)
+		return o.dialbackElement(f.Element())
 	case stanza.NSServer:
 		if o.in != nil {
 			return o.in.stanza(f)

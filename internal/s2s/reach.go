@@ -22,6 +22,7 @@ func (s *sender) connect() carrier {
 		if attempt == 0 && s.join() {
 			continue // somebody else carries the link now
 		}
+		s.part(func(l *link) bool { return l.waits() > 0 })
 		before := s.others()
 		err := s.open()
 		if err == nil {
@@ -57,8 +58,8 @@ func (s *sender) goesOn(attempt int, since time.Time) bool {
 	switch {
 	case s.stopped:
 		return false
-	case s.begun:
-		return resumable && (owed || peer)
+	case resumable && (owed || peer):
+		return true
 	}
 	return s.waitsLocked()
 }
@@ -80,17 +81,29 @@ func (s *sender) yield() (moved bool) {
 	return moved
 }
 
-// open makes a connection, within the time that the oldest stanza has left.
+// open makes a connection.
 func (s *sender) open() error {
-	deadline := s.srv.o.Clock.Now().Add(time.Duration(s.srv.settings().ConnectTimeout))
-	for _, l := range s.links() {
-		if t, ok := l.oldest(); ok && t.Before(deadline) {
-			deadline = t
-		}
-	}
-	ctx, cancel := context.WithDeadline(s.srv.ctx, deadline)
+	ctx, cancel := context.WithDeadline(s.srv.ctx, s.deadline(1))
 	defer cancel()
 	return s.srv.openOut(ctx, s)
+}
+
+// deadline is when an attempt has had its share of the time that the oldest stanza has left: all of it, or a half.
+func (s *sender) deadline(share time.Duration) time.Time {
+	now := s.srv.o.Clock.Now()
+	left := time.Duration(s.srv.settings().ConnectTimeout)
+	for _, l := range s.links() {
+		if t, ok := l.oldest(); ok {
+			left = min(left, t.Sub(now))
+		}
+	}
+	return now.Add(left / share)
+}
+
+func (s *sender) hasBegun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
 }
 
 const (
@@ -112,7 +125,7 @@ func (s *sender) failed(err error, attempt int, before []*sender) bool {
 		level = slog.LevelDebug // the first one has told
 	}
 	s.srv.o.Log.Log(s.srv.ctx, level, "a server cannot be reached", "domain", s.remote.Domain(), "from", s.local.Domain(), "attempt", attempt+1, "for_good", f.final, "error", err)
-	s.part()
+	s.part(func(*link) bool { return false })
 	now := s.srv.o.Clock.Now()
 	if f.final { // what rides with the pair in whose names the stream is opened finds its own way
 		s.srv.bounce(s.giveUp(f, now.Add(closedTime)), f.stanza())
@@ -127,13 +140,13 @@ func (s *sender) failed(err error, attempt int, before []*sender) bool {
 	return s.pause(pause, before)
 }
 
-// part lets those links find a way of their own that have nothing on a stream which was opened in the names of others.
-func (s *sender) part() {
+// part lets links go that have nothing on the stream, which was opened in the names of others, unless they are to stay.
+func (s *sender) part(stays func(*link) bool) {
 	for _, l := range s.links() {
 		s.mu.Lock()
-		stays := l.pair == s.pair || s.account.of(l) > 0
+		tied := l.pair == s.pair || s.account.of(l) > 0
 		s.mu.Unlock()
-		if !stays {
+		if !tied && !stays(l) {
 			s.drop(l)
 			l.left(s)
 		}

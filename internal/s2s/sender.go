@@ -447,7 +447,7 @@ func (s *sender) note(w writing) {
 		return
 	}
 	n := note{id: s.srv.nextID(), last: w.first + uint32(len(w.batch)) - 1}
-	if err := rec.note(s.srv.ctx, n.id, w.first, w.batch); err != nil {
+	if err := rec.note(context.WithoutCancel(s.srv.ctx), n.id, w.first, w.batch); err != nil {
 		s.srv.o.Log.Error("what is sent to a server is not noted; after a sudden end it is sent once more", "domain", s.remote.Domain(), "error", err)
 		return
 	}

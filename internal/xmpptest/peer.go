@@ -23,7 +23,8 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// Peer makes the place of another server for a script: a domain of its own, whose records lead to a socket of its own.
+// Peer makes the place of another server for a script: a domain of its own, whose records lead to a socket of its own, and so do those of
+// balcony.DOMAIN.
 //
 // Its certificates are: "" for a good one, which is for what is directly below the domain, too, "self-signed", "expired", "other" for one of another domain, and "none" for none
 // as a client and a self-signed one as a server.
@@ -41,7 +42,9 @@ func (s *Server) Peer(_ context.Context, domain string) (*transcript.Peer, error
 		}
 	})
 	p.Listener = ln
-	s.Zone.Point(s.t, p.Domain, ln.Addr().String(), "")
+	for _, d := range []string{p.Domain, "balcony." + p.Domain} {
+		s.Zone.Point(s.t, d, ln.Addr().String(), "")
+	}
 	p.TLS = func(kind string) (*tls.Config, error) { return s.peerTLS(p.Domain, kind) }
 	return p, nil
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -96,6 +97,44 @@ func (d *Dialer) Dial(ctx context.Context, targets []Target, conf *tls.Config) (
 	return nil, errors.Join(errs...)
 }
 
+// Reaches tells whether Dial of the targets would come, at its best, to where a connection leads already: to a target, at an
+// address.
+func (d *Dialer) Reaches(ctx context.Context, targets []Target, at Target, addr netip.AddrPort) bool {
+	if len(targets) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout())
+	defer cancel()
+	for _, t := range targets[:groupLen(targets)] {
+		if t.DirectTLS != at.DirectTLS || t.Port != at.Port {
+			continue
+		}
+		if t.Host == at.Host {
+			return true
+		}
+		if a, err := netip.ParseAddr(t.Host); err == nil {
+			if a.Unmap() == addr.Addr().Unmap() {
+				return true
+			}
+			continue
+		}
+		found := d.lookup(ctx, t)
+		for range 2 { // families
+			if a := <-found; slices.ContainsFunc(a.addrs, func(a netip.Addr) bool { return a.Unmap() == addr.Addr().Unmap() }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (d *Dialer) timeout() time.Duration {
+	if d.Timeout == 0 {
+		return DefaultTimeout
+	}
+	return d.Timeout
+}
+
 // groupLen returns how many targets at the front are of one priority.
 func groupLen(t []Target) int {
 	n := 1
@@ -106,11 +145,7 @@ func groupLen(t []Target) int {
 }
 
 func (d *Dialer) dialTarget(ctx context.Context, t Target, conf *tls.Config) (net.Conn, error) {
-	timeout := d.Timeout
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
 	c, err := d.dialHost(ctx, t)
 	if err != nil || !t.DirectTLS {
@@ -171,10 +206,7 @@ func (d *Dialer) HTTPClient(base *tls.Config) *http.Client {
 	}
 	base = base.Clone()
 	base.MinVersion = max(base.MinVersion, tls.VersionTLS12)
-	timeout := d.Timeout
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
+	timeout := d.timeout()
 	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:           d.DialContext,

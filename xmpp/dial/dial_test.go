@@ -510,3 +510,33 @@ func TestParseTarget(t *testing.T) {
 		}
 	}
 }
+
+// TestReaches compares where a domain's server is with where a connection leads.
+func TestReaches(t *testing.T) {
+	d := &Dialer{Resolver: nameServer(t, `
+home.test. 60 IN A 192.0.2.4
+alias.test. 60 IN A 192.0.2.9
+alias.test. 60 IN A 192.0.2.4
+six.test. 60 IN AAAA 2001:db8::4
+`)}
+	at, addr := Target{Host: "home.test", Port: 5269}, netip.MustParseAddrPort("192.0.2.4:5269")
+	for _, c := range []struct {
+		targets []Target
+		want    bool
+	}{
+		{nil, false},
+		{[]Target{{Host: "home.test", Port: 5269}}, true},
+		{[]Target{{Host: "alias.test", Port: 5269}}, true},
+		{[]Target{{Host: "192.0.2.4", Port: 5269}}, true},
+		{[]Target{{Host: "192.0.2.5", Port: 5269}, {Host: "alias.test", Port: 5269}}, true},
+		{[]Target{{Host: "home.test", Port: 5270}}, false},
+		{[]Target{{Host: "home.test", Port: 5269, DirectTLS: true}}, false},
+		{[]Target{{Host: "six.test", Port: 5269}}, false},
+		{[]Target{{Host: "nobody.test", Port: 5269}}, false},
+		{[]Target{{Host: "six.test", Port: 5269}, {Host: "home.test", Port: 5269, priority: 1}}, false}, // it would be tried later
+	} {
+		if got := d.Reaches(t.Context(), c.targets, at, addr); got != c.want {
+			t.Errorf("%s: %v", names(c.targets), got)
+		}
+	}
+}
