@@ -44,10 +44,10 @@ func (d *desktop) showFailure(t *testing.T) {
 	})
 }
 
-// shot takes a picture of the display. Only who asks for pictures needs the program (Debian: scrot).
-func (d *desktop) shot(t *testing.T, path string) {
+// shot takes a picture of the display. Only who asks for pictures needs the program (Debian: scrot), which more tells what part.
+func (d *desktop) shot(t *testing.T, path string, more ...string) {
 	t.Helper()
-	c := exec.Command("scrot", "--overwrite", path)
+	c := exec.Command("scrot", append([]string{"--overwrite", path}, more...)...)
 	c.Env = d.env
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Errorf("scrot: %v: %s", err, out)

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // gajim is Gajim, a client with a window. It does not run as root.
 type gajim struct {
 	*agent
+	*desktop
 	db string // of messages
 }
 
@@ -47,7 +49,7 @@ sed "s#<listen>.*</listen>#<listen>unix:dir=$1</listen>#" /usr/share/dbus-1/sess
 chown -R nobody "$1"
 chmod 755 "$(dirname "$1")"
 chmod 700 "$1"`, home, filepath.Join(filepath.Dir(w.CAFile), domain+".crt"), local, string(settings))
-	g := &gajim{db: filepath.Join(home, ".local", "share", "gajim", "logs.db")}
+	g := &gajim{desktop: d, db: filepath.Join(home, ".local", "share", "gajim", "logs.db")}
 	g.agent = startAgent(t, d.env, "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "dbus-run-session", "--config-file", filepath.Join(home, "session.conf"), "--",
 		"/usr/bin/python3", filepath.Join(home, "agent.py"))
 	d.showFailure(t)
@@ -132,4 +134,9 @@ func TestGajim(t *testing.T) {
 		}
 		return nil
 	})
+	if *update {
+		g.do(t, "open", args{"account": "amina", "jid": jonas.JID})
+		time.Sleep(3 * time.Second)                                            // it draws
+		g.shot(t, picturePath(t, "gajim.png"), "--autoselect", "0,0,1000,500") // its window
+	}
 }

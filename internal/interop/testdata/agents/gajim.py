@@ -50,11 +50,18 @@ class Commands:
     """Each method is a command; a is its line."""
 
     def __init__(self, bus):
+        self.bus = bus
         self.player = Player(bus)
         self.gajim = subprocess.Popen(['gajim'], stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
     def process(self, a):
         return self.gajim.pid
+
+    def open(self, a):
+        """Opens a chat in the window."""
+        x = self.bus.get_object('org.gajim.Gajim', '/org/gajim/Gajim')
+        chat = dbus.Array([a['account'], a['jid']], signature='s', variant_level=1)
+        dbus.Interface(x, 'org.gtk.Actions').Activate('open-chat', dbus.Array([chat], signature='v'), dbus.Dictionary({}, signature='sv'))
 
     def play(self, a):
         self.player.play(a['artist'], a['title'])
