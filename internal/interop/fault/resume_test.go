@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,7 +116,8 @@ func TestResumeRace(t *testing.T) {
 type racer struct {
 	st      *client.Stream
 	resumed bool
-	got     []string // ids of messages
+	in      atomic.Uint32 // stanzas that came
+	got     []string      // ids of messages
 	err     error
 }
 
@@ -150,6 +152,9 @@ func resumeRace(ctx context.Context, t *testing.T, s ledger.Server, id string, s
 					r.err = err
 					return
 				}
+				if f.Name().Space == stanza.NSClient {
+					r.in.Add(1)
+				}
 				if f.Name().Local == "message" {
 					if r.got = append(r.got, f.Attr("id")); len(r.got) == messages {
 						left <- r
@@ -168,9 +173,23 @@ func resumeRace(ctx context.Context, t *testing.T, s ledger.Server, id string, s
 	}
 	time.Sleep(50 * time.Millisecond)
 	for _, r := range all {
-		r.st.Conn.Close() // some are closed already
+		if r != winner {
+			r.st.Conn.Close() // the server has closed some
+		}
+	}
+	if winner != nil { // its session ends with nothing left, or others would get that
+		err := winner.st.SendElement(xmlstream.El(nsSM, "a", xmlstream.A("h", fmt.Sprint(winner.in.Load()))))
+		if err == nil {
+			err = winner.st.Conn.CloseStream()
+		}
+		if err != nil {
+			t.Errorf("race %d: the session does not end: %v", race, err)
+		}
 	}
 	wg.Wait()
+	if winner != nil {
+		winner.st.Conn.Close()
+	}
 	n := 0
 	for i, r := range all {
 		if r.resumed {
