@@ -283,8 +283,16 @@ func (v *view) Route(ctx context.Context, s *stanza.Stanza) { v.o.Router.Route(c
 
 func (v *view) RouteAll(ctx context.Context, list []mod.Fan) { v.o.Router.RouteAll(ctx, list) }
 
-func (v *view) Refuses(ctx context.Context, p *mod.Pass) error {
+func (v *view) Refuses(ctx context.Context, p *mod.Pass) (err error) {
+	extension := ""
+	defer func() { // or a stored stanza would stop all behind it, each time that it is looked at
+		if r := recover(); r != nil {
+			v.recovered(extension, r)
+			err = stanza.Err(stanza.InternalServerError, "")
+		}
+	}()
 	for _, k := range v.Phases(p.Side, p.Stanza.Kind).Admit {
+		extension = k.Extension
 		if err := k.H.Func(ctx, p); err != nil {
 			return err
 		}

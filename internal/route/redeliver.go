@@ -27,9 +27,7 @@ func (r *Router) Redeliver(ctx context.Context, list []session.Kept, forget func
 	defer b.start()
 	m := &moving{b: b, forget: forget}
 	for _, k := range list {
-		if j := b.returned(ctx, k); j != nil {
-			m.place(ctx, j)
-		}
+		m.take(ctx, k)
 	}
 	err = m.commit(ctx)
 	for _, v := range m.list {
@@ -107,6 +105,29 @@ type moved struct {
 	t   *session.Session // or nil
 	row int64            // in the journal of t
 	err error            // of its write
+}
+
+// take takes a stanza that was queued to the session. A panic costs that stanza: the session is forgotten with it, or it would be met
+// again after each start.
+func (m *moving) take(ctx context.Context, k session.Kept) {
+	defer func() {
+		if v := recover(); v != nil {
+			m.panicked(ctx, k.Stanza, v)
+		}
+	}()
+	if j := m.b.returned(ctx, k); j != nil {
+		m.place(ctx, j)
+	}
+}
+
+// panicked contains a panic to the stanza that met it.
+func (m *moving) panicked(ctx context.Context, s *stanza.Stanza, v any) {
+	if s.Kind != stanza.Message || stanzaID(s, s.To.Bare()) == "" {
+		m.b.recovered(ctx, s, v)
+		return
+	}
+	m.b.r.o.Panicked(m.b.ext) // its archive has it: it is not answered with an error
+	m.b.r.o.Log.Error("panic while a message goes to a new place", "extension", m.b.ext, "id", s.ID, "panic", v, "stack", stack())
 }
 
 // place finds the place of a message: copies were made before, so it goes to one session.
@@ -205,6 +226,11 @@ func (m *moving) commit(ctx context.Context) error {
 // arrive does what is left once a message has its place on the disk.
 func (m *moving) arrive(ctx context.Context, v *moved) {
 	b, j := m.b, v.j
+	defer func() {
+		if r := recover(); r != nil {
+			m.panicked(ctx, j.in.Stanza, r)
+		}
+	}()
 	switch {
 	case v.t != nil: // also where it could not be written: it is no worse off than before
 		if b.queueKept(v.t, j.in.Stanza, v.row) {

@@ -99,6 +99,79 @@ func TestPoison(t *testing.T) {
 	}
 }
 
+// ripe panics at messages that were stored before: in the check of one that leaves the store, and in the recording of one that comes
+// back from a session.
+var ripe = mod.Info{
+	Name: "ripe", Specs: []string{"RFC 6120 §8"}, Doc: "Panics later.",
+	New: func(mod.Host, any) (*mod.Hooks, error) {
+		in := mod.When{Side: mod.In, Kinds: mod.Messages}
+		taste := func(p *mod.Pass, body string) {
+			if p.Stanza.Body() == body && p.Stanza.Has("urn:xmpp:delay", "delay") {
+				panic(body)
+			}
+		}
+		return &mod.Hooks{
+			Admit: []mod.AdmitHook{{When: in, Func: func(_ context.Context, p *mod.Pass) error { taste(p, "stored"); return nil }}},
+			Record: []mod.RecordHook{{When: in, Func: func(_ context.Context, p *mod.Pass) (func(mod.Tx) error, error) {
+				taste(p, "returned")
+				return nil, nil
+			}}},
+		}, nil
+	},
+}
+
+// TestPoisonLater: a panic at a message that was stored, or that a session held, costs that message; those behind it come, and it is
+// not met again.
+func TestPoisonLater(t *testing.T) {
+	for _, poisoned := range []string{"stored", "returned"} {
+		t.Run(poisoned, func(t *testing.T) {
+			s := xmpptest.NewServer(t, xmpptest.Options{Extensions: append(all.Extensions[:len(all.Extensions):len(all.Extensions)], ripe)})
+			r, a := managed(t, s, s.MustAccount(t, "romeo"), "orchard"), s.MustAccount(t, "juliet")
+			j := managed(t, s, a, "balcony")
+			if err := j.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+				t.Fatal(err)
+			}
+			flush(t, j)
+			abort(t, j) // parked
+			<-j.Done()
+			end := func() {
+				for _, x := range s.Sessions() {
+					if x.JID() == j.JID() {
+						x.Close("reset", "for a test") // what it holds goes to the store before this returns
+					}
+				}
+			}
+			if poisoned == "stored" {
+				end()
+			}
+			for _, text := range []string{"before", poisoned, "behind"} {
+				if err := r.Send(body(a.JID, text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			flush(t, r)
+			end()
+			next := s.Dial(t, a, "window")
+			if err := next.Send(stanza.New(stanza.Presence, stanza.TypeAvailable)); err != nil {
+				t.Fatal(err)
+			}
+			if got := bodies(t, next, 2); got[0] != "before" || got[1] != "behind" {
+				t.Errorf("came %q", got)
+			}
+			if err := r.Send(body(a.JID, "live")); err != nil {
+				t.Fatal(err)
+			}
+			if got := bodies(t, next, 1); got[0] != "live" {
+				t.Errorf("then came %q", got)
+			}
+			left := 0
+			if err := s.DB().QueryRow(t.Context(), `SELECT count(*) FROM offline_message`).Scan(&left); err != nil || left > 0 {
+				t.Errorf("%d are in the store still, %v", left, err)
+			}
+		})
+	}
+}
+
 // messages yields the messages that come, up to that with the id.
 func messages(t *testing.T, c *client.Client, last string) func(yield func(*stanza.Stanza) bool) {
 	t.Helper()

@@ -54,7 +54,7 @@ const (
 	// pageBytes bounds what a session gets at once, and pageShare which part of the room that it has left, of which each message
 	// takes at least messageRoom.
 	pageBytes   = 256 << 10
-	pageShare   = 4
+	pageShare   = 2
 	messageRoom = 1 << 10
 	// sweep is how often messages are looked for that are too old.
 	sweep = time.Hour
@@ -191,13 +191,17 @@ func (o *offline) available(ctx context.Context, s mod.Session, initial bool) {
 // life before the next, so that the client's speed decides and not ours. Who does not answer waits for the timeout. New
 // messages wait until all pages were handed over.
 func (o *offline) deliver(ctx context.Context, s mod.Session) {
-	done := s.CatchUp()
-	more, err := o.page(ctx, s)
-	if err != nil {
+	done, more := s.CatchUp(), false
+	defer func() {
+		if !more { // also after a panic, or the session would get nothing new any more
+			done()
+		}
+	}()
+	var err error
+	if more, err = o.page(ctx, s); err != nil {
 		o.h.Log().Error("stored messages not delivered", "error", err)
 	}
 	if !more {
-		done()
 		return
 	}
 	ping := stanza.NewIQ(stanza.TypeGet, o.h.Domain(), s.JID(), xmlstream.El("urn:xmpp:ping", "ping"))
