@@ -56,6 +56,9 @@ func (q *Queue) Release(first ...string) {
 	q.Start()
 }
 
+// startRounds is how often Start looks for more: whoever calls it has others to write to.
+const startRounds = 4
+
 // Start begins to write after PutLater. It writes on the caller's goroutine what the socket takes at once, which spares
 // waking another one for each message of a quiet session, and leaves the rest to a goroutine.
 func (q *Queue) Start() {
@@ -73,7 +76,7 @@ func (q *Queue) Start() {
 	}
 	buf := buffers.Get().(*[]byte)
 	defer putBuffer(buf)
-	for {
+	for range startRounds {
 		batch, ok := q.take(o)
 		if !ok {
 			return
@@ -94,6 +97,7 @@ func (q *Queue) Start() {
 			return
 		}
 	}
+	go q.run(o, nil)
 }
 
 func (q *Queue) finishStart(o *outlet, left bool, batch []item) {

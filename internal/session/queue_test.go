@@ -303,3 +303,35 @@ func TestQueueLight(t *testing.T) {
 		}
 	}
 }
+
+// TestStartEnds: for one who is always being sent more, Start gives the writing to a goroutine after a few rounds.
+func TestStartEnds(t *testing.T) {
+	const n = 50
+	var sock socket
+	var q *session.Queue
+	tries, next, done := 0, 1, make(chan struct{})
+	more := func() { // while the last is being written
+		if next < n {
+			q.Put(message(fmt.Sprint(next)), "a@b/c")
+			next++
+		}
+	}
+	q = session.NewQueue(session.QueueOptions{
+		Write: func(b []byte) error { more(); return sock.write(b) },
+		Try:   func(b []byte) (bool, error) { tries++; more(); return false, sock.write(b) },
+		Limit: 1 << 20, Full: func() {}, Done: func() { close(done) },
+	})
+	if _, start := q.PutLater(message("0"), "a@b/c"); !start {
+		t.Fatal("nobody has to start")
+	}
+	q.Start()
+	if tries == 0 || tries > 10 {
+		t.Errorf("the caller of Start has written %d times", tries)
+	}
+	q.Drain(0)
+	q.Finish()
+	<-done
+	if got := strings.Count(sock.text(), "<message "); got != n {
+		t.Errorf("%d of %d were written: %s", got, n, ids(sock.text()))
+	}
+}
