@@ -23,6 +23,7 @@ const (
 	nsPubSub   = "http://jabber.org/protocol/pubsub"       // XEP-0060#entity-affiliations
 	nsCommands = "http://jabber.org/protocol/commands"     // XEP-0050
 	nsForm     = "jabber:x:data"                           // XEP-0004
+	nsPAM      = "urn:xmpp:pam:0"                          // XEP-0376#sublist
 	nsOwner    = "http://jabber.org/protocol/pubsub#owner" // XEP-0060#owner-delete
 )
 
@@ -167,6 +168,9 @@ func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
 			return err
 		}
 	}
+	if err := c.managed(ctx); err != nil {
+		return err
+	}
 	if err := c.nodes(ctx); err != nil {
 		return err
 	}
@@ -195,6 +199,24 @@ func (c *cleaner) clean(ctx context.Context, private []xmlstream.Name) error {
 			return nil
 		}
 	}
+}
+
+// managed ends the subscriptions that the account's server keeps (XEP-0376#sublist).
+func (c *cleaner) managed(ctx context.Context) error {
+	list, err := c.request(ctx, stanza.TypeGet, xmlstream.El(nsPAM, "subscriptions"))
+	if err != nil {
+		return err
+	}
+	for s := range list.Elements() {
+		end := xmlstream.El(nsPubSub, "unsubscribe", xmlstream.A("node", s.Attr("node")), xmlstream.A("jid", s.Attr("jid")))
+		if id := s.Attr("subid"); id != "" {
+			end.SetAttr(xmlstream.Name{Local: "subid"}, id)
+		}
+		if _, err := c.request(ctx, stanza.TypeSet, xmlstream.El(nsPAM, "pam", xmlstream.A("jid", s.Attr("service")), end)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nodes deletes the nodes of the account's personal eventing service (XEP-0163).

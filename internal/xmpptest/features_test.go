@@ -155,7 +155,8 @@ func targetAt(srv *xmpptest.Server, host jid.JID) *transcript.Target {
 	cfg := srv.ClientConfig("tcp")
 	cfg.Mechanisms = []string{sasl.ScramSHA1Plus, sasl.ScramSHA1}
 	return &transcript.Target{
-		Client: cfg, Domain: host.Domain(), Transport: "tcp", Timeout: 10 * time.Second, Quiet: 150 * time.Millisecond,
+		// Most of what is missing never comes, so that nobody need wait for it long.
+		Client: cfg, Domain: host.Domain(), Transport: "tcp", Timeout: 5 * time.Second, Quiet: 150 * time.Millisecond,
 		Account: func(ctx context.Context, _ int, hint string) (transcript.Account, error) {
 			return srv.AccountAt(ctx, host, hint)
 		},

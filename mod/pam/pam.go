@@ -188,13 +188,18 @@ func (p *pam) answered(ctx context.Context, o *order, answer *stanza.Stanza) *st
 	if answer == nil {
 		return o.r.ErrorReply(stanza.Err(stanza.RemoteServerTimeout, "the service does not answer"))
 	}
+	x := subscription{service: o.service.String(), node: o.what.Attr("node"), subid: o.what.Attr("subid"), state: pubsub.NotSub}
 	if e := answer.Err(); e != nil {
+		if o.what.Name.Local == "unsubscribe" && (e.Condition == stanza.UnexpectedRequest || e.Condition == stanza.ItemNotFound || e.Condition == stanza.Gone) {
+			if err := p.forget(ctx, o.account, x); err != nil { // there is nothing to end
+				p.h.Log().Error("a subscription is still kept", "account", o.account.String(), "error", err)
+			}
+		}
 		if e.By.IsZero() {
 			e.By = o.service
 		}
 		return o.r.ErrorReply(e)
 	}
-	x := subscription{service: o.service.String(), node: o.what.Attr("node"), subid: o.what.Attr("subid"), state: pubsub.NotSub}
 	if o.what.Name.Local == "subscribe" {
 		x.state, x.public = pubsub.Subscribed, o.public
 		if s := answer.Child(pubsub.NS, "pubsub").Child(pubsub.NS, "subscription"); s != nil {
@@ -206,6 +211,14 @@ func (p *pam) answered(ctx context.Context, o *order, answer *stanza.Stanza) *st
 		return o.r.ErrorReply(stanza.Err(stanza.InternalServerError, ""))
 	}
 	return o.r.Result(nil)
+}
+
+// forget drops a subscription that has ended without a word.
+func (p *pam) forget(ctx context.Context, account jid.JID, x subscription) error {
+	if _, had, err := p.store.find(ctx, account, x.service, x.node, x.subid); err != nil || !had {
+		return err
+	}
+	return p.change(ctx, account, x)
 }
 
 // change keeps a subscription as it is now, with what is known of it to others, and tells the devices that understand it.
