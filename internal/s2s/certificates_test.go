@@ -68,6 +68,51 @@ func TestCertificateMatrix(t *testing.T) {
 	}
 }
 
+// TestCertificateExpires lets the certificate of a server expire while a stream with it is open (RFC 6120 §13.7.2.3): the stream ends, whoever has
+// opened it, and until there is a new certificate the domain is neither reached nor heard.
+func TestCertificateExpires(t *testing.T) {
+	for _, opener := range []string{"the other has opened it", "we have opened it"} {
+		t.Run(opener, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			clock := new(movedClock)
+			w.clock = clock
+			a := w.start("", "a.example")
+			w.clock = nil
+			b := w.start("", "b.example")
+			romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
+			if opener == "we have opened it" {
+				talk2(romeo, juliet)
+			} else {
+				talk2(juliet, romeo)
+			}
+			a.Federation().EndExpired(clock.Now())
+			if strings.Contains(a.log.String(), "a stream ends with the certificate") {
+				t.Error("a stream ends although its certificate is good")
+			}
+			clock.move(91 * 24 * time.Hour)
+			a.Federation().EndExpired(clock.Now())
+			if !strings.Contains(a.log.String(), "a stream ends with the certificate") {
+				t.Error("no stream ends")
+			}
+			eventually(t, "the streams have ended", func() bool { return len(a.Federation().List()) == 0 })
+			romeo.say("juliet@b.example/y", "late")
+			if e := romeo.message("late").Err(); e == nil || !strings.Contains(e.Text, "has expired on") {
+				t.Errorf("the sender is told %v", e)
+			}
+			juliet.say("romeo@a.example/x", "back")
+			if e := juliet.message("back").Err(); e == nil {
+				t.Error("the sender there is told nothing")
+			}
+			for _, m := range romeo.all() {
+				if m.ID == "back" {
+					t.Errorf("it is heard: %s", m)
+				}
+			}
+		})
+	}
+}
+
 // showOut has the server connect to one with the certificate, and checks what it finds.
 func showOut(t *testing.T, w *world, a *sabir, c s2s.MatrixCase) {
 	t.Helper()

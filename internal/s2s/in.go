@@ -42,7 +42,8 @@ type inStream struct {
 	smID    string                  // the hash of the id with which the peer can resume the stream; "" for not at all
 	resumed *uint32                 // how much of ours the peer had handled when it resumed the stream
 	sm      atomic.Bool
-	trusted atomic.Bool // a pair was proved: the limits are those of a known domain
+	trusted atomic.Bool               // a pair was proved: the limits are those of a known domain
+	until   atomic.Pointer[time.Time] // when the certificate that the peer has shown expires; see policy.lasts
 
 	done     chan struct{} // closed when nothing comes any more
 	reason   atomic.Pointer[ending]
@@ -325,6 +326,9 @@ func (c *inStream) prove(p pair, how string) {
 	c.in.allow(p)
 	first := !c.trusted.Swap(true)
 	if first {
+		state, _ := c.t.TLS()
+		until := c.srv.policy.Load().lasts(state, p.remote.Domain(), c.srv.o.Clock.Now())
+		c.until.Store(&until)
 		c.srv.o.Metrics.RemoteStream("in", 1)
 	}
 	c.srv.o.Log.Info("a server has proved its domain", "domain", p.remote.Domain(), "to", p.local.Domain(), "how", how, "address", c.t.Addr().String())

@@ -35,6 +35,7 @@ type outStream struct {
 	once    sync.Once
 	said    chan struct{} // closed when the last bytes were written
 	counts  func()        // ends the count in the metrics
+	until   time.Time     // when the peer's certificate expires; see policy.lasts
 }
 
 var _ carrier = (*outStream)(nil)
@@ -46,6 +47,9 @@ func (s *Server) openOut(ctx context.Context, snd *sender) error {
 		return err
 	}
 	o := &outStream{srv: s, snd: snd, peer: p, tcp: p.tcp, target: p.conn.Target, done: make(chan struct{}), said: make(chan struct{})}
+	if p.bad == nil && len(p.tlsa) == 0 { // RFC 7671 §5.1: those that DANE names have no end
+		o.until = s.policy.Load().lasts(p.tcp.TLS(), snd.remote.Domain(), s.o.Clock.Now())
+	}
 	stop := context.AfterFunc(ctx, func() { p.tcp.Close() })
 	err = o.negotiate()
 	if !stop() && err == nil {

@@ -51,7 +51,9 @@ func (s *Server) Sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			s.sweep(s.o.Clock.Now())
+			now := s.o.Clock.Now()
+			s.sweep(now)
+			s.endExpired(now)
 		}
 	}
 }
