@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"sabir/internal/db"
 	"sabir/internal/db/dbtest"
@@ -175,4 +176,32 @@ func TestForwardToOtherServers(t *testing.T) {
 	if n := say("2"); n != 1 {
 		t.Errorf("%d messages to a member who has registered a nick, want one", n)
 	}
+}
+
+// What was said while a member was away is told to a client that asks, also after the end of the server (XEP-0437).
+func TestIndicationsSurvive(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		w := start(t, d)
+		w.members("muc#roomconfig_persistentroom", "1")
+		w.enter(juliet, "juliet")
+		w.must(juliet, "<presence type='unavailable' to='"+garden+"/juliet'/>")
+		w.settle(garden)
+		w.Advance(time.Second)
+		w.must(romeo, "<message type='groupchat' id='1' to='"+garden+"'><body>a</body></message>")
+		w.settle(garden)
+		w.Stop()
+		w = start(t, d)
+		w.Advance(time.Hour)
+		w.must(juliet, "<presence to='conference.localhost'><rai xmlns='urn:xmpp:rai:0'/></presence>")
+		for late := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+			for _, s := range w.Routed() {
+				if s.To.String() == juliet && s.Child("urn:xmpp:rai:0", "rai").ChildText("urn:xmpp:rai:0", "activity") == garden {
+					return
+				}
+			}
+			if time.Now().After(late) {
+				t.Fatal("the client does not hear of the room")
+			}
+		}
+	})
 }

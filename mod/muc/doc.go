@@ -2,7 +2,7 @@
 // settings, and what belongs around them: stable ids of messages (XEP-0359) and occupants (XEP-0421), self-pings
 // (XEP-0410), retraction (XEP-0424) and moderation (XEP-0425), unique names (XEP-0307), pictures of rooms (XEP-0486), slow mode (XEP-0500),
 // hats (XEP-0317), search (XEP-0433), how busy a room is (XEP-0502), mentions that reach
-// members who are away (XEP-0452, XEP-0513), tokens that invite (XEP-0488), versions of affiliations (XEP-0463), and commands for administrators.
+// members who are away (XEP-0452, XEP-0513), tokens that invite (XEP-0488), versions of affiliations (XEP-0463), activity of rooms for members who are not in (XEP-0437), and commands for administrators.
 //
 // A room has one owner: everything that concerns it goes through its loop (engine/room), one thing after the other. So there
 // are no locks within a room, there is one order for all occupants and the archive, and what came together is committed

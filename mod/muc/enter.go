@@ -166,6 +166,7 @@ func (c *chat) reservedFor(nick string, user jid.JID) bool {
 func (c *chat) seat(t *turn, s *stanza.Stanza, nick string, role room.Role, ask historyRequest, codes ...code) {
 	at := c.sit(own(s.From), nick, role, shown(s))
 	c.keepSeat(at)
+	c.m.rai.entered(at.full, c.jid)
 	c.sendAffiliations(t, at, s)
 	c.roster(t, at)
 	if c.cfg.Broadcasts(role) {

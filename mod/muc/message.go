@@ -284,6 +284,7 @@ func (c *chat) tell(t *turn, r *said, at archive.Place) {
 	c.counted(r.s)
 	c.toAll(t, r.s)
 	c.forward(t, r)
+	c.indicate(t, r)
 	if r.absence.tell != nil {
 		r.absence.tell()
 	}

@@ -28,7 +28,7 @@ var Info = mod.Info{
 	Name: "muc",
 	Specs: []string{
 		"XEP-0045 1.35.3", "XEP-0249 1.2", "XEP-0307 0.1", "XEP-0313 1.1.3", "XEP-0317 0.3.1", "XEP-0359 0.7.0", "XEP-0410 1.1.0", "XEP-0421 1.0.1",
-		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0433 0.1.0", "XEP-0452 0.2.2", "XEP-0463 0.2.0", "XEP-0486 0.1.0", "XEP-0488 0.1.0",
+		"XEP-0424 0.4.2", "XEP-0425 0.3.0", "XEP-0433 0.1.0", "XEP-0437 0.2.0", "XEP-0452 0.2.2", "XEP-0463 0.2.0", "XEP-0486 0.1.0", "XEP-0488 0.1.0",
 		"XEP-0500 0.1.1", "XEP-0502 0.1.0", "XEP-0513 0.1.0",
 	},
 	Doc:      "Group chat: rooms at a domain of their own.",
@@ -119,6 +119,7 @@ type muc struct {
 	log    *archive.Log
 	secret []byte
 	adhoc  *adhoc.Responder
+	rai    indicators
 	// searches are those of the search for rooms; nil where any number is let through.
 	searches *paces
 
@@ -188,6 +189,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 			{At: at, Var: nsMUC}, {At: at, Var: nsMUC + "#stable_id"}, // XEP-0045#message
 			{At: at, Var: nsOccupant}, // XEP-0421#rules: for all rooms
 			{At: at, Var: nsID},
+			{At: mod.AtHost, Var: nsRAI},
 			{At: mod.AtHost, Var: nsRegister}, {At: mod.AtHost, Var: nsVCard}, {At: mod.AtAccount, Var: nsMUC + "#self-ping-optimization"}, // XEP-0410#serveroptimization
 			{At: mod.AtAccount, Var: formConfig}, {At: mod.AtAccount, Var: formRegister},
 			{At: mod.AtAccount, Var: formInfo}, {At: mod.AtAccount, Var: formRequest},

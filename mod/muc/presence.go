@@ -3,6 +3,7 @@ package muc
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"sabir/engine/room"
 	"sabir/mod"
@@ -19,7 +20,7 @@ func (m *muc) presence(ctx context.Context, s *stanza.Stanza) error {
 		if s.Type == stanza.TypeAvailable && s.Has(nsMUC, "x") {
 			return stanza.Err(stanza.JIDMalformed, "a room has a name")
 		}
-		return mod.Drop{Why: "the service follows nobody's presence"}
+		return m.follow(s)
 	}
 	var do func(t *turn) error
 	switch s.Type {
@@ -121,6 +122,9 @@ func (c *chat) leave(t *turn, at *seat, text *stanza.Stanza, codes ...code) {
 func (c *chat) out(t *turn, at *seat, i item, text *stanza.Stanza, codes ...code) {
 	o := at.occupant
 	last := c.rise(at)
+	if !slices.Contains(codes, failed) { // of one that is gone without a word it is not known since when
+		c.left(o.user)
+	}
 	bye := c.goodbye(o, i, at.full, text, append([]code{self}, codes...)...)
 	bye.To = at.full
 	t.send(bye)

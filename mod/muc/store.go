@@ -137,6 +137,9 @@ func (t store) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_token WHERE room = ?`, r.String())
 	}
 	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_left WHERE room = ?`, r.String())
+	}
+	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_activity WHERE room = ?`, r.String())
 	}
 	if err == nil {
@@ -165,6 +168,9 @@ func (t store) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
 	}
 	if err == nil {
 		_, err = tx.Exec(ctx, `DELETE FROM muc_token WHERE creator = ?`, account.String())
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `DELETE FROM muc_left WHERE jid = ?`, account.String())
 	}
 	return err
 }
