@@ -184,10 +184,10 @@ func enter(t *testing.T) *world {
 	return serve(t, t.TempDir(), "harbour.test")
 }
 
-// serve starts a server for a domain, in a folder. It ends with the test.
-func serve(t *testing.T, dir, domain string) *world {
+// serve starts a server for a domain, in a folder, with further flags. It ends with the test.
+func serve(t *testing.T, dir, domain string, flags ...string) *world {
 	t.Helper()
-	l, err := Start(context.Background(), Options{Dir: filepath.Join(dir, "server"), Args: []string{"--domain", domain, "--accounts", "1"}})
+	l, err := Start(context.Background(), Options{Dir: filepath.Join(dir, "server"), Args: append([]string{"--domain", domain, "--accounts", "1"}, flags...)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,34 +85,28 @@ func newRoom(t *testing.T, w *world, owner Account) room {
 	return r
 }
 
-// oneRoom is TestOneRoom, within namespaces.
-func oneRoom(t *testing.T) {
+// threeServers starts Sabir, Prosody and ejabberd within namespaces, where they find each other by DNS.
+func threeServers(t *testing.T) (w, prosody, ejabberd *world) {
+	t.Helper()
 	const domain = "harbour.test"
 	dir := t.TempDir()
 	shell(t, namespace, domain, dir)
 	zone := dnstest.New(t, "127.0.53.53:53")
-	l, err := Start(context.Background(), Options{Dir: filepath.Join(dir, "server"), Args: []string{"--domain", domain, "--accounts", "1", "--port-offset", "0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Stop(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the log of %s:\n%s", domain, l.Log())
-		}
-	})
-	w := &world{Local: l, dir: dir}
-	shell(t, trusting, l.CAFile, dir)
+	w = serve(t, dir, domain, "--port-offset", "0")
+	shell(t, trusting, w.CAFile, dir)
 	for _, d := range []string{domain, "conference." + domain} {
-		zone.Point(t, d, l.Addresses["s2s"], "")
+		zone.Point(t, d, w.Addresses["s2s"], "")
 	}
-	prosody, ejabberd := newForeign(t, zone, "prosody", "pier.test", "6222", "6269"), newForeign(t, zone, "ejabberd", "dock.test", "7222", "7269")
+	prosody, ejabberd = newForeign(t, zone, "prosody", "pier.test", "6222", "6269"), newForeign(t, zone, "ejabberd", "dock.test", "7222", "7269")
 	for _, f := range []*world{prosody, ejabberd} {
 		w.meet(t, f.Domain, f.Addresses["s2s"], `auth = "dialback"`)
 	}
+	return w, prosody, ejabberd
+}
 
+// oneRoom is TestOneRoom, within namespaces.
+func oneRoom(t *testing.T) {
+	w, prosody, ejabberd := threeServers(t)
 	zoe, amina, leila := w.account(t, "zoe"), w.account(t, "amina"), w.account(t, "leila")
 	rooms := []room{newRoom(t, prosody, prosody.user("u1")), newRoom(t, ejabberd, ejabberd.user("u1")), newRoom(t, w, zoe)}
 	prepare := newSlix(t, w, leila, false, args{"pubsub": true})
@@ -124,7 +118,7 @@ func oneRoom(t *testing.T) {
 	p := newProfanity(t, ejabberd, ejabberd.user("u0"))
 	b := newBrowser(t, w)
 	web := b.login(t, w, amina)
-	d := newDino(t, w, dir, leila)
+	d := newDino(t, w, w.dir, leila)
 	for i, r := range rooms {
 		s.do(t, "enter", args{"room": r.jid, "nick": "Zoe", "within": 30})
 		p.enter(t, r.jid, "Jonas")
