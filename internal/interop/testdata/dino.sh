@@ -17,6 +17,8 @@ ip addr add 192.0.2.1/32 dev lo # without another address than the loopback ones
 mkdir -p "$dir/home"
 { cat /etc/hosts; echo "127.0.0.1 $domain"; } >"$dir/hosts"
 mount --bind "$dir/hosts" /etc/hosts
+echo 'nameserver 127.0.0.1' >"$dir/resolv.conf" # nobody is there, which is seen at once; another address is asked for many seconds
+mount --bind "$dir/resolv.conf" /etc/resolv.conf
 pids=
 trap 'kill $pids 2>/dev/null || true; wait' EXIT
 
