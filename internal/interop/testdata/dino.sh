@@ -66,9 +66,15 @@ mount --bind "$dir/authorities.crt" /etc/ssl/certs/ca-certificates.crt
 send 2 1 'from the other device'
 send 1 2 'before Dino was there'
 
-export HOME=$dir/home XDG_RUNTIME_DIR=$dir/home DISPLAY=:77 GDK_BACKEND=x11 GSK_RENDERER=cairo LIBGL_ALWAYS_SOFTWARE=1 NO_AT_BRIDGE=1
-Xvfb :77 -screen 0 1000x700x24 >"$dir/xvfb.log" 2>&1 &
+export HOME=$dir/home XDG_RUNTIME_DIR=$dir/home GDK_BACKEND=x11 GSK_RENDERER=cairo LIBGL_ALWAYS_SOFTWARE=1 NO_AT_BRIDGE=1
+Xvfb -displayfd 3 -screen 0 1000x700x24 3>"$dir/display" >"$dir/xvfb.log" 2>&1 &
 pids="$pids $!"
+for _ in $(seq 300); do
+	[ -s "$dir/display" ] && break
+	sleep 0.1
+done
+DISPLAY=:$(cat "$dir/display")
+export DISPLAY
 dino # makes its database, and shows its window then; who looks into the database before makes it fail
 for _ in $(seq 300); do
 	xdotool search --onlyvisible --name Dino >/dev/null 2>&1 && break
