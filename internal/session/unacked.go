@@ -140,6 +140,9 @@ func appendDelay(b []byte, it *item) []byte {
 // Restore fills a queue that was not used yet with what a session held before the server was restarted, in the order of the
 // journal, of which the client had acknowledged acked; where loose is true, that is not known any more and the client
 // tells. last is the highest number that the journal has. The queue tracks, and has no outlet.
+//
+// With loose the journal has also what was acknowledged shortly before and is not deleted yet: of a busy session more than its limit. So what is
+// restored comes on top of that, or the session would end before its client could come back.
 func (q *Queue) Restore(list []Kept, last int64, acked uint32, loose bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -160,6 +163,9 @@ func (q *Queue) Restore(list []Kept, last int64, acked uint32, loose bool) {
 		}
 	}
 	q.rows.skip(last)
+	if loose {
+		q.limit += q.load.bytes
+	}
 }
 
 // Freeze ends the queue and returns what it holds, as Unsent does, and how many stanzas the client has acknowledged.

@@ -179,3 +179,26 @@ func TestQueueLoose(t *testing.T) {
 		}
 	})
 }
+
+// TestQueueRestoredFull restores what is more than the limit, since the journal has also what the client had acknowledged: there is room
+// for as much as ever.
+func TestQueueRestoredFull(t *testing.T) {
+	for _, loose := range []bool{true, false} {
+		q := session.NewQueue(session.QueueOptions{Limit: 1000, Full: func() {}})
+		var list []session.Kept
+		for i := range int64(20) {
+			list = append(list, session.Kept{Stanza: message("old"), Row: i + 1})
+		}
+		q.Restore(list, 20, 0, loose)
+		before := q.Bytes()
+		if before <= 2000 {
+			t.Fatalf("%d bytes are no test", before)
+		}
+		for q.Put(message("new"), "") {
+		}
+		switch more := q.Bytes() - before; {
+		case loose && (more < 500 || more > 1000), !loose && more != 0:
+			t.Errorf("loose is %v: there is room for %d bytes", loose, more)
+		}
+	}
+}
