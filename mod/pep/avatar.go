@@ -54,10 +54,11 @@ func (p *pep) hash(ctx context.Context, account jid.JID, t mod.Session) (vcard.H
 	return h, nil
 }
 
-// findHash finds the hash out from the nodes, which takes reading and decoding the picture, and has it stored in its own time.
+// findHash finds the hash out from the nodes, which takes reading and decoding the picture, and has it stored in its own time. That there
+// are no nodes is found out again as quickly as it is read, so that a first login writes nothing.
 func (p *pep) findHash(ctx context.Context, account jid.JID, rev int64) (vcard.Hash, error) {
-	h, err := p.readHash(ctx, account)
-	if err == nil {
+	h, there, err := p.readHash(ctx, account)
+	if err == nil && there {
 		p.later("the hash of an avatar", account, func(ctx context.Context) error {
 			return p.h.DB().Write(ctx, func(tx mod.Tx) error { return vcard.PutHash(ctx, tx, account, rev, h) })
 		})
@@ -66,21 +67,21 @@ func (p *pep) findHash(ctx context.Context, account jid.JID, rev int64) (vcard.H
 }
 
 // readHash reads the picture from the nodes. One that is not there, or is not the one that its id says (XEP-0398#pep2vcard), is not
-// known.
-func (p *pep) readHash(ctx context.Context, account jid.JID) (vcard.Hash, error) {
+// known; there tells whether the nodes say anything at all.
+func (p *pep) readHash(ctx context.Context, account jid.JID) (h vcard.Hash, there bool, err error) {
 	item, meta, err := p.s.Item(ctx, account, vcard.AvatarMetadata, "")
 	if item == "" || err != nil {
-		return vcard.HashUnknown, err
+		return vcard.HashUnknown, false, err
 	}
 	if meta.First() == nil {
-		return "", nil // XEP-0084#pub-disable
+		return "", true, nil // XEP-0084#pub-disable
 	}
 	id, typ := vcard.Current(meta)
 	_, data, err := p.s.Item(ctx, account, vcard.AvatarData, id)
 	if a := vcard.Held(id, typ, data); a != nil {
-		return vcard.Hash(a.ID()), err
+		return vcard.Hash(a.ID()), true, err
 	}
-	return vcard.HashUnknown, err
+	return vcard.HashUnknown, true, err
 }
 
 // stamp puts the hash of the avatar into available presence, broadcast or directed, where the client does not say that there is
