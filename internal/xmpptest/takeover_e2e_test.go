@@ -61,7 +61,7 @@ func (h *sluice) extensions() []mod.Info {
 	})
 }
 
-// underWay has romeo send three messages to juliet as one batch, the second of which is "held", and waits until its commit is
+// underWay has romeo send three messages to juliet, as a rule as one batch, the second of which is "held", and waits until its commit is
 // under way.
 func (h *sluice) underWay(t *testing.T, r *client.Client, to jid.JID) {
 	t.Helper()
@@ -115,7 +115,13 @@ func TestTakeOverInCommit(t *testing.T) {
 				case <-time.After(100 * time.Millisecond): // a mistake would show
 				}
 				h.let(fails)
-				if a := <-answered; a != "resumed 3" {
+				switch a := <-answered; a {
+				case "resumed 3":
+				case "resumed 2": // the reader of the stream before had not come to the last one, so it is sent again
+					if err := x.s.Send(body(j.JID(), "behind")); err != nil {
+						t.Fatal(err)
+					}
+				default:
 					t.Fatalf("answered %q", a)
 				}
 				want := []string{"before", "held", "behind"}
