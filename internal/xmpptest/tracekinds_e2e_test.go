@@ -96,7 +96,7 @@ func TestTraceServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	traced(t, s, "m1", "received", "committed", "forwarded")
-	traced(t, s, "m1", "written", "acknowledged")
+	traced(t, s, "m1", "written") // the script may end the stream before it has acknowledged
 }
 
 func element(t *testing.T, xml string) *xmlstream.Element {
