@@ -3,6 +3,7 @@ package mod
 import (
 	"time"
 
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -59,7 +60,7 @@ func SentAs(wire, id string) bool {
 		return true
 	}
 	for x := range s.Children() {
-		if (x.Is("urn:xmpp:sid:0", "origin-id") || x.Is("urn:xmpp:sid:0", "stanza-id")) && x.Attr("id") == id {
+		if (x.Is(sid.NS, "origin-id") || x.Is(sid.NS, "stanza-id")) && x.Attr("id") == id {
 			return true
 		}
 	}

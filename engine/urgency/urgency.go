@@ -5,6 +5,7 @@ package urgency
 
 import (
 	"sabir/xmpp/payload/forward"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -13,7 +14,6 @@ const (
 	nsReceipts   = "urn:xmpp:receipts"
 	nsMarkers    = "urn:xmpp:chat-markers:0"
 	nsHints      = "urn:xmpp:hints"
-	nsStanzaID   = "urn:xmpp:sid:0"
 	nsEvent      = "http://jabber.org/protocol/pubsub#event"
 	nsDelay      = "urn:xmpp:delay"
 	nsCarbons    = "urn:xmpp:carbons:2"
@@ -73,7 +73,7 @@ func ofMessage(s *stanza.Stanza) (Class, Key) {
 	states, others := 0, 0
 	for n := range s.ChildNames() {
 		switch n.Space {
-		case nsHints, nsStanzaID, nsDelay:
+		case nsHints, sid.NS, nsDelay:
 		case nsChatStates:
 			states++
 		case nsReceipts, nsMarkers, nsEvent:

@@ -9,8 +9,8 @@ import (
 	"sabir/internal/host"
 	"sabir/internal/session"
 	"sabir/mod"
-	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -64,7 +64,7 @@ func (b *Batch) returned(ctx context.Context, k session.Kept) *journey {
 		s = s.Clone().Add(delay.Delay{From: h.Domain(), Stamp: k.At}.Element())
 	}
 	j := &journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
-	if id := stanzaID(s, j.in.Account); id != "" {
+	if id := sid.Of(s, j.in.Account); id != "" {
 		j.in.Archived, j.in.Stored = &mod.Archived{By: j.in.Account, ID: id}, true
 	}
 	return j
@@ -79,17 +79,6 @@ func carried(s *stanza.Stanza, at time.Time, others []mod.Session) bool {
 		}
 		return s.To.IsBare() || t.JID() != s.To && t.Flag(mod.FlagCarbons) != "" && s.Type == stanza.TypeChat && !s.Has("urn:xmpp:carbons:2", "private")
 	})
-}
-
-// stanzaID returns the id that an archive has given to a message (XEP-0359). One in the name of an account of this server
-// is true: forged ones were removed when the message came.
-func stanzaID(s *stanza.Stanza, by jid.JID) string {
-	for x := range s.Children() {
-		if x.Is("urn:xmpp:sid:0", "stanza-id") && x.Attr("by") == by.String() {
-			return x.Attr("id")
-		}
-	}
-	return ""
 }
 
 // moving is messages on their way to new places, in order.
@@ -122,7 +111,7 @@ func (m *moving) take(ctx context.Context, k session.Kept) {
 
 // panicked contains a panic to the stanza that met it.
 func (m *moving) panicked(ctx context.Context, s *stanza.Stanza, v any) {
-	if s.Kind != stanza.Message || stanzaID(s, s.To.Bare()) == "" {
+	if s.Kind != stanza.Message || sid.Of(s, s.To.Bare()) == "" {
 		m.b.recovered(ctx, s, v)
 		return
 	}

@@ -2,6 +2,7 @@ package route
 
 import (
 	"sabir/mod"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -10,8 +11,6 @@ type noTrace struct{}
 
 func (noTrace) Mark() uint64                        { return 0 }
 func (noTrace) Note(uint64, string, string, string) {}
-
-const nsStanzaID = "urn:xmpp:sid:0"
 
 // begin gives a message its mark and notes where it comes from, to whom it is and what it is known as. A message that an
 // extension sends on keeps the mark that it had. What the server itself makes and gives no id cannot be asked for.
@@ -31,8 +30,8 @@ func (b *Batch) begin(s *stanza.Stanza, to string) {
 	if s.ID != "" {
 		t.Note(s.Mark, mod.TraceID, s.From.String(), s.ID)
 	}
-	if s.Has(nsStanzaID, "origin-id") {
-		if id := s.Child(nsStanzaID, "origin-id").Attr("id"); id != s.ID {
+	if s.Has(sid.NS, "origin-id") {
+		if id := s.Child(sid.NS, "origin-id").Attr("id"); id != s.ID {
 			t.Note(s.Mark, mod.TraceID, s.From.String(), id)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/xmlstream"
 )
 
@@ -155,7 +156,7 @@ func (w *recorder) general(x *xmlstream.Element) *xmlstream.Element {
 func (w *recorder) values(x *xmlstream.Element) *xmlstream.Element {
 	for i := range x.Attrs {
 		// A stanza-id is the server's (XEP-0359).
-		if n := x.Attrs[i].Name.Local; n == "stamp" || n == "id" && x.Is("urn:xmpp:sid:0", "stanza-id") {
+		if n := x.Attrs[i].Name.Local; n == "stamp" || n == "id" && x.Is(sid.NS, "stanza-id") {
 			x.Attrs[i].Value = "{any}"
 		}
 	}

@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	nsStanzaID  = "urn:xmpp:sid:0"
 	nsHints     = "urn:xmpp:hints"
 	nsRetract   = "urn:xmpp:message-retract:1"
 	nsReceipts  = "urn:xmpp:receipts"

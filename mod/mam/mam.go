@@ -12,6 +12,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	wire "sabir/xmpp/payload/mam"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -97,7 +98,7 @@ func newMAM(h mod.Host, cfg any) (*mod.Hooks, error) {
 }
 
 func (m *archives) features() []mod.Feature {
-	vars := []string{wire.NS, wire.NSExtended, wire.NSGroupchat, nsStanzaID, nsRetract}
+	vars := []string{wire.NS, wire.NSExtended, wire.NSGroupchat, sid.NS, nsRetract}
 	if m.c.Search {
 		vars = append(vars, wire.NSFulltext)
 	}

@@ -10,6 +10,7 @@ import (
 	"sabir/mod"
 	"sabir/mod/modtest"
 	wire "sabir/xmpp/payload/mam"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -78,7 +79,7 @@ func TestSides(t *testing.T) {
 				t.Fatalf("%s has %q", s.JID(), bodies(results))
 			}
 			id := results[0].Child(wire.NS, "result").Attr("id")
-			if marked(p.Stanza, p.Account) != id || p.Archived.ID != id || strings.Count(p.Stanza.String(), "<stanza-id ") != 1 {
+			if sid.Of(p.Stanza, p.Account) != id || p.Archived.ID != id || strings.Count(p.Stanza.String(), "<stanza-id ") != 1 {
 				t.Errorf("%s: %s is archived as %s", s.JID(), p.Stanza, id)
 			}
 		}

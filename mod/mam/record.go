@@ -10,6 +10,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/datetime"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -17,47 +18,20 @@ import (
 // strip removes the marks that somebody else made in the name of the account (XEP-0359#rules), on its way out as well: what
 // the other devices of the sender get as a copy is marked by us alone.
 func (m *archives) strip(_ context.Context, p *mod.Pass) error {
-	forged := false
-	for x := range p.Stanza.ChildrenNamed(nsStanzaID, "stanza-id") { // that of a room, as a rule
-		forged = forged || marks(x, p.Account)
-	}
-	if !forged {
-		return nil
-	}
-	p.Stanza = p.Stanza.Clone()
-	p.Stanza.RemoveNamed(nsStanzaID, "stanza-id", func(x *xmlstream.Element) bool { return marks(x, p.Account) })
+	p.Stanza = sid.Strip(p.Stanza, p.Account)
 	return nil
-}
-
-// marks tells whether x is a stanza-id of this account, in whatever spelling.
-func marks(x *xmlstream.Element, account jid.JID) bool {
-	if !x.Is(nsStanzaID, "stanza-id") {
-		return false
-	}
-	by, err := jid.Parse(x.Attr("by"))
-	return err == nil && by == account
-}
-
-// marked returns the id that a message has in the archive of an account, or "". Behind strip it is ours.
-func marked(s *stanza.Stanza, account jid.JID) string {
-	for x := range s.ChildrenNamed(nsStanzaID, "stanza-id") {
-		if marks(x, account) {
-			return x.Attr("id")
-		}
-	}
-	return ""
 }
 
 // settle tells where the message is archived: on side In all who get it, on side Out the other devices of the sender
 // (XEP-0313#archives_id).
 func (m *archives) settle(ctx context.Context, p *mod.Pass) {
-	if p.Archived == nil || p.Archived.ID == "" || p.Archived.By != p.Account || marked(p.Stanza, p.Account) != "" {
+	if p.Archived == nil || p.Archived.ID == "" || p.Archived.By != p.Account || sid.Of(p.Stanza, p.Account) != "" {
 		return
 	}
 	if m.c.Tombstones && p.Stanza.Has(nsRetract, "retract") {
 		m.late(ctx, p)
 	}
-	p.Stanza = p.Stanza.Clone().Add(xmlstream.El(nsStanzaID, "stanza-id", xmlstream.A("by", p.Account.String()), xmlstream.A("id", p.Archived.ID)))
+	p.Stanza = p.Stanza.Clone().Add(sid.Element(p.Account, p.Archived.ID))
 }
 
 // record archives a message for one side.
@@ -66,7 +40,7 @@ func (m *archives) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error,
 	if p.Account.Local() == "" || p.Account.DomainJID() != m.h.Domain() {
 		return nil, nil // of the server itself, or of a room
 	}
-	if id := marked(s, p.Account); id != "" { // it comes a second time: a session has ended before it was written
+	if id := sid.Of(s, p.Account); id != "" { // ours, behind strip: it comes a second time, since a session has ended before it was written
 		p.Archived = &mod.Archived{By: p.Account, ID: id}
 		m.spare(p)
 		return nil, nil

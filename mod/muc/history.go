@@ -9,6 +9,7 @@ import (
 	"sabir/engine/room"
 	"sabir/xmpp/payload/datetime"
 	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -135,5 +136,5 @@ func (c *chat) asTold(i archive.Item) *stanza.Stanza {
 		return nil
 	}
 	s.Remove(func(n xmlstream.Name) bool { return n.Space == nsUser })
-	return s.Add(xmlstream.El(nsID, "stanza-id", xmlstream.A("by", c.jid.String()), xmlstream.A("id", i.ID)))
+	return s.Add(sid.Element(c.jid, i.ID))
 }

@@ -11,6 +11,7 @@ import (
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
 	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -95,10 +96,7 @@ func (c *chat) say(t *turn, s *stanza.Stanza) error {
 
 // reflection is a message as all get it: from the occupant, without what only the service puts in.
 func (c *chat) reflection(s *stanza.Stanza, by *occupant) *stanza.Stanza {
-	r := s.Clone()
-	if s.Has(nsID, "stanza-id") {
-		r.RemoveNamed(nsID, "stanza-id", func(x *xmlstream.Element) bool { return claimsID(x, c.jid) })
-	}
+	r := sid.Strip(s, c.jid).Clone()
 	if s.Has(delay.NS, "delay") { // XEP-0203#security
 		r.RemoveNamed(delay.NS, "delay", func(x *xmlstream.Element) bool { return delay.Claims(x, c.jid) })
 	}
@@ -121,7 +119,7 @@ func worthKeeping(s *stanza.Stanza) bool {
 	}
 	for n := range s.ChildNames() {
 		switch n.Space {
-		case stanza.NSClient, nsID, "http://jabber.org/protocol/chatstates", "urn:xmpp:receipts":
+		case stanza.NSClient, sid.NS, "http://jabber.org/protocol/chatstates", "urn:xmpp:receipts":
 		default:
 			return true // an attachment, a marker, a reaction, something encrypted
 		}
@@ -270,7 +268,7 @@ func (t *turn) recordOne(tx mod.Tx, r *said, wire string, place *archive.Place) 
 func (c *chat) tell(t *turn, r *said, at archive.Place) {
 	if at.ID != "" {
 		c.m.h.Trace(r.s.Mark, mod.TraceArchived, c.jid.String(), at.ID)
-		r.s.Add(xmlstream.El(nsID, "stanza-id", xmlstream.A("by", c.jid.String()), xmlstream.A("id", at.ID)))
+		r.s.Add(sid.Element(c.jid, at.ID))
 	}
 	if r.target != "" {
 		c.bury(r.target)

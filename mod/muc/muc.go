@@ -17,6 +17,7 @@ import (
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/disco"
 	wiremam "sabir/xmpp/payload/mam"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -188,7 +189,7 @@ func (m *muc) service(domain jid.JID) *mod.Service {
 		Features: []mod.Feature{
 			{At: at, Var: nsMUC}, {At: at, Var: nsMUC + "#stable_id"}, // XEP-0045#message
 			{At: at, Var: nsOccupant}, // XEP-0421#rules: for all rooms
-			{At: at, Var: nsID},
+			{At: at, Var: sid.NS},
 			{At: mod.AtHost, Var: nsRAI},
 			{At: mod.AtHost, Var: nsRegister}, {At: mod.AtHost, Var: nsVCard}, {At: mod.AtAccount, Var: nsMUC + "#self-ping-optimization"}, // XEP-0410#serveroptimization
 			{At: mod.AtAccount, Var: formConfig}, {At: mod.AtAccount, Var: formRegister},

@@ -2,6 +2,7 @@ package muc
 
 import (
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -21,11 +22,8 @@ func (c *chat) private(t *turn, s *stanza.Stanza) error {
 	if to == nil {
 		return stanza.Err(stanza.ItemNotFound, "there is no such occupant")
 	}
-	p := s.Clone()
+	p := sid.Strip(s, c.jid).Clone()
 	p.Remove(ours)
-	if s.Has(nsID, "stanza-id") {
-		p.RemoveFunc(func(x *xmlstream.Element) bool { return claimsID(x, c.jid) })
-	}
 	p.From, p.To = at.jid, jid.JID{}
 	p.Add(xmlstream.El(nsUser, "x"), occupantIDElement(at.id))
 	t.send(p, to.addresses(nil)...) // XEP-0045#enter-conflict: to all clients

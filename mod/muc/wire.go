@@ -19,7 +19,6 @@ const (
 	nsRegister = "jabber:iq:register"
 	nsVCard    = "vcard-temp"
 	nsPing     = "urn:xmpp:ping"
-	nsID       = "urn:xmpp:sid:0"
 	nsOccupant = "urn:xmpp:occupant-id:0"
 	nsRetract  = "urn:xmpp:message-retract:1"
 	nsModerate = "urn:xmpp:message-moderate:1"
@@ -111,15 +110,6 @@ func withCodes(x *xmlstream.Element, codes []code) *xmlstream.Element {
 // ours tells whether only the service puts this element into what it sends (XEP-0045#security-other, XEP-0421#rules).
 func ours(n xmlstream.Name) bool {
 	return n.Space == nsUser || n.Space == nsMUC || n.Space == nsOccupant || n.Space == nsHats
-}
-
-// claimsID tells whether x is a stanza-id in the name of a room (XEP-0359#rules).
-func claimsID(x *xmlstream.Element, by jid.JID) bool {
-	if !x.Is(nsID, "stanza-id") {
-		return false
-	}
-	j, err := jid.Parse(x.Attr("by"))
-	return err == nil && j == by
 }
 
 // refusal is the error that a room answers a stanza with, in the room's name (XEP-0045#enter-muc).

@@ -11,6 +11,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -134,8 +135,8 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 	account := p.Account
 	return func(tx mod.Tx) error {
 		m := s
-		if archived != nil && archived.ID != "" && !s.Has(nsStanzaID, "stanza-id") {
-			m = s.Clone().Add(stanzaID(archived))
+		if archived != nil && archived.ID != "" && !s.Has(sid.NS, "stanza-id") {
+			m = s.Clone().Add(sid.Element(archived.By, archived.ID))
 		}
 		return o.store.add(ctx, tx, account, sent, o.expires(now), archived != nil, string(m.Append(nil, stanza.NSClient)))
 	}, nil
@@ -143,11 +144,6 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 
 // overhead is what a message may grow by once it is known where the archive keeps it.
 const overhead = 256
-
-// stanzaID is the mark of a message in an archive (XEP-0359#stanza-id).
-func stanzaID(a *mod.Archived) *xmlstream.Element {
-	return xmlstream.El(nsStanzaID, "stanza-id", xmlstream.A("by", a.By.String()), xmlstream.A("id", a.ID))
-}
 
 // Mark returns a place behind all that waits for an account now.
 func (o *offline) Mark(ctx context.Context, account jid.JID) (int64, error) {

@@ -1,13 +1,13 @@
 package offline
 
 import (
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
 const (
 	nsChatStates = "http://jabber.org/protocol/chatstates"
 	nsHints      = "urn:xmpp:hints"
-	nsStanzaID   = "urn:xmpp:sid:0"
 )
 
 // storable tells whether a message is one that waits for its recipient: of type normal or chat (XEP-0160#types), to the
@@ -36,7 +36,7 @@ func onlyChatState(s *stanza.Stanza) bool {
 		switch {
 		case n.Space == nsChatStates:
 			state = true
-		case n.Space == nsHints, n.Space == nsStanzaID, n.Space == stanza.NSClient && n.Local == "thread":
+		case n.Space == nsHints, n.Space == sid.NS, n.Space == stanza.NSClient && n.Local == "thread":
 		default:
 			return false
 		}

@@ -6,6 +6,7 @@ import (
 
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/delay"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -29,18 +30,7 @@ func identify(s *stanza.Stanza) identity {
 	if s.Type != stanza.TypeGroupchat {
 		return identity{mark: s.Mark}
 	}
-	return identity{room: s.From.Bare(), id: cmp.Or(given(s), s.ID)}
-}
-
-// given returns the id that a room has given to a message (XEP-0359), or "".
-func given(s *stanza.Stanza) string {
-	room := s.From.Bare().String()
-	for x := range s.ChildrenNamed(nsID, "stanza-id") {
-		if x.Attr("by") == room {
-			return x.Attr("id")
-		}
-	}
-	return ""
+	return identity{room: s.From.Bare(), id: cmp.Or(sid.Of(s, s.From.Bare()), s.ID)}
 }
 
 func (i identity) none() bool { return i.id == "" && i.mark == 0 }

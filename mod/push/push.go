@@ -14,6 +14,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/forward"
+	"sabir/xmpp/payload/sid"
 	"sabir/xmpp/stanza"
 )
 
@@ -298,7 +299,7 @@ func (p *push) Notify(ctx context.Context, st *stanza.Stanza, to []mod.Absent) (
 		return nil, nil
 	}
 	what := identify(st)
-	if given(st) == "" { // the room gives its id later, and the sender's may be that of several
+	if sid.Of(st, st.From.Bare()) == "" { // the room gives its id later, and the sender's may be that of several
 		what = identity{mark: st.Mark}
 	}
 	var list []*service

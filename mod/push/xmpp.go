@@ -18,7 +18,6 @@ import (
 const (
 	ns          = "urn:xmpp:push:0"
 	nsSummary   = "urn:xmpp:push:summary"
-	nsID        = "urn:xmpp:sid:0"
 	nsMentions  = "urn:xmpp:mmn:0"
 	nsPubSub    = "http://jabber.org/protocol/pubsub"
 	nsOptions   = "http://jabber.org/protocol/pubsub#publish-options"
