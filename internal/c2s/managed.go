@@ -23,11 +23,12 @@ type managed struct {
 	rec *resume.Record // nil where it cannot be resumed
 	max time.Duration  // how long it waits for its client; 0 where it cannot be resumed
 
+	stale bool // the server ended suddenly: what the client knows of its contacts may not be so any more; belongs to a turn of in
+
 	mu       sync.Mutex
 	stream   *clientStream // nil while it is parked
 	parkedAt time.Time
 	claimed  bool // a stream is about to take it over
-	stale    bool // the server ended suddenly: what the client knows of its contacts may not be so any more
 	orphan   bool // it ended while it was claimed, and who claimed it sees to that
 	over     bool
 }

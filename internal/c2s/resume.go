@@ -64,16 +64,18 @@ func (c *clientStream) resume(x *xmlstream.Element) (answer *xmlstream.Element, 
 // refresh asks the contacts of a session anew for their presence, where the server ended suddenly since the client last
 // heard of them: those that were gone with it have not said so.
 func (c *clientStream) refresh(m *managed) {
+	t := c.lease.Begin()
+	if t == nil {
+		return // another stream has the session, and does so
+	}
+	defer t.End()
 	p := m.s.Presence()
 	if !m.stale || p == nil {
 		return
 	}
 	m.stale = false
 	m.s.SetPresence(nil, 0)
-	if t := c.lease.Begin(); t != nil {
-		t.Repeat(c.ctx, p.Clone())
-		t.End()
-	}
+	t.Repeat(c.ctx, p.Clone())
 }
 
 // Restore brings back the sessions that were there when the server stopped, however it did. They wait for their clients
