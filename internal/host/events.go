@@ -138,19 +138,11 @@ func (h *Host) Closing(ctx context.Context, now *Host) {
 
 // Restored tells the extensions that the sessions of before the start are there again.
 func (h *Host) Restored(ctx context.Context) {
-	for _, e := range h.t.ext {
-		if e.hooks.Restored == nil {
-			continue
+	h.each(func(e *mod.Hooks) {
+		if e.Restored != nil {
+			e.Restored(ctx)
 		}
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					h.recovered(e.name, r)
-				}
-			}()
-			e.hooks.Restored(ctx)
-		}()
-	}
+	})
 }
 
 // has tells whether an extension of another host is on here as well, with the domains that it had.
