@@ -125,6 +125,12 @@ func TestCommitFails(t *testing.T) {
 func TestRedeliver(t *testing.T) {
 	works := func(int) (bool, error) { return true, nil }
 	fails := func(int) (bool, error) { return false, mod.ErrUnavailable }
+	failsOnce := func(n int) (bool, error) { // when "1" was moved alone
+		if n == 1 {
+			return false, mod.ErrUnavailable
+		}
+		return true, nil
+	}
 	for _, c := range []struct {
 		name    string
 		answer  func(n int) (bool, error)
@@ -141,6 +147,7 @@ func TestRedeliver(t *testing.T) {
 		{"to another session", works, "", true, true, 1, []string{"forget"}, "", false},
 		{"one is bad", works, "2", true, false, 5, []string{"1", "archived", "forget"}, "", false},
 		{"one is bad, without a journal", works, "2", false, false, 4, []string{"1", "archived"}, "2", false},
+		{"one is bad, and the store fails later", failsOnce, "2", true, false, 4, []string{"1"}, "", true},
 		{"the store fails", fails, "", true, false, 1, nil, "", true},
 		{"the store fails, without a journal", fails, "", false, false, 1, nil, "1 2", false},
 	} {

@@ -303,7 +303,7 @@ func (b *Batch) commit(ctx context.Context, js []journey, counted bool) {
 	}
 	// One bad write shall not take its neighbours with it. But where the store itself failed, it may not even be known
 	// whether the commit was kept: a second try could store a message twice.
-	again := len(js) > 1 && !errors.Is(err, mod.ErrUnavailable) && !errors.Is(err, mod.ErrFull)
+	again := len(js) > 1 && !storeFailed(err)
 	for i := range js {
 		j := &js[i]
 		if len(j.writes) == 0 {
@@ -322,6 +322,11 @@ func (b *Batch) commit(ctx context.Context, js []journey, counted bool) {
 		}
 		j.committed(b.r.o.Trace)
 	}
+}
+
+// storeFailed tells whether it was the store that failed, and not what it was to write.
+func storeFailed(err error) bool {
+	return errors.Is(err, mod.ErrUnavailable) || errors.Is(err, mod.ErrFull)
 }
 
 // stay ends the way of a message to another server, where it has not left.

@@ -2,7 +2,6 @@ package route
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -194,22 +193,23 @@ func (m *moving) commit(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	again := !errors.Is(err, mod.ErrUnavailable) && !errors.Is(err, mod.ErrFull)
 	for _, v := range m.list {
-		if v.err = err; again {
-			v.err = write([]*moved{v}, nil)
+		if v.err = err; !storeFailed(err) {
+			if v.err = write([]*moved{v}, nil); storeFailed(v.err) {
+				err = v.err // the rest stays, too
+			}
 		}
 		if v.err != nil && v.t != nil {
 			v.waive()
 		}
 	}
-	if again && m.forget != nil {
-		err = write(nil, m.forget)
-	}
-	if m.forget == nil {
+	switch {
+	case m.forget == nil:
 		return nil
+	case storeFailed(err):
+		return err
 	}
-	return err
+	return write(nil, m.forget)
 }
 
 // arrive does what is left once a message has its place on the disk.
