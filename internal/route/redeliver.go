@@ -250,12 +250,12 @@ func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool)
 	all, f := targets(j.inline[:0], s, to, b.r.o.Directory.Sessions(j.in.Account))
 	j.in.Targets = nil
 	for _, t := range all {
-		row, err := b.move(ctx, t.(*session.Session), s)
-		if err != nil {
+		v := &moved{j: j, t: t.(*session.Session)}
+		if err := b.keepMoved(ctx, v); err != nil {
 			b.fail(ctx, s, "store", err)
 			return mod.Refused
 		}
-		if b.queueKept(t.(*session.Session), s, row) {
+		if b.queueKept(v.t, s, v.row) {
 			j.in.Targets = append(j.in.Targets, t)
 			if !toAll {
 				break
@@ -276,20 +276,14 @@ func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool)
 	return mod.Stored
 }
 
-// move keeps a message for another session than it was kept for.
-func (b *Batch) move(ctx context.Context, t *session.Session, s *stanza.Stanza) (row int64, err error) {
-	if !t.Durable() {
-		return 0, nil
+// keepMoved keeps a message for another session than it was kept for.
+func (b *Batch) keepMoved(ctx context.Context, v *moved) error {
+	if !v.writes() {
+		return nil
 	}
-	err = b.r.o.DB.Write(ctx, func(tx mod.Tx) (err error) {
-		if row > 0 {
-			t.Queue.Waive(row)
-		}
-		row, err = t.Keep(ctx, tx, s)
-		return err
-	})
-	if err != nil && row > 0 {
-		t.Queue.Waive(row)
+	err := b.r.o.DB.Write(ctx, func(tx mod.Tx) error { return v.write(ctx, tx) })
+	if err != nil {
+		v.waive()
 	}
-	return row, err
+	return err
 }
