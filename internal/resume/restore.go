@@ -31,7 +31,7 @@ type Saved struct {
 	num int64
 }
 
-// Load returns all sessions of before. What cannot be read is deleted, and logged.
+// Load returns all sessions of before. What cannot be read is left out, and logged.
 func (st *Store) Load(ctx context.Context) ([]*Saved, error) {
 	list, err := st.sessions(ctx)
 	if err != nil {
