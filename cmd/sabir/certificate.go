@@ -78,7 +78,7 @@ func (d *doctor) certificates(ctx context.Context) {
 		case now.Refused != "":
 			d.say("certificate", bad, "mend the files; they are read again by themselves", "the server refuses the files of %s, and uses the certificate before, which ends on %s: %s", domain, now.NotAfter.UTC().Format(time.DateOnly), now.Refused)
 		case leaf != nil && certname.Fingerprint(leaf) != now.SHA256:
-			d.say("certificate", warning, "wait a minute, or `sabir reload`", "the server uses another certificate of %s than the one in %s, until %s", domain, h.Certificate, now.NotAfter.UTC().Format(time.DateOnly))
+			d.say("certificate", warning, fmt.Sprintf("wait %v, or `sabir reload`", listen.WatchEvery), "the server uses another certificate of %s than the one in %s, until %s", domain, h.Certificate, now.NotAfter.UTC().Format(time.DateOnly))
 		}
 		if fi, err := os.Stat(h.Key); err == nil && fi.Mode().Perm()&0o007 != 0 {
 			d.say("certificate", warning, "chmod o-rwx "+h.Key, "everybody on this machine may read the key %s", h.Key)
