@@ -34,7 +34,9 @@ func linked(t *testing.T, w *wire, s2s string) *federation.Pair {
 			}
 		}
 	})
-	w.between(t, p.Sides[0].Addresses["s2s"], p.Sides[1].Addresses["s2s"])
+	for i, s := range p.Sides {
+		w.towards(t, direction(i), s.Addresses["s2s"])
+	}
 	return p
 }
 
@@ -230,6 +232,7 @@ func openFloor(t *testing.T, w *wire) *floor {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	w.towards(t, 1, l.Addr().String())
 	go answer(l)
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {

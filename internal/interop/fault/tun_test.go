@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ type wire struct {
 	tun       *os.File
 
 	mu    sync.Mutex
-	to    map[uint16]direction // the ports at which the servers listen
+	to    map[uint16]direction // the ports at which somebody listens
 	ways  [2]way
 	dice  *rand.Rand
 	queue chan packet
@@ -69,7 +70,8 @@ func newWire(t *testing.T) *wire {
 		t.Skipf("this process may not make TUN devices: %v", e)
 	}
 	w := &wire{near: near, far: far, tun: os.NewFile(uintptr(fd), "tun"), to: make(map[uint16]direction), dice: rand.New(rand.NewPCG(1, 2)), queue: make(chan packet, 64<<10), done: make(chan struct{})}
-	name := string(request.name[:clen(request.name[:])])
+	text, _, _ := bytes.Cut(request.name[:], []byte{0})
+	name := string(text)
 	for _, args := range [][]string{{"addr", "add", near + "/30", "dev", name}, {"link", "set", name, "mtu", "1500", "up"}} {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			w.tun.Close()
@@ -93,31 +95,20 @@ func newWire(t *testing.T) *wire {
 	return w
 }
 
-func clen(b []byte) int {
-	for i, c := range b {
-		if c == 0 {
-			return i
-		}
-	}
-	return len(b)
-}
-
-// between says at which ports the two servers listen: by them a packet's direction is known.
-func (w *wire) between(t *testing.T, addresses ...string) {
+// towards says in which direction packets go to what listens at an address, and in the other come from it: by its port it is known.
+func (w *wire) towards(t *testing.T, d direction, address string) {
 	t.Helper()
-	for i, a := range addresses {
-		_, port, err := net.SplitHostPort(a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n, err := net.LookupPort("tcp", port)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.mu.Lock()
-		w.to[uint16(n)] = direction(i)
-		w.mu.Unlock()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
 	}
+	n, err := net.LookupPort("tcp", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.to[uint16(n)] = d
 }
 
 // set changes what happens in the given directions, all where there are none.
@@ -226,7 +217,7 @@ func TestWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	w.between(t, "x:1", l.Addr().String())
+	w.towards(t, 1, l.Addr().String())
 	go func() {
 		for {
 			c, err := l.Accept()
