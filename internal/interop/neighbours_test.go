@@ -35,13 +35,14 @@ func neighbours(t *testing.T) (harbour, lagoon *world) {
 // meet tells the server where another domain and its services are, and how they prove who they are if not by certificate.
 func (w *world) meet(t *testing.T, domain, address string, more ...string) {
 	t.Helper()
+	text := ""
 	for _, d := range []string{domain, "*." + domain} {
-		text := fmt.Sprintf("[[s2s.domain]]\ndomain = %q\naddress = [%q]\n", d, address)
+		text += fmt.Sprintf("[[s2s.domain]]\ndomain = %q\naddress = [%q]\n", d, address)
 		for _, line := range more {
 			text += line + "\n"
 		}
-		if err := w.Configure(t.Context(), text); err != nil {
-			t.Fatal(err)
-		}
+	}
+	if err := w.Configure(t.Context(), text); err != nil {
+		t.Fatal(err)
 	}
 }
