@@ -121,7 +121,7 @@ func TestCertificates(t *testing.T) {
 		return read(p.Certificate, p.Key)
 	}
 	next, other := fresh(s.Domain), fresh("other.test")
-	p := players(t, s, ledger.Options{Chatters: 6, Sleepers: 2, Pause: 20 * time.Millisecond, Most: 20_000, Ping: true})
+	p := players(t, s, ledger.Options{Chatters: 6, Sleepers: 2, Pause: 20 * time.Millisecond, Most: 200_000, Ping: true})
 	stop := load(t, p)
 	sessions, before := metric(t, s, "sabir_sessions"), shown(t, s)
 	if worst, all := doctor(t, s); worst != "ok" {
@@ -167,6 +167,8 @@ func TestCertificates(t *testing.T) {
 	if out, code := program(t, "reload", "-c", s.Config); code != 0 || shown(t, s) != before {
 		t.Errorf("the reload does not take the first again (%d)\n%s", code, out)
 	}
+	from := p.Book.Accepted()
+	await(t, time.Minute, "messages are accepted as before", func() bool { return p.Book.Accepted() > from+50 })
 	if now := metric(t, s, "sabir_sessions"); now != sessions {
 		t.Errorf("there were %v sessions, and there are %v", sessions, now)
 	}
