@@ -208,15 +208,20 @@ func (c *cleaner) managed(ctx context.Context) error {
 		return err
 	}
 	for s := range list.Elements() {
-		end := xmlstream.El(nsPubSub, "unsubscribe", xmlstream.A("node", s.Attr("node")), xmlstream.A("jid", s.Attr("jid")))
-		if id := s.Attr("subid"); id != "" {
-			end.SetAttr(xmlstream.Name{Local: "subid"}, id)
-		}
-		if _, err := c.request(ctx, stanza.TypeSet, xmlstream.El(nsPAM, "pam", xmlstream.A("jid", s.Attr("service")), end)); err != nil {
+		if _, err := c.request(ctx, stanza.TypeSet, xmlstream.El(nsPAM, "pam", xmlstream.A("jid", s.Attr("service")), unsubscribe(s))); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// unsubscribe returns what ends a subscription of a list (XEP-0060#subscriber-unsubscribe).
+func unsubscribe(s *xmlstream.Element) *xmlstream.Element {
+	end := xmlstream.El(nsPubSub, "unsubscribe", xmlstream.A("node", s.Attr("node")), xmlstream.A("jid", s.Attr("jid")))
+	if id := s.Attr("subid"); id != "" {
+		end.SetAttr(xmlstream.Name{Local: "subid"}, id)
+	}
+	return end
 }
 
 // nodes deletes the nodes of the account's personal eventing service (XEP-0163).
@@ -265,11 +270,7 @@ func (c *cleaner) services(ctx context.Context) error {
 			return err
 		}
 		for s := range x.Child(nsPubSub, "subscriptions").Elements() {
-			end := xmlstream.El(nsPubSub, "unsubscribe", xmlstream.A("node", s.Attr("node")), xmlstream.A("jid", s.Attr("jid")))
-			if id := s.Attr("subid"); id != "" {
-				end.SetAttr(xmlstream.Name{Local: "subid"}, id)
-			}
-			if _, err := c.ask(ctx, stanza.TypeSet, service, xmlstream.El(nsPubSub, "pubsub", end)); err != nil {
+			if _, err := c.ask(ctx, stanza.TypeSet, service, xmlstream.El(nsPubSub, "pubsub", unsubscribe(s))); err != nil {
 				return err
 			}
 		}
