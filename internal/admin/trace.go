@@ -94,13 +94,21 @@ func (t Trace) of(ours func(address string) bool) Trace {
 }
 
 // view is how a host has to do with a message: whether it was sent from there, and came there, and whether that is all there was.
-type view struct{ sent, got, othersSent, othersGot bool }
+type view struct {
+	sent, got, othersSent, othersGot bool
+	// from are those from whom it came there. What a room passes on is from its occupant: the real address, under which the message is known,
+	// too, is no business of those who get it.
+	from []string
+}
 
 func (v *view) see(e mod.TraceEvent, ours func(string) bool) {
 	switch e.What {
 	case mod.TraceReceived:
 		v.sent, v.othersSent = v.sent || ours(e.Who), v.othersSent || !ours(e.Who)
 		v.got, v.othersGot = v.got || ours(e.Detail), v.othersGot || !ours(e.Detail)
+		if ours(e.Detail) {
+			v.from = append(v.from, e.Who)
+		}
 	case mod.TraceQueued, mod.TraceStored: // of one to many nothing else says to whom it is
 		v.got = v.got || ours(address(e))
 	}
@@ -111,10 +119,12 @@ func (v *view) shows(e mod.TraceEvent, ours func(string) bool) bool {
 	switch e.What {
 	case mod.TraceReceived:
 		return ours(e.Who) || ours(e.Detail)
-	case mod.TraceID, mod.TraceCommitted:
+	case mod.TraceID:
+		return ours(e.Who) || slices.Contains(v.from, e.Who)
+	case mod.TraceCommitted:
 		return true
-	case mod.TraceForwarded:
-		return v.sent
+	case mod.TraceForwarded: // where a room of another host has passed it on, that is where its occupants are
+		return v.sent && !v.othersSent
 	case mod.TraceNotified, mod.TraceFailed: // the recipient's device
 		return !v.othersGot
 	case mod.TraceStored, mod.TraceTaken, mod.TraceArchived, mod.TraceQueued, mod.TraceCopied, mod.TraceWritten, mod.TraceAcked, mod.TraceReturned, mod.TraceBounced:
