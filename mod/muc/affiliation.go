@@ -10,7 +10,7 @@ import (
 
 // setAffiliation stores and tells what somebody is to the room from now on. Whether the change is allowed was checked.
 func (c *chat) setAffiliation(t *turn, who jid.JID, a associate, i item) error {
-	k := move{own(who), a}
+	k := move{who.Clone(), a}
 	if err := c.storeAffiliations(t, k); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package muc
 import (
 	"context"
 	"crypto/subtle"
-	"strings"
 
 	"sabir/engine/room"
 	"sabir/mod"
@@ -164,7 +163,7 @@ func (c *chat) reservedFor(nick string, user jid.JID) bool {
 // seat gives a client its place and sends everything in the order of XEP-0045#order: the presence of the others, its own,
 // the history, the subject. What it has asked of the affiliations comes first (XEP-0463#self).
 func (c *chat) seat(t *turn, s *stanza.Stanza, nick string, role room.Role, ask historyRequest, codes ...code) {
-	at := c.sit(own(s.From), nick, role, shown(s))
+	at := c.sit(s.From.Clone(), nick, role, shown(s))
 	c.keepSeat(at)
 	c.m.rai.entered(at.full, c.jid)
 	c.sendAffiliations(t, at, s)
@@ -180,15 +179,6 @@ func (c *chat) seat(t *turn, s *stanza.Stanza, nick string, role room.Role, ask 
 	c.tellSelf(t, at, s.ID, codes...)
 	c.sendHistory(t, at, ask)
 	c.sendSubject(t, at)
-}
-
-// own is an address that does not hold on to the stanza that it came with.
-func own(j jid.JID) jid.JID {
-	k, err := jid.Parse(strings.Clone(j.String()))
-	if err != nil {
-		return j
-	}
-	return k
 }
 
 // roster sends a client the presence of all other occupants (XEP-0045#enter-pres).
@@ -227,7 +217,7 @@ func (c *chat) reenter(t *turn, s *stanza.Stanza, at *seat, ask historyRequest) 
 
 // create makes a room for its first occupant (XEP-0045#createroom).
 func (c *chat) create(t *turn, s *stanza.Stanza) error {
-	user := own(s.From.Bare())
+	user := s.From.Bare().Clone()
 	if err := c.mayCreate(t.ctx, user); err != nil {
 		return err
 	}

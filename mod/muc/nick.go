@@ -23,7 +23,7 @@ func (c *chat) changeNick(t *turn, s *stanza.Stanza, at *seat) error {
 	case o == old && len(old.seats) > 1: // the same nick in another spelling, under which other clients are
 		return stanza.Err(stanza.Conflict, "another of your clients has this nick")
 	}
-	to, err := c.jid.WithResource(own(s.To).Resource())
+	to, err := c.jid.WithResource(s.To.Clone().Resource())
 	if err != nil {
 		return stanza.Err(stanza.JIDMalformed, "")
 	}

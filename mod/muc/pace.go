@@ -53,7 +53,7 @@ func (p *paces) take(who jid.JID, now time.Time) time.Duration {
 			clear(p.all)
 		}
 		b = &budget{}
-		p.all[own(who)] = b
+		p.all[who.Clone()] = b
 	}
 	return b.take(p.pace, now)
 }

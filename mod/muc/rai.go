@@ -100,7 +100,7 @@ func (m *muc) follow(s *stanza.Stanza) error {
 	case s.Type != stanza.TypeAvailable || !s.Has(nsRAI, "rai") || !s.From.IsFull() || s.From.DomainJID() != m.h.Domain():
 		return mod.Drop{Why: "the service follows nobody's presence"}
 	}
-	full := own(s.From)
+	full := s.From.Clone()
 	m.rai.add(full)
 	m.h.Go("activity", func(ctx context.Context) { m.catchUp(ctx, full) })
 	return nil

@@ -46,7 +46,7 @@ func (c *chat) registerGet(t *turn, r *mod.Request) (*xmlstream.Element, error) 
 }
 
 func (c *chat) registerSet(t *turn, r *mod.Request) (*xmlstream.Element, error) {
-	user := own(r.From.Bare())
+	user := r.From.Bare().Clone()
 	if e := c.mayRegister(c.affiliation(user)); e != nil {
 		return nil, e
 	}
@@ -92,7 +92,7 @@ func (c *chat) registerSet(t *turn, r *mod.Request) (*xmlstream.Element, error) 
 
 // unregister ends a membership by the member's own wish.
 func (c *chat) unregister(t *turn, r *mod.Request, was associate) error {
-	user := own(r.From.Bare())
+	user := r.From.Bare().Clone()
 	now := move{user, associate{affiliation: was.affiliation, reason: was.reason}}
 	switch was.affiliation {
 	case room.Member:

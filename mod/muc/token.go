@@ -85,7 +85,7 @@ func (c *chat) tokenRequest(t *turn, r *mod.Request) (*xmlstream.Element, error)
 	if len(all) >= maxTokens {
 		return nil, stanza.Err(stanza.ResourceConstraint, "there are too many tokens of this room: revoke some")
 	}
-	k := token{rand.Text(), own(r.From.Bare()), uses, now.Add(time.Duration(life) * time.Second)}
+	k := token{rand.Text(), r.From.Bare().Clone(), uses, now.Add(time.Duration(life) * time.Second)}
 	if err := t.write(func(tx mod.Tx) error { return c.m.store.addToken(t.ctx, tx, c.jid, &k, now) }); err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (c *chat) admitted(t *turn, s *stanza.Stanza, user jid.JID) (bool, error) {
 		if k.text != text {
 			continue
 		}
-		now := move{own(user), associate{affiliation: room.Member}}
+		now := move{user.Clone(), associate{affiliation: room.Member}}
 		err := t.write(func(tx mod.Tx) error {
 			if err := c.m.store.useToken(t.ctx, tx, c.jid, k.text); err != nil {
 				return err

@@ -211,7 +211,7 @@ func (c *chat) become(who jid.JID, a associate) span {
 	if a.affiliation == room.None {
 		delete(c.associates, who)
 	} else {
-		c.associates[own(who)] = a
+		c.associates[who.Clone()] = a
 	}
 	if was == a.affiliation {
 		return span{}

@@ -3,7 +3,6 @@ package presence
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,10 +75,7 @@ func (l *last) keep(account jid.JID, at time.Time) {
 			n--
 		}
 	}
-	k, err := jid.Parse(strings.Clone(account.String())) // not a part of a stanza that it would hold on to
-	if err == nil {
-		l.at[k] = at
-	}
+	l.at[account.Clone()] = at
 }
 
 // forget deletes the time of an account. See mod.Hooks.AccountRemoved.

@@ -107,15 +107,6 @@ func (l *items) without(contact jid.JID, ver, floor int64) *items {
 	return newItems(ver, floor, append(append(all, l.all[:i]...), l.all[i+1:]...))
 }
 
-// keep returns an address that does not hold on to the stanza it was cut from.
-func keep(j jid.JID) jid.JID {
-	k, err := jid.Parse(strings.Clone(j.String()))
-	if err != nil { // Parse(j.String()) is j
-		return j
-	}
-	return k
-}
-
 // store reads and writes rosters. Its methods but items are called with the account's lock held.
 type store struct {
 	db    mod.DB
@@ -142,7 +133,7 @@ func (s *store) load(ctx context.Context, account jid.JID) (*items, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a roster: %w", err)
 	}
-	s.cache.put(keep(account), l)
+	s.cache.put(account.Clone(), l)
 	return l, nil
 }
 
@@ -203,7 +194,7 @@ type edit struct {
 func (s *store) commit(ctx context.Context, account jid.JID, l *items, e edit) (*items, error) {
 	_, known := l.search(e.item.jid)
 	if !known {
-		e.item.jid = keep(e.item.jid)
+		e.item.jid = e.item.jid.Clone()
 	}
 	ver := l.ver
 	if e.push {
@@ -240,7 +231,7 @@ func (s *store) commit(ctx context.Context, account jid.JID, l *items, e edit) (
 	} else {
 		l = l.with(e.item, ver, floor)
 	}
-	s.cache.put(keep(account), l)
+	s.cache.put(account.Clone(), l)
 	return l, nil
 }
 
@@ -377,7 +368,7 @@ func (s *store) requests(ctx context.Context, account jid.JID) (all []string, er
 
 // forget deletes all of an account.
 func (s *store) forget(ctx context.Context, tx mod.Tx, account jid.JID) error {
-	s.cache.bar(keep(account))
+	s.cache.bar(account.Clone())
 	for _, query := range [...]string{
 		`DELETE FROM roster_items WHERE account = ?`,
 		`DELETE FROM roster_requests WHERE account = ?`,

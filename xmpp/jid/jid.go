@@ -46,7 +46,7 @@ type JID struct {
 }
 
 // Parse reads an address and prepares its parts. A string that is already prepared and ASCII is not copied: the JID keeps s
-// itself, so a caller that cuts s out of a large buffer for a long-lived JID should clone it first. The error is an *Error.
+// itself, so a caller that cuts s out of a large buffer for a long-lived JID keeps its Clone. The error is an *Error.
 func Parse(s string) (JID, error) {
 	// RFC 7622 §3.2: first everything from the first '/' is the resourcepart, then everything before the first '@' of
 	// the rest is the localpart. Splitting comes before preparation, so a fullwidth '／' or '＠' never separates.
@@ -148,6 +148,12 @@ func (j JID) String() string { return j.s }
 // Bare returns the address without its resourcepart.
 func (j JID) Bare() JID {
 	j.s = j.s[:j.bareLen()]
+	return j
+}
+
+// Clone returns the same address in memory of its own: what is kept for long does not hold on to the stanza that it was cut from.
+func (j JID) Clone() JID {
+	j.s = strings.Clone(j.s)
 	return j
 }
 

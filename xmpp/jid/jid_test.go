@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 )
 
 func TestParseValid(t *testing.T) {
@@ -350,6 +351,18 @@ func TestNoAllocation(t *testing.T) {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)
 		}
+	}
+}
+
+func TestClone(t *testing.T) {
+	text := "juliet@example.com/gajim"
+	j := MustParse(text)
+	k := j.Clone()
+	if k != j || k.Bare() != j.Bare() || k.Domain() != j.Domain() || unsafe.StringData(k.String()) == unsafe.StringData(text) {
+		t.Errorf("%q is no copy of %q", k, j)
+	}
+	if !(JID{}).Clone().IsZero() {
+		t.Error("no address has become one")
 	}
 }
 
