@@ -68,7 +68,7 @@ func (c *chat) inviteOne(t *turn, at *seat, to jid.JID, k *xmlstream.Element) er
 		inv.Add(next)
 	}
 	if len(c.invited) < maxInvited {
-		c.invited[to.Bare()] = at.user
+		c.invited[to.Bare().Clone()] = at.user
 	}
 	c.sendInvitation(t, to, inv)
 	return nil

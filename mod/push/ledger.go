@@ -2,6 +2,7 @@ package push
 
 import (
 	"cmp"
+	"strings"
 	"sync"
 
 	"sabir/xmpp/jid"
@@ -32,6 +33,9 @@ func identify(s *stanza.Stanza) identity {
 	}
 	return identity{room: s.From.Bare(), id: cmp.Or(sid.Of(s, s.From.Bare()), s.ID)}
 }
+
+// keep returns the identity in memory of its own: it does not hold on to the message.
+func (i identity) keep() identity { return identity{i.room.Clone(), strings.Clone(i.id), i.mark} }
 
 func (i identity) none() bool { return i.id == "" && i.mark == 0 }
 
@@ -78,7 +82,7 @@ func (l *ledger) enter(i identity, to jid.JID, asleep bool) bool {
 	case e.counted || !asleep:
 		return false
 	}
-	*e = entry{what: i, to: to, counted: asleep}
+	*e = entry{what: i.keep(), to: to.Clone(), counted: asleep}
 	return asleep
 }
 
@@ -135,11 +139,11 @@ func (p *push) said(account jid.JID, s *stanza.Stanza) {
 	t, ok := p.talks.Get(k)
 	if !ok {
 		t = new(talk)
-		p.talks.Put(k, t)
+		p.talks.Put(talker{account.Clone(), k.room.Clone()}, t)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.said[t.next], t.next = utterance{id: s.ID}, (t.next+1)%own
+	t.said[t.next], t.next = utterance{id: strings.Clone(s.ID)}, (t.next+1)%own
 }
 
 // echo tells whether a message in a room is one that the user has said.
@@ -156,7 +160,7 @@ func (p *push) echo(account jid.JID, s *stanza.Stanza) bool {
 			continue
 		}
 		if as := identify(s); u.as.none() {
-			u.as = as
+			u.as = as.keep()
 			return true
 		} else if u.as == as {
 			return true

@@ -118,6 +118,7 @@ func (p *push) services(ctx context.Context, account jid.JID) ([]*service, error
 	p.mu.Lock()
 	before := p.changes
 	p.mu.Unlock()
+	account = account.Clone()
 	all, err := p.store.services(ctx, account)
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func (s settings) of(account jid.JID) *chats {
 	c, ok := s.accounts.Get(account)
 	if !ok {
 		c = &chats{m: make(map[jid.JID]setting)}
-		s.accounts.Put(account, c)
+		s.accounts.Put(account.Clone(), c)
 	}
 	return c
 }
@@ -81,7 +81,7 @@ func (c *chats) put(chat jid.JID, s setting) {
 	if len(c.m) >= settledChats {
 		clear(c.m)
 	}
-	c.m[chat] = s
+	c.m[chat.Clone()] = s
 }
 
 // setting returns that of the chat of a message. What cannot be read is told of: a notification too many is the lesser evil.
@@ -100,9 +100,9 @@ func (p *push) setting(ctx context.Context, account jid.JID, st *stanza.Stanza) 
 		p.h.Log().Error("the settings of a chat cannot be read", "error", err)
 		return setting{}
 	}
-	s := setting{nick: x.ChildText(bookmarks, "nick")}
+	s := setting{nick: strings.Clone(x.ChildText(bookmarks, "nick"))}
 	if notify := x.Child(bookmarks, "extensions").Child(nsNotify, "notify"); notify != nil {
-		s.phone, s.web = choice(notify, "phone"), choice(notify, "web")
+		s.phone, s.web = strings.Clone(choice(notify, "phone")), strings.Clone(choice(notify, "web"))
 	}
 	all.put(chat, s)
 	return s
