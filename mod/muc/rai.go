@@ -72,19 +72,22 @@ func (i *indicators) first(full, room jid.JID) bool {
 	return true
 }
 
-// of returns the clients that want to hear of a room with these associates, of which they are members.
-func (i *indicators) of(associates map[jid.JID]associate) (all []jid.JID) {
+// news returns the clients of members that are not in a room, want to hear of it and have not. They are as good as told.
+func (i *indicators) news(c *chat) (all []jid.JID) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if len(i.by) == 0 {
 		return nil
 	}
-	for who, a := range associates {
+	for who, a := range c.associates {
 		if a.affiliation < room.Member {
 			continue
 		}
-		for full := range i.by[who] {
-			all = append(all, full)
+		for full, heard := range i.by[who] {
+			if !heard[c.jid] && c.seats[full] == nil {
+				heard[c.jid] = true
+				all = append(all, full)
+			}
 		}
 	}
 	return all
@@ -165,10 +168,8 @@ func (c *chat) indicate(t *turn, r *said) {
 	if !r.archive || !c.exists || !urgency.Notifies(r.s) {
 		return
 	}
-	for _, full := range c.m.rai.of(c.associates) {
-		if c.seats[full] == nil && c.m.rai.first(full, c.jid) {
-			t.send(c.m.indication(full, c.jid))
-		}
+	for _, full := range c.m.rai.news(c) {
+		t.send(c.m.indication(full, c.jid))
 	}
 }
 
