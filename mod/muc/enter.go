@@ -165,6 +165,7 @@ func (c *chat) reservedFor(nick string, user jid.JID) bool {
 func (c *chat) seat(t *turn, s *stanza.Stanza, nick string, role room.Role, ask historyRequest, codes ...code) {
 	at := c.sit(s.From.Clone(), nick, role, shown(s))
 	c.keepSeat(at)
+	delete(c.invited, at.user) // it has come: no answer is to be passed on any more, and no error
 	c.m.rai.entered(at.full, c.jid)
 	c.sendAffiliations(t, at, s)
 	c.roster(t, at)

@@ -491,3 +491,34 @@ func TestForgedDelay(t *testing.T) {
 	}
 	w.Stop()
 }
+
+// TestErrorAfterInvitation: an error of somebody who has come is not one of the invitation.
+func TestErrorAfterInvitation(t *testing.T) {
+	w := start(t, dbtest.SQLite(t))
+	w.enter(romeo, "romeo")
+	w.configure(romeo)
+	invite := "<message to='" + garden + "'><x xmlns='http://jabber.org/protocol/muc#user'><invite to='juliet@localhost'/></x></message>"
+	failed := "<message type='error' to='" + garden + "'><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+	told := func() (n int) {
+		w.settle(garden)
+		for _, s := range w.take(romeo) {
+			if s.Kind == stanza.Message && s.Type == stanza.TypeError {
+				n++
+			}
+		}
+		return n
+	}
+	w.must(romeo, invite)
+	w.enter(juliet, "juliet")
+	w.must(juliet, failed) // the client is gone
+	w.must(juliet, failed) // and so it is said of the next message
+	if n := told(); n != 0 {
+		t.Errorf("romeo is told %d times that juliet, who has come, was not invited", n)
+	}
+	w.must(romeo, invite)
+	w.must(juliet, failed)
+	if n := told(); n != 1 {
+		t.Errorf("romeo is told %d times that an invitation came back", n)
+	}
+	w.Stop()
+}
