@@ -173,9 +173,9 @@ func (c *chat) indicate(t *turn, r *said) {
 	}
 }
 
-// left notes when a member was in the room last.
+// left notes when a member was in the room last, who may ask (follow).
 func (c *chat) left(who jid.JID) {
-	if !c.exists || c.associates[who].affiliation < room.Member || len(c.of(who)) > 0 {
+	if !c.exists || !c.local(who, c.associates[who]) || len(c.of(who)) > 0 {
 		return
 	}
 	store, r, at := c.m.store, c.jid, c.m.h.Clock().Now()
@@ -190,28 +190,21 @@ type membership struct {
 
 // memberships returns the rooms of a service of which a user is a member, and in which the client is not.
 func (t store) memberships(ctx context.Context, service, full jid.JID) (list []membership, err error) {
-	rows, err := t.db.Query(ctx, `SELECT a.room, COALESCE(l.at, 0) FROM muc_affiliation a
+	err = t.each(ctx, func(scan func(...any) error) error {
+		var r string
+		var at int64
+		if err := scan(&r, &at); err != nil {
+			return err
+		}
+		j, err := jid.Parse(r)
+		list = append(list, membership{j, time.UnixMicro(at)})
+		return err
+	}, `SELECT a.room, COALESCE(l.at, 0) FROM muc_affiliation a
 		JOIN muc_room r ON r.room = a.room LEFT JOIN muc_left l ON l.room = a.room AND l.jid = a.jid
 		WHERE a.jid = ? AND a.affiliation >= ? AND r.service = ?
 		AND NOT EXISTS (SELECT 1 FROM muc_occupant o WHERE o.room = a.room AND o.jid = ?) ORDER BY a.room LIMIT ?`,
 		full.Bare().String(), int64(room.Member), service.String(), full.String(), maxIndicated)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var r string
-		var at int64
-		if err := rows.Scan(&r, &at); err != nil {
-			return nil, err
-		}
-		j, err := jid.Parse(r)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, membership{j, time.UnixMicro(at)})
-	}
-	return list, rows.Err()
+	return list, err
 }
 
 func (t store) left(ctx context.Context, tx mod.Tx, r, who jid.JID, at time.Time) error {
