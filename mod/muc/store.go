@@ -209,7 +209,7 @@ func (t store) associates(ctx context.Context, r jid.JID) (list map[jid.JID]asso
 	return list, rows.Err()
 }
 
-// affiliate sets what somebody is to a room. Who is nothing any more is remembered for a while: see setVersions.
+// affiliate sets what somebody is to a room. Who is nothing any more is remembered for a while: see forgetMoves.
 func (t store) affiliate(ctx context.Context, tx mod.Tx, r, who jid.JID, a associate, version int64) error {
 	_, err := tx.Exec(ctx, `INSERT INTO muc_affiliation (room, jid, affiliation, nick, reason, version, born) VALUES (?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (room, jid) DO UPDATE SET affiliation = excluded.affiliation, nick = excluded.nick, reason = excluded.reason,

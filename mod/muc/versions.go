@@ -202,7 +202,10 @@ func (c *chat) writeMoves(ctx context.Context, tx mod.Tx, moves []move) error {
 	if next == c.versions {
 		return nil
 	}
-	return c.m.store.setVersions(ctx, tx, c.jid, next)
+	if err := c.m.store.setVersions(ctx, tx, c.jid, next); err != nil || next.now/forgetEvery == c.versions.now/forgetEvery {
+		return err
+	}
+	return c.m.store.forgetMoves(ctx, tx, c.jid, next.oldest())
 }
 
 // become changes what somebody is in memory, and returns the versions before and after where that changes a list.
@@ -220,13 +223,15 @@ func (c *chat) become(who jid.JID, a associate) span {
 	return span{c.versionText(c.versions.now - 1), c.versionText(c.versions.now)}
 }
 
-// setVersions stores the version, and forgets those who have been nothing for long.
+// setVersions stores the versions.
 func (t store) setVersions(ctx context.Context, tx mod.Tx, r jid.JID, v versions) error {
 	_, err := tx.Exec(ctx, `UPDATE muc_room SET affiliation_version = ?, affiliation_floor = ? WHERE room = ?`, v.now, v.floor, r.String())
-	if err == nil && v.now%forgetEvery == 0 {
-		_, err = tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE room = ? AND affiliation = ? AND version <= ?`,
-			r.String(), int64(room.None), v.oldest())
-	}
+	return err
+}
+
+// forgetMoves forgets those who have been nothing since a version or longer.
+func (t store) forgetMoves(ctx context.Context, tx mod.Tx, r jid.JID, oldest int64) error {
+	_, err := tx.Exec(ctx, `DELETE FROM muc_affiliation WHERE room = ? AND affiliation = ? AND version <= ?`, r.String(), int64(room.None), oldest)
 	return err
 }
 

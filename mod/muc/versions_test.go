@@ -143,6 +143,26 @@ func TestVersions(t *testing.T) {
 	})
 }
 
+// TestFormerMembersForgotten: who has been nothing for long is deleted, however many change at once.
+func TestFormerMembersForgotten(t *testing.T) {
+	d := dbtest.SQLite(t)
+	w := start(t, d)
+	w.enter(romeo, "romeo")
+	w.configure(romeo)
+	one := func(i int, affiliation string) []string {
+		return []string{fmt.Sprintf("u%d@localhost", i), affiliation}
+	}
+	w.affiliate("once@localhost", "member", "once@localhost", "none")
+	for i := range 350 {
+		w.affiliate(slices.Concat(one(i, "member"), one(i, "none"), one(-i-1, "member"), one(-i-1, "none"))...)
+	}
+	var n int
+	if err := d.QueryRow(t.Context(), `SELECT COUNT(*) FROM muc_affiliation WHERE jid = 'once@localhost'`).Scan(&n); err != nil || n != 0 {
+		t.Errorf("after 1400 changes one of the first is remembered: %d, %v", n, err)
+	}
+	w.Stop()
+}
+
 // TestManyVersions: long lists come in parts, and after too many changes all comes anew.
 func TestManyVersions(t *testing.T) {
 	w := start(t, dbtest.SQLite(t))
