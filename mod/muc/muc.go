@@ -262,11 +262,18 @@ func (m *muc) remove(ctx context.Context, tx mod.Tx, r jid.JID) error {
 // leaveLists takes an account that is about to be removed off the lists of the rooms in memory: who has the address later is
 // somebody else.
 func (m *muc) leaveLists(ctx context.Context, account jid.JID) error {
+	rooms, err := m.store.remembering(ctx, account)
+	if err != nil {
+		return err
+	}
 	for _, c := range m.loaded() {
 		k := task{do: func(t *turn) error {
 			if _, ok := t.c.associates[account]; ok {
 				t.c.applyAffiliation(t, move{who: account}, item{})
 				t.c.versions.floor = t.c.versions.now // the tables will know nothing of the account
+			} else if rooms[t.c.jid] { // nor that it was something once
+				t.c.versions.now++
+				t.c.versions.floor = t.c.versions.now
 			}
 			delete(t.c.hats.worn, account)
 			return nil

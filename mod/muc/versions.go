@@ -235,6 +235,21 @@ func (t store) forgetMoves(ctx context.Context, tx mod.Tx, r jid.JID, oldest int
 	return err
 }
 
+// remembering returns the rooms that know somebody, who may be nothing to them by now.
+func (t store) remembering(ctx context.Context, account jid.JID) (rooms map[jid.JID]bool, err error) {
+	rooms = make(map[jid.JID]bool)
+	err = t.each(ctx, func(scan func(...any) error) error {
+		var r string
+		if err := scan(&r); err != nil {
+			return err
+		}
+		j, err := jid.Parse(r)
+		rooms[j] = true
+		return err
+	}, `SELECT room FROM muc_affiliation WHERE jid = ?`, account.String())
+	return rooms, err
+}
+
 // forgetVersions begins anew in the rooms on whose lists somebody is who is about to be removed from all tables.
 func (t store) forgetVersions(ctx context.Context, tx mod.Tx, account jid.JID) error {
 	_, err := tx.Exec(ctx, `UPDATE muc_room SET affiliation_version = affiliation_version + 1, affiliation_floor = affiliation_version + 1

@@ -143,6 +143,24 @@ func TestVersions(t *testing.T) {
 	})
 }
 
+// TestFormerMemberRemoved: of one who is a member no more, and whose account is gone, a client that knew of the membership is told by a list
+// without it, also where the room stays in memory.
+func TestFormerMemberRemoved(t *testing.T) {
+	w := start(t, dbtest.SQLite(t))
+	w.enter(romeo, "romeo")
+	w.configure(romeo, "muc#roomconfig_whois", "anyone")
+	w.affiliate("juliet@localhost", "member", "nurse@localhost", "member")
+	_, _, v := w.follows(juliet, "")
+	w.leave(juliet)
+	w.affiliate("nurse@localhost", "none")
+	w.Remove("nurse")
+	w.affiliate("paris@localhost", "member")
+	if from, all, _ := w.follows(juliet, v); from != "" || len(all) != 3 {
+		t.Errorf("juliet, who takes the nurse for a member, is told %v since %q", all, from)
+	}
+	w.Stop()
+}
+
 // TestFormerMembersForgotten: who has been nothing for long is deleted, however many change at once.
 func TestFormerMembersForgotten(t *testing.T) {
 	d := dbtest.SQLite(t)
