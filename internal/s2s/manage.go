@@ -59,6 +59,10 @@ func (o *outStream) manage(p *peerStream) error {
 	id := ""
 	if o.sm {
 		id, _ = sm.ParseEnabled(x)
+		if o.in != nil {
+			o.in.flush()
+			o.in.restore(nil, 0) // what came before is not counted (XEP-0198#acking)
+		}
 	}
 	s.begin(o, o.in)
 	if id != "" {

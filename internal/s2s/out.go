@@ -102,6 +102,7 @@ func (o *outStream) negotiate() error {
 	if bidi {
 		o.in = newReceiver(o.srv)
 		o.in.allow(o.snd.pair)
+		defer o.in.flush() // the peer may send from here on
 	}
 	o.largest = largest(p.features.Element)
 	o.tcp.SetLimits(incoming.Limits(o.srv.settings().Limits, o.srv.settings().Skip))
@@ -164,6 +165,7 @@ func (o *outStream) sendKey(p pair) error {
 }
 
 // dialback proves our domain of a pair by a key, before the stream is in use. why is the reason not to do so by certificate; nil for none.
+// What else comes until then is handled where the peer may send already.
 func (o *outStream) dialback(p pair, why error) error {
 	if err := o.sendKey(p); err != nil {
 		return err
@@ -182,6 +184,11 @@ func (o *outStream) dialback(p pair, why error) error {
 				f.err = errors.Join(f.err, why)
 			}
 			return err
+		}
+		if o.in != nil {
+			if err := o.frame(f); err != nil {
+				return err
+			}
 		}
 	}
 }
