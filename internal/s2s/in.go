@@ -430,10 +430,10 @@ func (c *inStream) finish(err error) {
 			l.retract(c.snd)
 		}
 	}
-	close(c.done)
-	if c.smID != "" {
+	if c.smID != "" { // before done: who waits for that puts the stream back with a connection of its own
 		c.srv.endResumable(c.smID)
 	}
+	close(c.done)
 	c.srv.remove(c)
 }
 

@@ -160,7 +160,7 @@ type resumable struct {
 	pair             // one that was proved
 	in     *receiver // counts
 	snd    *sender   // nil where the stream went one way
-	stream *inStream // nil after a restart
+	stream *inStream // nil when it has ended, and after a restart
 	ended  time.Time // zero while its connection is open
 }
 
@@ -196,10 +196,12 @@ func (s *Server) takeResumable(hash string, proved []pair) *resumable {
 		return nil
 	}
 	delete(s.resume, hash)
+	before := r.stream
 	s.mu.Unlock()
-	if r.stream != nil {
-		r.stream.t.Close() // the peer has given it up
-		<-r.stream.done
+	if before != nil {
+		before.t.Close() // the peer has given it up
+		<-before.done
+		r.end(s.o.Clock.Now())
 	}
 	return r
 }
@@ -209,9 +211,12 @@ func (s *Server) endResumable(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.resume[hash]; r != nil {
-		r.ended = s.o.Clock.Now()
+		r.end(s.o.Clock.Now())
 	}
 }
+
+// end starts that time, and lets go of the connection, which is much more than what is to be known.
+func (r *resumable) end(now time.Time) { r.ended, r.stream = now, nil }
 
 // forgetResumables forgets streams whose time is over. s.mu is held.
 func (s *Server) forgetResumables(now time.Time) {
@@ -314,6 +319,7 @@ func (c *inStream) resume(x *xmlstream.Element) error {
 	if goes && r.snd != nil && c.bidi {
 		var err error
 		if goes, err = r.snd.covers(h); err != nil {
+			c.srv.keepResumable(hash, r)
 			return err
 		}
 	}
