@@ -237,7 +237,7 @@ func (l *link) bounceLarge(most int) {
 // namespaceRoom is how many bytes the form of a stanza between servers may have more than that which is counted.
 const namespaceRoom = 256
 
-// giveBack gives each link what is its own, in order.
+// giveBack gives each link what is its own, in order, and sees to it that somebody sends it: links may have it that ride elsewhere by now.
 func giveBack(items []*item) {
 	for len(items) > 0 {
 		l := items[0].l
@@ -250,6 +250,7 @@ func giveBack(items []*item) {
 			}
 		}
 		l.back(its)
+		l.start()
 		items = others
 	}
 }

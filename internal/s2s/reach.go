@@ -336,9 +336,6 @@ func (s *sender) rewind(h uint32) error {
 	s.mu.Unlock()
 	s.gone(done)
 	giveBack(items)
-	for _, i := range items {
-		i.l.start()
-	}
 	if rec == nil {
 		return nil
 	}

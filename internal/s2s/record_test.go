@@ -203,3 +203,24 @@ func TestGoesOn(t *testing.T) {
 		}
 	})
 }
+
+// TestGivesBack: what was not acknowledged on a stream that does not carry its link, as after a sudden end of the server while there were two, goes
+// out on the one that does, as soon as it can be resumed no more.
+func TestGivesBack(t *testing.T) {
+	s := storeServer(nil)
+	s.ending = true
+	l := newLink(s, pairOf("a.example", "b.example"))
+	i := &item{l: l}
+	carries, other := newSender(l), newSender(l)
+	l.on, other.riders = carries, nil
+	other.loose = []numbered{{1, i}}
+	other.begin(nil, nil)
+	select {
+	case <-carries.wake:
+	default:
+		t.Error("nobody is told")
+	}
+	if len(l.waiting) != 1 || l.waiting[0] != i || l.on != carries {
+		t.Errorf("there wait %v", l.waiting)
+	}
+}

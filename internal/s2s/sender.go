@@ -195,9 +195,6 @@ func (s *sender) dissolve() {
 	for _, l := range riders {
 		l.left(s)
 	}
-	for _, i := range items { // of links that ride no more
-		i.l.start()
-	}
 }
 
 // breaks notes that a connection has ended without the peer's end of the stream.
