@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"sabir/xmpp/certname"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -101,8 +102,14 @@ func (o *outStream) vouches(remote jid.JID) bool {
 		return false // what has been asked about it, or has been published, is for the one domain
 	}
 	pol := o.srv.policy.Load()
-	bad := pol.verify(o.tcp.TLS(), remote.Domain(), o.srv.o.Clock.Now(), x509.ExtKeyUsageServerAuth)
-	return bad == nil || o.in == nil && pol.rule(remote.Domain()).auth == authDialback
+	auth := pol.rule(remote.Domain()).auth
+	switch {
+	case o.in == nil && auth == authDialback:
+		return true
+	case auth != authPin && (len(o.peer.chain) == 0 || !certname.Certifies(o.peer.chain[0], remote.Domain())):
+		return false // each new link asks all streams: the names are looked at before the chain
+	}
+	return pol.verify(o.tcp.TLS(), remote.Domain(), o.srv.o.Clock.Now(), x509.ExtKeyUsageServerAuth) == nil
 }
 
 // open tells whether the stream has not ended.
