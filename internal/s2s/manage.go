@@ -96,12 +96,23 @@ func (o *outStream) resume(id string, h uint32) (bool, error) {
 			o.in.continueFrom(before)
 		}
 	}
-	if err := s.rewind(handled); err != nil {
+	if err := s.resumed(o, handled); err != nil {
 		return false, err
 	}
-	s.use(o)
 	s.srv.o.Log.Info("a stream to a server was resumed", "domain", s.remote.Domain(), "from", s.local.Domain())
 	return true, nil
+}
+
+// resumed goes on with a stream of ours on another connection, of which the peer has handled h stanzas.
+func (s *sender) resumed(c carrier, h uint32) error {
+	if err := s.rewind(h); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.broken = time.Time{}
+	s.mu.Unlock()
+	s.use(c)
+	return nil
 }
 
 // ask sends a request of stream management and waits for its answer. What else comes until then waits no longer.

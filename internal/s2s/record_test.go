@@ -224,3 +224,26 @@ func TestGivesBack(t *testing.T) {
 		t.Errorf("there wait %v", l.waiting)
 	}
 }
+
+// TestResumedEnds: a stream of ours that goes both ways is connected anew where it has broken, for the peer; where it has ended in order, it is not, also
+// where it had broken before.
+func TestResumedEnds(t *testing.T) {
+	s := storeServer(nil)
+	l := newLink(s, pairOf("a.example", "b.example"))
+	snd, o := newSender(l), new(outStream)
+	snd.begun, snd.smID, snd.in = true, "sm-4", newReceiver(s)
+	now := s.o.Clock.Now()
+	snd.use(o)
+	snd.breaks(o)
+	snd.lost(o)
+	if !snd.goesOn(0, now) {
+		t.Error("what the peer has not got rid of is lost")
+	}
+	if err := snd.resumed(o, 0); err != nil {
+		t.Fatal(err)
+	}
+	snd.lost(o)
+	if snd.goesOn(0, now) {
+		t.Error("a stream that has ended is resumed")
+	}
+}
