@@ -68,7 +68,12 @@ func summaryOf(at jid.JID, name string) string {
 
 // dependent tells whether a node of this name belongs to another one, which says who may do what at it: attachments, their
 // summaries, and public subscribers.
-func dependent(name string) bool { return attaching(name) || strings.HasPrefix(name, nsFollowers) }
+func dependent(name string) bool {
+	return slices.ContainsFunc(dependents[:], func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// dependents begin the names of dependent nodes.
+var dependents = [...]string{nsAttachments + "/", nsSummary + "/", nsFollowers}
 
 // standIn returns the node that says who may do what at a node: for a dependent one that which it belongs to.
 func (s *Service) standIn(ctx context.Context, n *node) (*node, error) {

@@ -133,6 +133,30 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// A name that looks like one of those that the service makes is no way around the limit.
+func TestLimitOfNodes(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, _ := newService(t, d, false)
+		for _, n := range []string{"urn:xmpp:pps:x", "URN:XMPP:PPS:SUBSCRIBERS:0/x", "urn:xmpp:pubsub-attachments:x"} {
+			result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='"+n+"'/>"))
+		}
+		refused(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='4'/>"), stanza.PolicyViolation, "max-nodes-exceeded")
+	})
+}
+
+// The node of its subscribers is not one that its creator has made.
+func TestLimitWithSubscribers(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, _ := newService(t, d, false)
+		result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='1'/>"))
+		result(t, set(h, "juliet@localhost/a", "pubsub.localhost", "<subscribe node='1' jid='juliet@localhost'><public xmlns='urn:xmpp:pps:0'/></subscribe>"))
+		for _, n := range []string{"2", "3"} {
+			result(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='"+n+"'/>"))
+		}
+		refused(t, set(h, "romeo@localhost/a", "pubsub.localhost", "<create node='4'/>"), stanza.PolicyViolation, "max-nodes-exceeded")
+	})
+}
+
 // What one creator keeps is bounded in all, and what it deletes makes room; and so are the nodes of a service.
 func TestQuota(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d db.DB) {

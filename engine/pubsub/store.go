@@ -222,11 +222,16 @@ func (s store) moved(ctx context.Context, at jid.JID, name string) (uri string, 
 	return uri, err
 }
 
-// count returns how many nodes a service has of a creator, without those of attachments and of public subscribers, which others bring
-// into being.
+// count returns how many nodes a service has of a creator, without dependent ones, which others bring into being. It compares byte by
+// byte, which LIKE does not do in all databases: a name that only looks like one of those is the creator's own choice.
 func (s store) count(ctx context.Context, at, creator jid.JID) (n int, err error) {
+	args := []any{at.String(), creator.String()}
+	for _, p := range dependents {
+		args = append(args, len(p), p)
+	}
 	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_node WHERE service = ? AND creator = ?
-		AND name NOT LIKE 'urn:xmpp:pubsub-attachments:%' AND name NOT LIKE 'urn:xmpp:pps:%'`, at.String(), creator.String()).Scan(&n)
+		AND SUBSTR(name, 1, CAST(? AS INTEGER)) <> ? AND SUBSTR(name, 1, CAST(? AS INTEGER)) <> ? AND SUBSTR(name, 1, CAST(? AS INTEGER)) <> ?`,
+		args...).Scan(&n)
 	return n, err
 }
 
