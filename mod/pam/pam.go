@@ -191,7 +191,7 @@ func (p *pam) answered(ctx context.Context, o *order, answer *stanza.Stanza) *st
 	x := subscription{service: o.service.String(), node: o.what.Attr("node"), subid: o.what.Attr("subid"), state: pubsub.NotSub}
 	if e := answer.Err(); e != nil {
 		if o.what.Name.Local == "unsubscribe" && (e.Condition == stanza.UnexpectedRequest || e.Condition == stanza.ItemNotFound || e.Condition == stanza.Gone) {
-			if err := p.forget(ctx, o.account, x); err != nil { // there is nothing to end
+			if err := p.become(ctx, o.account, x); err != nil { // there is nothing to end
 				p.h.Log().Error("a subscription is still kept", "account", o.account.String(), "error", err)
 			}
 		}
@@ -200,25 +200,31 @@ func (p *pam) answered(ctx context.Context, o *order, answer *stanza.Stanza) *st
 		}
 		return o.r.ErrorReply(e)
 	}
+	keep := p.become
 	if o.what.Name.Local == "subscribe" {
+		keep = p.change
 		x.state, x.public = pubsub.Subscribed, o.public
 		if s := answer.Child(pubsub.NS, "pubsub").Child(pubsub.NS, "subscription"); s != nil {
 			x.subid, x.state = s.Attr("subid"), pubsub.State(s.Attr("subscription"))
 		}
 	}
-	if err := p.change(ctx, o.account, x); err != nil {
+	if err := keep(ctx, o.account, x); err != nil {
 		p.h.Log().Error("a subscription was not kept", "account", o.account.String(), "error", err)
 		return o.r.ErrorReply(stanza.Err(stanza.InternalServerError, ""))
 	}
 	return o.r.Result(nil)
 }
 
-// forget drops a subscription that has ended without a word.
-func (p *pam) forget(ctx context.Context, account jid.JID, x subscription) error {
-	if _, had, err := p.store.find(ctx, account, x.service, x.node, x.subid); err != nil || !had {
-		return err
+// become gives those that are kept of the subscriptions that x means its state.
+func (p *pam) become(ctx context.Context, account jid.JID, x subscription) error {
+	list, err := p.store.meant(ctx, account, x.service, x.node, x.subid)
+	for i := 0; err == nil && i < len(list); i++ {
+		if list[i].state != x.state {
+			list[i].state = x.state
+			err = p.change(ctx, account, list[i])
+		}
 	}
-	return p.change(ctx, account, x)
+	return err
 }
 
 // change keeps a subscription as it is now, with what is known of it to others, and tells the devices that understand it.
@@ -267,14 +273,9 @@ func (p *pam) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
 	case !news.Is(pubsub.NSEvent, "subscription") || state == "" || news.Attr("jid") != pass.Account.String():
 		return
 	}
-	account, service, node, subid := pass.Account, st.From.String(), news.Attr("node"), news.Attr("subid")
+	account, x := pass.Account, subscription{service: st.From.String(), node: news.Attr("node"), subid: news.Attr("subid"), state: state}
 	p.h.Go("subscription", func(ctx context.Context) {
-		x, has, err := p.store.find(ctx, account, service, node, subid)
-		if err == nil && has && x.state != state {
-			x.state = state
-			err = p.change(ctx, account, x)
-		}
-		if err != nil {
+		if err := p.become(ctx, account, x); err != nil {
 			p.h.Log().Error("a subscription was not kept", "account", account.String(), "error", err)
 		}
 	})

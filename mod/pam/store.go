@@ -60,11 +60,23 @@ func version(list []subscription) string {
 
 type store struct{ db mod.DB }
 
+const fields = `service, node, subid, state, public`
+
 // list returns the subscriptions of an account.
-func (s store) list(ctx context.Context, account jid.JID) (list []subscription, err error) {
-	rows, err := s.db.Query(ctx, `SELECT service, node, subid, state, public FROM pam_subscription WHERE account = ? ORDER BY service, node, subid`, account.String())
-	if err != nil {
-		return nil, err
+func (s store) list(ctx context.Context, account jid.JID) ([]subscription, error) {
+	return collect(s.db.Query(ctx, `SELECT `+fields+` FROM pam_subscription WHERE account = ? ORDER BY service, node, subid`, account.String()))
+}
+
+// meant returns those that are meant by a SubID, or without one by their node: whoever has a single one may leave it out, and a node
+// ends for all (XEP-0060#subscriber-unsubscribe-error-nosubid).
+func (s store) meant(ctx context.Context, account jid.JID, service, node, subid string) ([]subscription, error) {
+	return collect(s.db.Query(ctx, `SELECT `+fields+` FROM pam_subscription WHERE account = ? AND service = ? AND node = ? AND (? = '' OR subid = ?)`,
+		account.String(), service, node, subid, subid))
+}
+
+func collect(rows mod.Rows, failed error) (list []subscription, err error) {
+	if failed != nil {
+		return nil, failed
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
