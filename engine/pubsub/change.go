@@ -279,6 +279,12 @@ func (s *Service) Item(ctx context.Context, at jid.JID, name, id string) (string
 	return i.id, x.El, err
 }
 
+// Exists tells whether an account has a node. As a rule that is remembered.
+func (s *Service) Exists(ctx context.Context, account jid.JID, name string) (bool, error) {
+	k, err := s.known(ctx, account)
+	return err == nil && k.node(name) != nil, err
+}
+
 // Each calls f with the items of a node, newest first, until it returns false.
 func (s *Service) Each(ctx context.Context, at jid.JID, name string, f func(id string, payload *xmlstream.Element) bool) error {
 	n, err := s.store.node(ctx, at, name)

@@ -39,10 +39,7 @@ func (p *pep) hash(ctx context.Context, account jid.JID, t mod.Session) (vcard.H
 	p.avatars.mu.Lock()
 	before := p.avatars.changes
 	p.avatars.mu.Unlock()
-	h, rev, ok, err := vcard.GetHash(ctx, p.h.DB(), account)
-	if err == nil && !ok {
-		h, err = p.findHash(ctx, account, rev)
-	}
+	h, err := p.stored(ctx, account)
 	if err != nil {
 		return vcard.HashUnknown, err
 	}
@@ -54,8 +51,21 @@ func (p *pep) hash(ctx context.Context, account jid.JID, t mod.Session) (vcard.H
 	return h, nil
 }
 
-// findHash finds the hash out from the nodes, which takes reading and decoding the picture, and has it stored in its own time. That there
-// are no nodes is found out again as quickly as it is read, so that a first login writes nothing.
+// stored returns the hash that is stored, or finds it out. Where the account has no node of pictures nothing is known, whatever is stored:
+// most have none, and what was found out of an account that was removed meanwhile is not the next one's of its name.
+func (p *pep) stored(ctx context.Context, account jid.JID) (vcard.Hash, error) {
+	if there, err := p.s.Exists(ctx, account, vcard.AvatarMetadata); !there || err != nil {
+		return vcard.HashUnknown, err
+	}
+	h, rev, ok, err := vcard.GetHash(ctx, p.h.DB(), account)
+	if ok || err != nil {
+		return h, err
+	}
+	return p.findHash(ctx, account, rev)
+}
+
+// findHash finds the hash out from the nodes, which takes reading and decoding the picture, and has it stored in its own time. That they
+// are empty is found out again as quickly as it is read.
 func (p *pep) findHash(ctx context.Context, account jid.JID, rev int64) (vcard.Hash, error) {
 	h, there, err := p.readHash(ctx, account)
 	if err == nil && there {

@@ -101,6 +101,24 @@ func TestAvatarHash(t *testing.T) {
 	})
 }
 
+// What was found out too late, of an account that was removed meanwhile, is not told of the next one of its name.
+func TestAvatarHashOfRemoved(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h := modtest.New(t, Info, modtest.WithDB(d, db.Migrate))
+		account := jid.MustParse(romeo).Bare()
+		if err := d.Write(t.Context(), func(tx mod.Tx) error { return vcard.PutHash(t.Context(), tx, account, 0, "late") }); err != nil {
+			t.Fatal(err)
+		}
+		h.Login(romeo)
+		if got := stamped(t, h, romeo); got != "?" {
+			t.Errorf("presence has %s", got)
+		}
+		if want, got := show(t, h, 100), stamped(t, h, romeo); got != want {
+			t.Errorf("presence has %s, want %s", got, want)
+		}
+	})
+}
+
 // BenchmarkFirstPresence measures what the hash in presence costs a session that comes online, with a picture of 30 KB.
 func BenchmarkFirstPresence(b *testing.B) {
 	h := modtest.New(b, Info, modtest.WithDB(dbtest.SQLite(b), db.Migrate))
