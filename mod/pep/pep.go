@@ -47,14 +47,13 @@ func (c *Config) Validate() error {
 
 // The features by which an account tells what its server does with some of its nodes.
 const (
-	vcardConversion     = "urn:xmpp:pep-vcard-conversion:0" // XEP-0398#disco
-	bookmarksConversion = "urn:xmpp:bookmarks-conversion:0" // XEP-0411#disco; mod/private asks for it
-	bookmarksCompat     = bookmark.NSItems + "#compat"      // XEP-0402#compatibility: with private storage
-	bookmarksCompatPEP  = bookmark.NSItems + "#compat-pep"  // with one item for all
-	displayedAssist     = "urn:xmpp:mds:server-assist:0"    // XEP-0490#interaction
+	vcardConversion    = "urn:xmpp:pep-vcard-conversion:0" // XEP-0398#disco
+	bookmarksCompat    = bookmark.NSItems + "#compat"      // XEP-0402#compatibility: with private storage
+	bookmarksCompatPEP = bookmark.NSItems + "#compat-pep"  // with one item for all
+	displayedAssist    = "urn:xmpp:mds:server-assist:0"    // XEP-0490#interaction
 )
 
-var conversions = []string{vcardConversion, bookmarksConversion, bookmarksCompat, bookmarksCompatPEP, displayedAssist}
+var conversions = []string{vcardConversion, bookmark.Conversion, bookmarksCompat, bookmarksCompatPEP, displayedAssist}
 
 // told is the flag of a session with what its client announced when it got the last items.
 const told = "pep.told"

@@ -14,14 +14,11 @@ import (
 // Bookmarks are kept at a node of the account: private storage is another way to the same data (XEP-0411#conversion). Without nodes they
 // are kept here, and move there once there are any.
 
-// conversion is the feature of accounts whose bookmarks are at that node (XEP-0411#disco).
-const conversion = "urn:xmpp:bookmarks-conversion:0"
-
 var bookmarks = xmlstream.Name{Space: bookmark.NSList, Local: "storage"}
 
 // nodes returns the nodes of accounts where they have the bookmarks, else nil.
 func (x *private) nodes() mod.AccountNodes {
-	if !slices.Contains(x.h.Disco(mod.AtAccount).Features, conversion) {
+	if !slices.Contains(x.h.Disco(mod.AtAccount).Features, bookmark.Conversion) {
 		return nil
 	}
 	return x.h.AccountNodes()

@@ -11,6 +11,7 @@ import (
 	"sabir/engine/lru"
 	"sabir/mod"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/payload/bookmark"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
@@ -19,7 +20,7 @@ import (
 // of the account, whose items are named by the chat (XEP-0402#usage).
 const (
 	nsNotify    = "urn:xmpp:notification-settings:1"
-	bookmarks   = "urn:xmpp:bookmarks:1"
+	bookmarks   = bookmark.NSItems
 	nsReference = "urn:xmpp:reference:0"
 	nsReply     = "urn:xmpp:reply:0"
 	nsMention   = "urn:xmpp:mentions:0"

@@ -13,6 +13,9 @@ const (
 	NSItems = "urn:xmpp:bookmarks:1"
 )
 
+// Conversion is the feature of accounts whose private storage has the bookmarks that are at the node (XEP-0411#disco).
+const Conversion = "urn:xmpp:bookmarks-conversion:0"
+
 // Listed returns the bookmark of a room, in either form, as one of the list.
 func Listed(room string, x *xmlstream.Element) *xmlstream.Element {
 	return convert(x, NSList, xmlstream.A("jid", room))
