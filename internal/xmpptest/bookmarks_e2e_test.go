@@ -11,6 +11,7 @@ import (
 	"sabir/internal/xmpptest"
 	"sabir/mod"
 	"sabir/mod/all"
+	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
@@ -77,6 +78,33 @@ func TestBookmarksMove(t *testing.T) {
 		var n int
 		if err := srv.DB().QueryRow(t.Context(), `SELECT COUNT(*) FROM private_xml`).Scan(&n); err != nil || n != 0 {
 			t.Errorf("%d rows stay (%v)", n, err)
+		}
+	})
+}
+
+// TestBookmarksStay: bookmarks that are too large for the node stay in private storage, where clients of the older kind have them as before.
+func TestBookmarksStay(t *testing.T) {
+	dbtest.EachURL(t, func(t *testing.T, url string) {
+		ask := func(c *client.Client, typ, payload string) *xmlstream.Element {
+			t.Helper()
+			x, err := xmlstream.Parse(payload, xmlstream.DefaultLimits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := c.Request(t.Context(), typ, jid.JID{}, x)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		srv := xmpptest.NewServer(t, xmpptest.Options{Database: url, Extensions: slices.DeleteFunc(slices.Clone(all.Extensions), func(x mod.Info) bool { return x.Name == "pep" })})
+		account := srv.MustAccount(t, "romeo")
+		ask(srv.Dial(t, account, ""), stanza.TypeSet, "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'><conference jid='old@rooms.example' name='"+strings.Repeat("x", 2000)+"'/></storage></query>")
+		srv.Close()
+		srv = xmpptest.NewServer(t, xmpptest.Options{Database: url, Config: []string{"mod.pep.payload = 1000"}})
+		list := ask(srv.Dial(t, account, ""), stanza.TypeGet, "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>")
+		if s := list.String(); !strings.Contains(s, "old@rooms.example") {
+			t.Errorf("private storage has %s", s)
 		}
 	})
 }

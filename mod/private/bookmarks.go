@@ -8,6 +8,7 @@ import (
 	"sabir/mod"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/bookmark"
+	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
 )
 
@@ -26,11 +27,14 @@ func (x *private) nodes() mod.AccountNodes {
 
 // atNode returns the bookmarks that are kept at the account's node, where name is theirs and there are any.
 func (x *private) atNode(ctx context.Context, account jid.JID, name xmlstream.Name) (*xmlstream.Element, error) {
-	nodes := x.nodes()
-	if nodes == nil || name != bookmarks {
+	if name != bookmarks {
 		return nil, nil
 	}
-	if err := x.move(ctx, nodes, account); err != nil {
+	nodes := x.nodes()
+	if nodes == nil {
+		return nil, nil
+	}
+	if err := x.move(ctx, nodes, account); err != nil && !errors.As(err, new(*stanza.Error)) { // what does not fit there stays here
 		return nil, err
 	}
 	_, kept, err := nodes.Item(ctx, account, bookmark.NSList, "")
@@ -93,8 +97,20 @@ func (x *private) move(ctx context.Context, nodes mod.AccountNodes, account jid.
 		}
 	}
 	change := mod.NodeChange{Node: bookmark.NSList, ID: "current", Payload: bookmark.Merge(there, items, old), Private: true}
-	return nodes.Change(ctx, account, []mod.NodeChange{change}, func(tx mod.Tx) error { return x.drop(ctx, tx, account) })
+	err = nodes.Change(ctx, account, []mod.NodeChange{change}, func(tx mod.Tx) error {
+		if had, err := x.drop(ctx, tx, account); had || err != nil {
+			return err
+		}
+		return errMoved
+	})
+	if errors.Is(err, errMoved) {
+		return nil
+	}
+	return err
 }
+
+// errMoved undoes a move where another was faster, or a client has written meanwhile.
+var errMoved = errors.New("private: the bookmarks are not here any more")
 
 // published returns the rooms of the newer form as a list.
 func published(ctx context.Context, nodes mod.AccountNodes, account jid.JID) (*xmlstream.Element, error) {
@@ -115,8 +131,12 @@ func published(ctx context.Context, nodes mod.AccountNodes, account jid.JID) (*x
 	return out, nil
 }
 
-// drop deletes the bookmarks that are here.
-func (x *private) drop(ctx context.Context, tx mod.Tx, account jid.JID) error {
-	_, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ? AND space = 'storage:bookmarks' AND local = 'storage'`, account.String())
-	return err
+// drop deletes the bookmarks that are here, and tells whether there were any.
+func (x *private) drop(ctx context.Context, tx mod.Tx, account jid.JID) (had bool, err error) {
+	r, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ? AND space = 'storage:bookmarks' AND local = 'storage'`, account.String())
+	if err != nil {
+		return false, err
+	}
+	n, err := r.RowsAffected()
+	return n > 0, err
 }

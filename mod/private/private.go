@@ -182,16 +182,19 @@ func (x *private) set(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 	}
 	list := rows(all)
 	write := func(tx mod.Tx) error { return x.write(ctx, tx, r.Account, list) }
-	nodes := x.nodes()
+	var nodes mod.AccountNodes
 	at := slices.IndexFunc(list, func(w row) bool { return w.name == bookmarks })
-	if nodes == nil || at < 0 {
+	if at >= 0 {
+		nodes = x.nodes()
+	}
+	if nodes == nil {
 		return nil, x.h.DB().Write(ctx, write)
 	}
 	all = slices.DeleteFunc(all, func(e *xmlstream.Element) bool { return e.Name != list[at].name })
 	list = slices.Delete(list, at, at+1)
 	change := mod.NodeChange{Node: bookmark.NSList, ID: "current", Payload: joined(all), Private: true}
 	return nil, nodes.Change(ctx, r.Account, []mod.NodeChange{change}, func(tx mod.Tx) error {
-		if err := x.drop(ctx, tx, r.Account); err != nil {
+		if _, err := x.drop(ctx, tx, r.Account); err != nil {
 			return err
 		}
 		return write(tx)
