@@ -151,8 +151,10 @@ const maxParsed = 1 << 10
 // contacts asks for all of theirs.
 func (x *caps) parse(p *stanza.Stanza, space string) []wire.Caps {
 	raw := p.ChildRaw(space, "c")
-	if list, ok := x.parsed.Get(raw); ok {
-		return list
+	if raw != "" {
+		if list, ok := x.parsed.Get(raw); ok {
+			return list
+		}
 	}
 	list := wire.ParseCaps(p.Child(space, "c"))
 	if raw != "" && len(raw) <= maxParsed {

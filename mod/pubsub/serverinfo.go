@@ -163,10 +163,6 @@ func opinionOf(answer *stanza.Stanza, now time.Time) opinion {
 	if answer == nil || answer.Err() != nil {
 		return opinion{false, now.Add(retry)}
 	}
-	for f := range answer.Child(wire.NSInfo, "query").Elements() {
-		if f.Is(wire.NSInfo, "feature") && f.Attr("var") == nsServerInfo {
-			return opinion{true, now.Add(askAgain)}
-		}
-	}
-	return opinion{false, now.Add(askAgain)}
+	info, err := wire.ParseInfo(answer.Child(wire.NSInfo, "query"), "")
+	return opinion{err == nil && info.Has(nsServerInfo), now.Add(askAgain)}
 }
