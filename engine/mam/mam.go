@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"sabir/engine/archive"
+	"sabir/mod"
 	wire "sabir/xmpp/payload/mam"
 	"sabir/xmpp/payload/rsm"
 	"sabir/xmpp/stanza"
@@ -31,6 +32,15 @@ type Options struct {
 	Search bool
 	// Nodes says that it is one of nodes, of which a query names one (XEP-0442). Otherwise a node is item-not-found.
 	Nodes bool
+}
+
+// Within returns the options with pages that take no more than half of the room that the session has which asks, if any: whoever asks for one
+// page after the other gets them, and is not cut off for what waits.
+func (o Options) Within(s mod.Session) Options {
+	if s != nil {
+		o.Bytes = min(o.Bytes, s.Room()/2)
+	}
+	return o
 }
 
 // Parse reads a query. The error is the *stanza.Error that is owed: feature-not-implemented for a field that is not known

@@ -24,7 +24,7 @@ func archived() mam.Options { return mam.Options{Default: 50, Max: 200, Bytes: 5
 // both, and an item that was published again stands where it was last. Ids are the numbers of the publications, so that one
 // whose item has gone since still marks a place.
 func (s *Service) Archive(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
-	o := archived()
+	o := archived().Within(r.Session)
 	q, err := mam.Parse(r.Payload, o)
 	if err != nil {
 		return nil, err

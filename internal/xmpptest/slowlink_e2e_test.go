@@ -97,6 +97,34 @@ func (p *slowPhone) send(e *xmlstream.Element) {
 	}
 }
 
+// readArchive reads an archive of n messages page for page, all asked for as fast as they come, and returns how many pages it took.
+func (p *slowPhone) readArchive(of jid.JID, n int) (pages int) {
+	p.t.Helper()
+	after := ""
+	for got := 0; got < n; pages++ {
+		set := xmlstream.El("http://jabber.org/protocol/rsm", "set", xmlstream.El("http://jabber.org/protocol/rsm", "max", "500"))
+		if after != "" {
+			set.Add(xmlstream.El("http://jabber.org/protocol/rsm", "after", after))
+		}
+		q := stanza.NewIQ(stanza.TypeSet, p.s.JID(), of, xmlstream.El("urn:xmpp:mam:2", "query", set))
+		if err := p.s.Send(q); err != nil {
+			p.t.Fatal(err)
+		}
+		before := got
+		m := p.next()
+		for ; m.ID != q.ID; m = p.next() {
+			if x := m.Child("urn:xmpp:mam:2", "result"); x != nil {
+				after = x.Attr("id")
+				got++
+			}
+		}
+		if got == before {
+			p.t.Fatalf("after %d of %d messages the archive of %s answers %s", got, n, of, m)
+		}
+	}
+	return pages
+}
+
 // TestSlowLinkCatchesUp has a phone on a slow link come back to an account with more than a session holds, small messages and
 // large ones, in the offline store and in the archive, and to a friend who writes on: it gets all of it in the one session. A
 // session that ended for holding too much would begin again each time.
@@ -142,27 +170,33 @@ func TestSlowLinkCatchesUp(t *testing.T) {
 					}
 				}
 			}
-			// The archive, page for page, all asked for as fast as they come.
-			after, pages := "", 0
-			for got := 0; got < c.n; pages++ {
-				set := xmlstream.El("http://jabber.org/protocol/rsm", "set", xmlstream.El("http://jabber.org/protocol/rsm", "max", "500"))
-				if after != "" {
-					set.Add(xmlstream.El("http://jabber.org/protocol/rsm", "after", after))
-				}
-				q := stanza.NewIQ(stanza.TypeSet, p.s.JID(), a.JID, xmlstream.El("urn:xmpp:mam:2", "query", set))
-				if err := p.s.Send(q); err != nil {
-					t.Fatal(err)
-				}
-				for m := p.next(); m.ID != q.ID; m = p.next() {
-					if x := m.Child("urn:xmpp:mam:2", "result"); x != nil {
-						after = x.Attr("id")
-						got++
-					}
-				}
-			}
+			pages := p.readArchive(a.JID, c.n)
 			t.Logf("%d messages came, then %d pages of the archive", c.n, pages)
 		})
 	}
+}
+
+// TestSlowLinkReadsRoom has a phone with little room at the server read the archive of a room, of which a page could be larger.
+func TestSlowLinkReadsRoom(t *testing.T) {
+	s := xmpptest.NewServer(t, xmpptest.Options{Config: []string{"limits.byte_rate = 0", "limits.resume_bytes = 60000"}})
+	r := managed(t, s, s.MustAccount(t, "romeo"), "orchard")
+	room := jid.MustParse("garden@conference." + xmpptest.Domain)
+	enterRoom(t, r, room, "romeo")
+	if _, err := r.Request(t.Context(), stanza.TypeSet, room, element(t, "<query xmlns='"+nsMUC+"#owner'><x xmlns='jabber:x:data' type='submit'/></query>")); err != nil {
+		t.Fatal(err)
+	}
+	const n = 200
+	for i := range n {
+		m := body(room, fmt.Sprint(i, " ", strings.Repeat("x", 1000)))
+		m.Type, m.ID = stanza.TypeGroupchat, fmt.Sprint(i)
+		if err := r.Send(m); err != nil {
+			t.Fatal(err)
+		}
+		for range messages(t, r, m.ID) { // the room sends it to who has sent it, too
+		}
+	}
+	pages := newSlowPhone(t, s, s.MustAccount(t, "juliet")).readArchive(room, n)
+	t.Logf("%d pages of the archive", pages)
 }
 
 // TestBurst sends the presence of many at once, as who enters a large room gets it, to a client that reads and acknowledges: it

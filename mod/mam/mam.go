@@ -62,7 +62,7 @@ func (c *Config) Validate() error {
 }
 
 const (
-	// pageBytes bounds what a client gets at once; it is never more than half of what the session has room for.
+	// pageBytes bounds what a client gets at once.
 	pageBytes = 512 << 10
 	// sweep is how often it is looked for what is too old.
 	sweep = 6 * time.Hour
@@ -200,7 +200,7 @@ func (m *archives) purgeSoon() {
 }
 
 func (m *archives) options(s mod.Session) mam.Options {
-	return mam.Options{Default: m.c.Page, Max: m.c.MaxPage, Bytes: min(pageBytes, s.Room()/2), Search: m.c.Search}
+	return mam.Options{Default: m.c.Page, Max: m.c.MaxPage, Bytes: pageBytes, Search: m.c.Search}.Within(s)
 }
 
 func (m *archives) form(context.Context, *mod.Request) (*xmlstream.Element, error) {

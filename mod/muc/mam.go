@@ -52,7 +52,7 @@ func (m *muc) mamForm(ctx context.Context, r *mod.Request) (*xmlstream.Element, 
 
 // mamQuery sends a page of the archive of a room (XEP-0313#query).
 func (m *muc) mamQuery(ctx context.Context, r *mod.Request) (*xmlstream.Element, error) {
-	o := page()
+	o := page().Within(r.Session)
 	q, err := mam.Parse(r.Payload, o)
 	if err != nil {
 		return nil, err
