@@ -69,7 +69,7 @@ func (p *pep) stored(ctx context.Context, account jid.JID) (vcard.Hash, error) {
 func (p *pep) findHash(ctx context.Context, account jid.JID, rev int64) (vcard.Hash, error) {
 	h, there, err := p.readHash(ctx, account)
 	if err == nil && there {
-		p.later("the hash of an avatar", account, func(ctx context.Context) error {
+		p.later("storing the hash of an avatar", account, func(ctx context.Context) error {
 			return p.h.DB().Write(ctx, func(tx mod.Tx) error { return vcard.PutHash(ctx, tx, account, rev, h) })
 		})
 	}
@@ -134,7 +134,7 @@ func (p *pep) followAvatar(ctx context.Context, account jid.JID, node string) en
 		Done: func() {
 			p.forget(account)
 			if node == vcard.AvatarMetadata && len(p.h.Sessions(account)) > 0 {
-				p.later("presence with the new avatar", account, func(ctx context.Context) error { return p.announceAvatar(ctx, account) })
+				p.later("sending presence with the new avatar", account, func(ctx context.Context) error { return p.announceAvatar(ctx, account) })
 			}
 		},
 	}

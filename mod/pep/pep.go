@@ -107,15 +107,15 @@ func (p *pep) available(ctx context.Context, s mod.Session, initial bool) {
 	}
 	s.SetFlag(told, announced(now))
 	p.h.Capabilities().Learn(ctx, s.JID().Bare(), now, func(features []string) {
-		p.later("last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
+		p.later("sending last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
 	})
 }
 
 // later does something in its own time, since nobody waits for it.
 func (p *pep) later(what string, who jid.JID, f func(ctx context.Context) error) {
 	p.h.Go(what, func(ctx context.Context) {
-		if err := f(ctx); err != nil {
-			p.h.Log().Error(what+" were not sent", "to", who.String(), "error", err)
+		if err := f(ctx); err != nil && ctx.Err() == nil { // at the end of the server it is left undone
+			p.h.Log().Error(what+" failed", "for", who.String(), "error", err)
 		}
 	})
 }
@@ -164,7 +164,7 @@ func (p *pep) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
 	}
 	account := pass.Account
 	p.h.Capabilities().Learn(ctx, account, st, func(features []string) {
-		p.later("last items", st.From, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, st.From, features) })
+		p.later("sending last items", st.From, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, st.From, features) })
 	})
 }
 
