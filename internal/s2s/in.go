@@ -431,7 +431,7 @@ func (c *inStream) finish(err error) {
 		}
 	}
 	if c.smID != "" { // before done: who waits for that puts the stream back with a connection of its own
-		c.srv.endResumable(c.smID)
+		c.srv.endResumable(c.smID, errors.Is(err, errEnd) && c.reason.Load() == nil)
 	}
 	close(c.done)
 	c.srv.remove(c)

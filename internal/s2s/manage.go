@@ -158,8 +158,8 @@ func (s *sender) remember(id string) {
 	}
 }
 
-// How long a stream of a peer may be resumed after its connection was lost, how long it is known after that how much has come on it, and
-// of how many streams.
+// How long a stream of a peer may be resumed after its connection was lost, how long it is known after that how much has come on it where
+// the peer has not closed it, and of how many streams.
 const (
 	resumeTime    = 5 * time.Minute
 	rememberTime  = 24 * time.Hour
@@ -173,6 +173,7 @@ type resumable struct {
 	snd    *sender   // nil where the stream went one way
 	stream *inStream // nil when it has ended, and after a restart
 	ended  time.Time // zero while its connection is open
+	closed bool      // by the peer, in order: there is nothing that it does not know, unless it was stopped in that moment
 }
 
 // resumes tells whether it may be resumed still.
@@ -217,12 +218,13 @@ func (s *Server) takeResumable(hash string, proved []pair) *resumable {
 	return r
 }
 
-// endResumable starts the time within which a stream that has ended may be resumed.
-func (s *Server) endResumable(hash string) {
+// endResumable starts the time within which a stream that has ended may be resumed. closed tells whether the peer has closed it in order.
+func (s *Server) endResumable(hash string, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.resume[hash]; r != nil {
 		r.end(s.o.Clock.Now())
+		r.closed = closed
 	}
 }
 
@@ -232,7 +234,11 @@ func (r *resumable) end(now time.Time) { r.ended, r.stream = now, nil }
 // forgetResumables forgets streams whose time is over. s.mu is held.
 func (s *Server) forgetResumables(now time.Time) {
 	for hash, r := range s.resume {
-		if r.ended.IsZero() || now.Sub(r.ended) < rememberTime {
+		keep := rememberTime
+		if r.closed {
+			keep = resumeTime
+		}
+		if r.ended.IsZero() || now.Sub(r.ended) < keep {
 			continue
 		}
 		delete(s.resume, hash)

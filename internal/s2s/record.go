@@ -173,7 +173,7 @@ func (s *Server) revive(st *stored) {
 			r.snd = snd
 		}
 		s.keepResumable(st.id, r)
-		s.endResumable(st.id)
+		s.endResumable(st.id, false)
 	}
 	if st.ours || len(st.loose) > 0 {
 		snd.start()

@@ -136,7 +136,7 @@ func TestReviveTheirs(t *testing.T) {
 			t.Errorf("%d messages are kept", n)
 		}
 		again.keepResumable(hashID("sm-2"), r)
-		again.endResumable(hashID("sm-2"))
+		again.endResumable(hashID("sm-2"), false)
 		again.sweep(again.o.Clock.Now().Add(rememberTime / 2))
 		if len(again.resume) != 1 || again.resume[hashID("sm-2")].resumes(again.o.Clock.Now().Add(resumeTime)) {
 			t.Error("how much has come is forgotten too early, or the stream is kept too long")
@@ -245,5 +245,23 @@ func TestResumedEnds(t *testing.T) {
 	snd.lost(o)
 	if snd.goesOn(0, now) {
 		t.Error("a stream that has ended is resumed")
+	}
+}
+
+// TestClosed: of a stream that its peer has closed in order, as idle ones are, nothing is known for longer than it may be resumed.
+func TestClosed(t *testing.T) {
+	s := storeServer(nil)
+	s.keepResumable("broken", &resumable{in: newReceiver(s)})
+	s.keepResumable("closed", &resumable{in: newReceiver(s)})
+	s.endResumable("broken", false)
+	s.endResumable("closed", true)
+	now := s.o.Clock.Now()
+	s.sweep(now.Add(resumeTime / 2))
+	if len(s.resume) != 2 {
+		t.Errorf("%d of 2 streams may be resumed", len(s.resume))
+	}
+	s.sweep(now.Add(2 * resumeTime))
+	if len(s.resume) != 1 || s.resume["broken"] == nil {
+		t.Errorf("then are known %v", s.resume)
 	}
 }
