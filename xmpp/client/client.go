@@ -91,12 +91,14 @@ func (s *Stream) session(ctx context.Context, resume *Managed) (*Managed, error)
 	return m, err
 }
 
-// quietClose closes what may be closed already.
+// quietClose closes what may be closed already, and what the other side has: TLS cannot take leave of it then.
 func quietClose(c io.Closer) error {
-	if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
+	err := c.Close()
+	var op *net.OpError
+	if errors.Is(err, net.ErrClosed) || errors.As(err, &op) && op.Op == "write" {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func newClient(cfg *Config, s *Stream, m *Managed, resumed bool) *Client {
