@@ -26,11 +26,13 @@ func (b *Batch) presence(ctx context.Context, s *stanza.Stanza) {
 		return
 	}
 	broadcast := s.To.IsZero()
-	was, _ := b.s.Available()
+	was, prio := b.s.Available()
 	if broadcast && s.Type == stanza.TypeAvailable {
 		// From now on messages may find the session, and those that were stored for it come first.
 		defer b.s.CatchUp()()
-		b.awaitGone(ctx, p.Account)
+		if !was || prio < 0 { // another has been found by messages all the while
+			b.awaitGone(ctx, p.Account)
+		}
 	}
 	q, ok := h.Presence(mod.Out, s.Type, broadcast)
 	if ok {
