@@ -241,6 +241,20 @@ func (x *Index) Anchors(xep string) map[string]string {
 	return all
 }
 
+// Smallest returns what Anchors does of the sections of some chapters that have no sections of their own: what can be shown one by one.
+func (x *Index) Smallest(xep string, first, last int) map[string]string {
+	all := x.Anchors(xep)
+	smallest := make(map[string]string)
+	for section, anchor := range all {
+		chapter, _, _ := strings.Cut(section, ".")
+		n, err := strconv.Atoi(chapter)
+		if _, parted := all[section+".1"]; err == nil && first <= n && n <= last && !parted {
+			smallest[section] = anchor
+		}
+	}
+	return smallest
+}
+
 // xep reads "XEP-0191 3.2 block": the number, the section's number, and its anchor where it has one; then it is referred to by
 // that alone, because numbers change from one version of a XEP to the next.
 func (x *Index) xep(f []string) error {

@@ -84,6 +84,9 @@ func TestCheck(t *testing.T) {
 	if a := x.Anchors("XEP-0191"); a["3.3"] != "block" || len(a) < 5 {
 		t.Errorf("the anchors of XEP-0191 are %v", a)
 	}
+	if a := x.Smallest("XEP-0060", 5, 6); a["5.7"] != "entity-affiliations" || a["6.2"] != "" || a["6.2.3"] != "" || a["6.2.3.1"] != "subscriber-unsubscribe-error-nosubid" || a["7.1.1"] != "" {
+		t.Errorf("the smallest sections of chapters 5 and 6 of XEP-0060 are %v", a)
+	}
 	for _, r := range []Ref{
 		{Spec: "RFC 6120", Section: "8.3.3.23"}, {Spec: "RFC 6120", Section: "17"}, {Spec: "RFC " + "6112"}, {Section: "3"},
 		{Spec: "XEP-0191", Anchor: "blocks"}, {Spec: "XEP-" + "9999"}, {Spec: "XEP-0049", Section: "9.3"},
