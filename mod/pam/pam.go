@@ -46,10 +46,12 @@ type pam struct {
 	h     mod.Host
 	c     *Config
 	store store
+	turns *orderly
 }
 
 func newPAM(h mod.Host, cfg any) (*mod.Hooks, error) {
 	p := &pam{h: h, c: cfg.(*Config), store: store{h.DB()}}
+	p.turns = newOrderly(func(f func(ctx context.Context)) { h.Go("subscription", f) })
 	hooks := &mod.Hooks{
 		Observe:              []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.observe}},
 		BeforeAccountRemoved: p.leave,
@@ -172,7 +174,7 @@ func (p *pam) manage(ctx context.Context, r *mod.Request) (*xmlstream.Element, e
 		}
 	}
 	p.h.Ask(ctx, o.request(), func(answer *stanza.Stanza) {
-		p.h.Go("subscription", func(ctx context.Context) {
+		p.turns.put(account, 0, func(ctx context.Context) {
 			a := p.answered(ctx, o, answer)
 			if a.From.IsZero() { // the request was for the account, without a word
 				a.From = account
@@ -202,7 +204,7 @@ func (p *pam) answered(ctx context.Context, o *order, answer *stanza.Stanza) *st
 	}
 	keep := p.become
 	if o.what.Name.Local == "subscribe" {
-		keep = p.change
+		keep = p.begin
 		x.state, x.public = pubsub.Subscribed, o.public
 		if s := answer.Child(pubsub.NS, "pubsub").Child(pubsub.NS, "subscription"); s != nil {
 			x.subid, x.state = s.Attr("subid"), pubsub.State(s.Attr("subscription"))
@@ -227,21 +229,61 @@ func (p *pam) become(ctx context.Context, account jid.JID, x subscription) error
 	return err
 }
 
-// change keeps a subscription as it is now, with what is known of it to others, and tells the devices that understand it.
-func (p *pam) change(ctx context.Context, account jid.JID, x subscription) error {
-	was, had, err := p.store.find(ctx, account, x.service, x.node, x.subid)
+// begin keeps a subscription that a client has asked for. Where a service tells several to one node apart by SubIDs, one that is not
+// public takes the node from the public ones (XEP-0465#retracting_public_subs).
+func (p *pam) begin(ctx context.Context, account jid.JID, x subscription) error {
+	if x.public {
+		return p.change(ctx, account, x)
+	}
+	same, err := p.store.meant(ctx, account, x.service, x.node, "")
 	if err != nil {
 		return err
 	}
-	write := func(tx mod.Tx) error { return p.store.put(ctx, tx, account, x) }
-	if nodes := p.h.AccountNodes(); nodes != nil && (x.public || had && was.public) {
-		err = nodes.Change(ctx, account, []mod.NodeChange{x.item()}, write)
+	all := []subscription{x}
+	for _, o := range same {
+		if o.public && o.subid != x.subid {
+			o.public = false
+			all = append(all, o)
+		}
+	}
+	return p.change(ctx, account, all...)
+}
+
+// change keeps subscriptions as they are now, with what is known of them to others, and tells the devices that understand it of the
+// first.
+func (p *pam) change(ctx context.Context, account jid.JID, all ...subscription) error {
+	var known []mod.NodeChange
+	for i := range all {
+		was, had, err := p.store.find(ctx, account, all[i].service, all[i].node, all[i].subid)
+		if err != nil {
+			return err
+		}
+		if all[i].public || had && was.public {
+			known = append(known, all[i].item())
+		}
+	}
+	write := func(tx mod.Tx) error {
+		for _, x := range all {
+			if err := p.store.put(ctx, tx, account, x); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var err error
+	if nodes := p.h.AccountNodes(); nodes != nil && len(known) > 0 {
+		err = nodes.Change(ctx, account, known, write)
 	} else {
 		err = p.h.DB().Write(ctx, write)
 	}
 	if err != nil {
 		return err
 	}
+	return p.tell(ctx, account, all[0])
+}
+
+// tell tells the devices that understand it of a change (XEP-0376#subs).
+func (p *pam) tell(ctx context.Context, account jid.JID, x subscription) error {
 	list, err := p.store.list(ctx, account)
 	if err != nil {
 		return err
@@ -274,11 +316,14 @@ func (p *pam) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
 		return
 	}
 	account, x := pass.Account, subscription{service: st.From.String(), node: news.Attr("node"), subid: news.Attr("subid"), state: state}
-	p.h.Go("subscription", func(ctx context.Context) {
+	taken := p.turns.put(account, p.c.Subscriptions, func(ctx context.Context) {
 		if err := p.become(ctx, account, x); err != nil {
 			p.h.Log().Error("a subscription was not kept", "account", account.String(), "error", err)
 		}
 	})
+	if !taken { // more than there can be subscriptions
+		p.h.Log().Warn("what a service says of a subscription is left aside, since too much waits", "account", account.String(), "service", x.service)
+	}
 }
 
 // leave ends the subscriptions of an account that is about to be removed.

@@ -29,9 +29,14 @@ func (x *subscription) element(account jid.JID, ns string) *xmlstream.Element {
 	return e
 }
 
-// id names it among those of its account, for the item that lists it.
+// id names it among those of its account, for the item that lists it. Each public subscription has one, those of one node that SubIDs
+// tell apart included (XEP-0465#retrieving_subs).
 func (x *subscription) id() string {
-	h := sha256.Sum256([]byte(x.service + "\x00" + x.node))
+	name := x.service + "\x00" + x.node
+	if x.subid != "" {
+		name += "\x00" + x.subid
+	}
+	h := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(h[:16])
 }
 
