@@ -325,6 +325,9 @@ type AccountNodes interface {
 	// Change makes changes in the name of an account, in one commit with write, which may be nil and obeys the rules of
 	// DB.Write. Those who are interested are told. A *stanza.Error says what limit stands against it.
 	Change(ctx context.Context, account jid.JID, changes []NodeChange, write func(tx Tx) error) error
+	// Update is Change for what depends on what there is: plan says what Change is told else, and what it reads of the account's nodes stays
+	// so until the commit. It makes no changes itself. Where it fails, so does Update.
+	Update(ctx context.Context, account jid.JID, plan func(ctx context.Context) (changes []NodeChange, write func(tx Tx) error, err error)) error
 }
 
 // NodeChange is a change of an item of an account's node.

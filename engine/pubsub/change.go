@@ -226,7 +226,16 @@ func (s *Service) tell(ctx context.Context, p *step) {
 
 // Change implements part of mod.AccountNodes: changes that the server makes in the name of an account.
 func (s *Service) Change(ctx context.Context, account jid.JID, list []mod.NodeChange, write func(tx mod.Tx) error) error {
+	return s.Update(ctx, account, func(context.Context) ([]mod.NodeChange, func(mod.Tx) error, error) { return list, write, nil })
+}
+
+// Update implements part of mod.AccountNodes. The lock of the account is held while plan reads.
+func (s *Service) Update(ctx context.Context, account jid.JID, plan func(context.Context) ([]mod.NodeChange, func(mod.Tx) error, error)) error {
 	defer s.turn(account, "").Unlock()
+	list, write, err := plan(ctx)
+	if err != nil {
+		return err
+	}
 	st := new(steps)
 	for _, c := range list {
 		if err := s.plan(ctx, st, account, account, c); err != nil {

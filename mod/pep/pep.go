@@ -226,6 +226,11 @@ func (p *pep) Change(ctx context.Context, account jid.JID, changes []mod.NodeCha
 	return p.s.Change(ctx, account, changes, write)
 }
 
+// Update implements mod.AccountNodes.
+func (p *pep) Update(ctx context.Context, account jid.JID, plan func(context.Context) ([]mod.NodeChange, func(mod.Tx) error, error)) error {
+	return p.s.Update(ctx, account, plan)
+}
+
 // NodeInfo implements mod.AccountNodes.
 func (p *pep) NodeInfo(ctx context.Context, account, who jid.JID, node string) (*mod.Disco, error) {
 	return p.s.Info(ctx, account, who, node)

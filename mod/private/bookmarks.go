@@ -75,33 +75,24 @@ func (x *private) moveAll(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// move moves the bookmarks of an account, beside those that other clients have published meanwhile, in one form or the other. Of a room
-// that is on both sides those count.
+// move moves the bookmarks of an account, beside those that other clients have published, in one form or the other. Of a room that is on
+// both sides those count. A client that publishes meanwhile does so before or after.
 func (x *private) move(ctx context.Context, nodes mod.AccountNodes, account jid.JID) error {
-	here, err := x.kept(ctx, account, bookmarks)
-	if here == nil || err != nil {
-		return err
+	if here, err := x.kept(ctx, account, bookmarks); here == nil || err != nil {
+		return err // as a rule
 	}
-	_, there, err := nodes.Item(ctx, account, bookmark.NSList, "")
-	if err != nil {
-		return err
-	}
-	items, err := published(ctx, nodes, account)
-	if err != nil {
-		return err
-	}
-	old := xmlstream.El(bookmark.NSList, "storage")
-	for s := range here.Elements() {
-		for k := range s.Elements() {
-			old.Add(k)
+	err := nodes.Update(ctx, account, func(ctx context.Context) ([]mod.NodeChange, func(mod.Tx) error, error) {
+		merged, err := x.merged(ctx, nodes, account)
+		if err != nil {
+			return nil, nil, err
 		}
-	}
-	change := mod.NodeChange{Node: bookmark.NSList, ID: "current", Payload: bookmark.Merge(there, items, old), Private: true}
-	err = nodes.Change(ctx, account, []mod.NodeChange{change}, func(tx mod.Tx) error {
-		if had, err := x.drop(ctx, tx, account); had || err != nil {
-			return err
-		}
-		return errMoved
+		change := mod.NodeChange{Node: bookmark.NSList, ID: "current", Payload: merged, Private: true}
+		return []mod.NodeChange{change}, func(tx mod.Tx) error {
+			if had, err := x.drop(ctx, tx, account); had || err != nil {
+				return err
+			}
+			return errMoved
+		}, nil
 	})
 	if errors.Is(err, errMoved) {
 		return nil
@@ -109,8 +100,35 @@ func (x *private) move(ctx context.Context, nodes mod.AccountNodes, account jid.
 	return err
 }
 
-// errMoved undoes a move where another was faster, or a client has written meanwhile.
+// errMoved undoes a move where the bookmarks are not here any more: another was faster, a client has written meanwhile, or the account
+// is gone.
 var errMoved = errors.New("private: the bookmarks are not here any more")
+
+// merged returns the bookmarks of the nodes and those that are here as one list, or errMoved where none are here.
+func (x *private) merged(ctx context.Context, nodes mod.AccountNodes, account jid.JID) (*xmlstream.Element, error) {
+	here, err := x.kept(ctx, account, bookmarks)
+	if err == nil && here == nil {
+		err = errMoved
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, there, err := nodes.Item(ctx, account, bookmark.NSList, "")
+	if err != nil {
+		return nil, err
+	}
+	items, err := published(ctx, nodes, account)
+	if err != nil {
+		return nil, err
+	}
+	old := xmlstream.El(bookmark.NSList, "storage")
+	for s := range here.Elements() {
+		for k := range s.Elements() {
+			old.Add(k)
+		}
+	}
+	return bookmark.Merge(there, items, old), nil
+}
 
 // published returns the rooms of the newer form as a list.
 func published(ctx context.Context, nodes mod.AccountNodes, account jid.JID) (*xmlstream.Element, error) {

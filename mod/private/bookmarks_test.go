@@ -14,7 +14,7 @@ import (
 	"sabir/xmpp/xmlstream"
 )
 
-// busy are the nodes of an account whose client writes its bookmarks just before each other change.
+// busy are the nodes of an account whose bookmarks go from private storage, as by another move, just before each change.
 type busy struct {
 	mod.AccountNodes
 	d       db.DB
@@ -30,7 +30,11 @@ func (b *busy) NodeItems(context.Context, jid.JID, jid.JID, string) ([]mod.Disco
 	return nil, false, nil
 }
 
-func (b *busy) Change(ctx context.Context, account jid.JID, changes []mod.NodeChange, write func(mod.Tx) error) error {
+func (b *busy) Update(ctx context.Context, account jid.JID, plan func(context.Context) ([]mod.NodeChange, func(mod.Tx) error, error)) error {
+	changes, write, err := plan(ctx)
+	if err != nil {
+		return err
+	}
 	if err := b.d.Write(ctx, func(tx mod.Tx) error {
 		_, err := tx.Exec(ctx, `DELETE FROM private_xml WHERE account = ?`, account.String())
 		return err
@@ -38,8 +42,7 @@ func (b *busy) Change(ctx context.Context, account jid.JID, changes []mod.NodeCh
 		return err
 	}
 	b.kept = xmlstream.El(bookmark.NSList, "storage", xmlstream.El(bookmark.NSList, "url", xmlstream.A("url", "new")))
-	err := b.d.Write(ctx, write)
-	if err == nil {
+	if err = b.d.Write(ctx, write); err == nil {
 		b.kept = changes[0].Payload
 		b.changes++
 	}

@@ -124,15 +124,15 @@ func (v *vcard) set(ctx context.Context, r *mod.Request) (*xmlstream.Element, er
 	if nodes == nil {
 		return nil, v.h.DB().Write(ctx, func(tx mod.Tx) error { return engine.Put(ctx, tx, r.Account, card) })
 	}
-	changes, card, err := v.avatar(ctx, nodes, r.Account, card)
-	if err != nil {
-		return nil, err
-	}
-	four, err := v.four(ctx, nodes, r.Account, card)
-	if err != nil {
-		return nil, err
-	}
-	return nil, nodes.Change(ctx, r.Account, append(changes, four...), func(tx mod.Tx) error { return engine.Put(ctx, tx, r.Account, card) })
+	// What another device publishes meanwhile comes before or after all of it, so that vCard and nodes are in step whichever is the last.
+	return nil, nodes.Update(ctx, r.Account, func(ctx context.Context) ([]mod.NodeChange, func(mod.Tx) error, error) {
+		changes, card, err := v.avatar(ctx, nodes, r.Account, card)
+		if err != nil {
+			return nil, nil, err
+		}
+		four, err := v.four(ctx, nodes, r.Account, card)
+		return append(changes, four...), func(tx mod.Tx) error { return engine.Put(ctx, tx, r.Account, card) }, err
+	})
 }
 
 // avatar returns what a vCard changes of the avatar, and the vCard without what is kept there. A vCard without a picture takes
