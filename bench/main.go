@@ -191,6 +191,9 @@ func (p plan) measureGroup(ctx context.Context, t *load.Table, s load.Server, ro
 	for _, r := range rows {
 		setup.Accounts = max(setup.Accounts, r.Accounts(p.options))
 		setup.Archive = setup.Archive || r.Archive
+		if r.Subscribers != nil {
+			setup.Subscribers = r.Subscribers(p.options)
+		}
 	}
 	if rows[0].Postgres {
 		if setup.Database, err = load.StartDatabase(ctx, p.pg, filepath.Join(p.scratch, "pg")); err != nil {

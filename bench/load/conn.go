@@ -255,13 +255,23 @@ func unsupported(err error) bool {
 		(strings.Contains(err.Error(), "service-unavailable") || strings.Contains(err.Error(), "feature-not-implemented"))
 }
 
-// request sends an iq and returns the result that answers it. What else comes
-// meanwhile is dropped.
-func (c *Conn) request(id, kind, to, payload string) ([]byte, error) {
+// query is an iq; to is "" for one to the account itself.
+func query(id, kind, to, payload string) string {
 	if to != "" {
 		to = " to='" + to + "'"
 	}
-	if err := c.write("<iq type='" + kind + "' id='" + id + "'" + to + ">" + payload + "</iq>"); err != nil {
+	return "<iq type='" + kind + "' id='" + id + "'" + to + ">" + payload + "</iq>"
+}
+
+// request sends an iq and returns the result that answers it. What else comes
+// meanwhile is dropped.
+func (c *Conn) request(id, kind, to, payload string) ([]byte, error) {
+	return c.answered(id, query(id, kind, to, payload))
+}
+
+// answered sends the iq of this id as it is, and returns the result that answers it.
+func (c *Conn) answered(id, iq string) ([]byte, error) {
+	if err := c.write(iq); err != nil {
 		return nil, err
 	}
 	for {

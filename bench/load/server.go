@@ -30,6 +30,9 @@ type Setup struct {
 	Password string
 	// Archive stores every message in both archives.
 	Archive bool
+	// Subscribers is how many accounts, from 1, are to be subscribed to a node of the first at the publish-subscribe service. A server that
+	// takes long for that may have it done before it starts, and says so by Running.Subscribed.
+	Subscribers int
 	// Database is the PostgreSQL that the server is to use; nil for what it has by itself.
 	Database *Database
 	// Domain is what the server is called; "" for localhost. With a name it talks to other servers, S2SPort being where they
@@ -57,6 +60,8 @@ type Running struct {
 	Floor bool
 	// Archive says that every message is to be stored in both archives.
 	Archive bool
+	// Subscribed says that the node of Setup.Subscribers is there.
+	Subscribed bool
 	// NeverArchive has clients turn their archive off themselves (XEP-0441#prefs),
 	// where the server has no switch for it.
 	NeverArchive bool
@@ -114,6 +119,8 @@ type ready struct {
 	PIDs   []int  `json:"pids"`
 	Prefix string `json:"account_prefix"`
 	First  int    `json:"first_account"`
+	// Subscribed is how many accounts are subscribed to the node.
+	Subscribed int `json:"subscribed"`
 }
 
 func startPeer(ctx context.Context, script, name string, s Setup) (*Running, error) {
@@ -121,6 +128,9 @@ func startPeer(ctx context.Context, script, name string, s Setup) (*Running, err
 		"--accounts", strconv.Itoa(s.Accounts), "--password", s.Password}
 	if s.Archive {
 		args = append(args, "--archive")
+	}
+	if s.Subscribers > 0 {
+		args = append(args, "--node", benchNode, "--subscribers", strconv.Itoa(s.Subscribers))
 	}
 	if s.Domain != "" {
 		args = append(args, "--domain", s.Domain, "--s2s-port", strconv.Itoa(s.S2SPort()))
@@ -143,7 +153,7 @@ func startPeer(ctx context.Context, script, name string, s Setup) (*Running, err
 	}
 	return &Running{
 		Name: name, Addr: r.C2S, Domain: r.Domain, Password: s.Password, PIDs: s.Database.and(r.PIDs[:1]...), Archive: s.Archive,
-		prefix: r.Prefix, first: r.First,
+		Subscribed: s.Subscribers > 0 && r.Subscribed == s.Subscribers, prefix: r.Prefix, first: r.First,
 		stop: func() error {
 			out, err := exec.Command(script, "stop", "--dir", s.Dir).CombinedOutput()
 			if err != nil {

@@ -3,6 +3,7 @@
 #
 #   peer.sh install                     Debian's packages, no service started
 #   peer.sh start NAME --dir D --port P [--accounts N] [--password W] [--archive [--sqlite|--postgres URL]]
+#        [--node N --subscribers K]    prosody: with node N of its publish-subscribe service, which u0 owns and u1 ... uK are subscribed to
 #        [--domain D --s2s-port P]      as domain D, with a listener for other servers, proved by dialback
 #                                       prints one JSON object and returns once it accepts
 #   peer.sh stop --dir D                ends what was started with D, by its pid
@@ -213,6 +214,28 @@ start_ejabberd() {
 	)
 }
 
+# encode_prosody TEXT: TEXT as Prosody names a file by it.
+encode_prosody() {
+	local i c
+	for ((i = 0; i < ${#1}; i++)); do
+		c=${1:i:1}
+		case $c in [a-zA-Z0-9]) printf %s "$c" ;; *) printf '%%%02x' "'$c" ;; esac
+	done
+}
+
+# subscribe_prosody: the file of the node. For each who subscribes Prosody writes the node anew with all subscribers that there are.
+subscribe_prosody() {
+	local store i
+	store=$dir/data/$(encode_prosody "pubsub.$domain")/pubsub_nodes
+	mkdir -p "$store"
+	{
+		printf 'return {\n["name"] = "%s";\n["config"] = { };\n["affiliations"] = { ["u0@%s"] = "owner" };\n["subscribers"] = {\n' "$node" "$domain"
+		for ((i = 1; i <= subscribers; i++)); do printf '["u%s@%s"] = true;\n' "$i" "$domain"; done
+		printf '};\n};\n'
+	} >"$store/$(encode_prosody "$node").dat"
+	subscribed=$subscribers
+}
+
 start_prosody() {
 	command -v prosody >/dev/null || die "prosody is not installed: peer.sh install"
 	[ -z "$postgres" ] || parse_postgres
@@ -249,8 +272,8 @@ start_prosody() {
 			max_history_messages = 20
 			restrict_room_creation = false
 			muc_room_default_public = true
-		Component "pubsub.localhost" "pubsub"
-			admins = { "u0@localhost" }
+		Component "pubsub.$domain" "pubsub"
+			admins = { "u0@$domain" }
 	EOF
 	# Prosody's store is one file per account; sed writes them faster than its own shell would.
 	local i record store
@@ -265,6 +288,7 @@ start_prosody() {
 	for ((i = 0; i < accounts; i++)); do
 		printf '%s\n' "$record" >"$store/u$i.dat"
 	done
+	[ "$subscribers" = 0 ] || subscribe_prosody
 	own prosody
 	(
 		cd "$dir"
@@ -315,8 +339,8 @@ start() {
 	for ((tries = 0; tries < 600; tries++)); do
 		alive "$pid" || { tail -n 20 "$dir"/*.log >&2; die "$name ended while starting"; }
 		if [ -e "$dir/ready" ] && (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-			printf '{"name":"%s","c2s":"127.0.0.1:%s","domain":"%s","pids":[%s],"account_prefix":"u","first_account":0,"accounts":%s}\n' \
-				"$name" "$port" "$domain" "$(tree "$pid" | paste -sd,)" "$accounts"
+			printf '{"name":"%s","c2s":"127.0.0.1:%s","domain":"%s","pids":[%s],"account_prefix":"u","first_account":0,"accounts":%s,"subscribed":%s}\n' \
+				"$name" "$port" "$domain" "$(tree "$pid" | paste -sd,)" "$accounts" "$subscribed"
 			return
 		fi
 		sleep 0.1
@@ -350,7 +374,7 @@ stop() {
 [ $# -ge 1 ] || usage
 command=$1
 shift
-name= dir= port= http_port= accounts=0 password=secret archive= sqlite= domain=localhost s2s_port= postgres=
+name= dir= port= http_port= accounts=0 password=secret archive= sqlite= domain=localhost s2s_port= postgres= node= subscribers=0 subscribed=0
 if [ "$command" = start ]; then
 	[ $# -ge 1 ] || usage
 	name=$1
@@ -365,6 +389,8 @@ while [ $# -gt 0 ]; do
 	--domain) domain=$2 ;;
 	--s2s-port) s2s_port=$2 ;;
 	--password) password=$2 ;;
+	--node) node=$2 ;;
+	--subscribers) subscribers=$2 ;;
 	--postgres) postgres=$2 archive=yes ;;
 	--archive)
 		archive=yes
