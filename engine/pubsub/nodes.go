@@ -29,6 +29,9 @@ func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, er
 	case len(name) > maxName:
 		return nil, stanza.Errf(stanza.NotAcceptable, "the name of a node has up to %d bytes", maxName)
 	}
+	if err := s.stays(ctx, r.from); err != nil {
+		return nil, err
+	}
 	if has, err := s.store.count(ctx, r.at, r.from.Bare()); err != nil {
 		return nil, err
 	} else if has >= s.o.Limits.Nodes {

@@ -34,7 +34,7 @@ func newService(t *testing.T, d db.DB, pep bool) (*modtest.Host, *pubsub.Service
 			})
 			return &mod.Hooks{Services: []*mod.Service{{Domain: jid.MustParse("pubsub.localhost"), IQ: s.Handlers(mod.AtHost)}}}, nil
 		},
-	}, modtest.WithDB(d, db.Migrate))
+	}, modtest.WithDB(d, db.Migrate), modtest.WithAccounts("romeo", "juliet", "nurse", "a", "b", "c", "gone", "lease", "removed", "stays"))
 	return h, s
 }
 

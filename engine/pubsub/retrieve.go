@@ -23,6 +23,9 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 	if err := s.mayRead(ctx, n, r.from); err != nil {
 		return nil, err
 	}
+	if x.Attr("subid") != "" { // no subscription has one (XEP-0060#subscriber-retrieve-error-badsubid)
+		return nil, fault(stanza.NotAcceptable, "invalid-subid")
+	}
 	if err := n.persistent(); err != nil {
 		return nil, err
 	}

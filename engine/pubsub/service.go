@@ -204,7 +204,9 @@ func (s *Service) absent(ctx context.Context, r *request, name string) error {
 		return err
 	}
 	if uri != "" {
-		return stanza.Err(stanza.Gone, "the node is now at "+uri)
+		gone := stanza.Err(stanza.Gone, "")
+		gone.URI = uri // RFC 6120 §8.3.3.5
+		return gone
 	}
 	return stanza.Err(stanza.ItemNotFound, "")
 }

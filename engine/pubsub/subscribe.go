@@ -26,11 +26,27 @@ func subscriber(r *request, x *xmlstream.Element, other *stanza.Error) (jid.JID,
 	return j, nil
 }
 
+// stays returns nil where an address will mean the same person tomorrow, or the error that is owed: one of the host without an
+// account ends with its stream (XEP-0175), and what would be kept for it nobody could ever take back.
+func (s *Service) stays(ctx context.Context, who jid.JID) error {
+	if who.Local() == "" || who.DomainJID() != s.h.Domain() {
+		return nil
+	}
+	ok, err := s.h.Accounts().Exists(ctx, who.Local())
+	if err == nil && !ok {
+		err = stanza.Err(stanza.Forbidden, "the address is a temporary one")
+	}
+	return err
+}
+
 // subscribe subscribes to a node (XEP-0060#subscriber-subscribe). An address has one subscription: asking again
 // returns it.
 func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
 	who, err := subscriber(r, x, fault(stanza.BadRequest, "invalid-jid"))
 	if err != nil {
+		return nil, err
+	}
+	if err := s.stays(ctx, who); err != nil { // XEP-0060#subscriber-subscribe-error-anonymous
 		return nil, err
 	}
 	defer s.turn(r.at, x.Attr("node")).Unlock()
@@ -121,7 +137,7 @@ func (s *Service) roomFor(ctx context.Context, n *node) error {
 		}
 	}
 	if all >= s.o.Limits.Subscriptions {
-		return fault(stanza.PolicyViolation, "too-many-subscriptions")
+		return fault(stanza.PolicyViolation, "too-many-subscriptions").OfType(stanza.Wait) // some may end
 	}
 	s.counts.Put(n.num, all+1)
 	return nil
@@ -260,6 +276,9 @@ func (s *Service) setOptions(ctx context.Context, r *request, x *xmlstream.Eleme
 
 // defaultOptions returns the options of new subscriptions (XEP-0060#subscribe-default).
 func (s *Service) defaultOptions(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	if !s.Has(featureSubOptions) { // XEP-0060#subscriber-default-error-noconfig
+		return nil, unsupported(featureSubOptions)
+	}
 	e := xmlstream.El(NS, "default")
 	var n *node
 	if x.Attr("node") != "" {
@@ -269,7 +288,7 @@ func (s *Service) defaultOptions(ctx context.Context, r *request, x *xmlstream.E
 		}
 		e.Add(xmlstream.A("node", n.name))
 	}
-	return result(NS, e.Add(s.optionsForm(n, dataform.TypeForm, subscription{deliver: true, wants: wantItems}).Element())), nil
+	return result(NS, e.Add(s.optionsForm(n, dataform.TypeResult, subscription{deliver: true, wants: wantItems}).Element())), nil
 }
 
 // ownSubscriptions returns those of who asks (XEP-0060#entity-subscriptions).
