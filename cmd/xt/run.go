@@ -109,6 +109,9 @@ func (r *runner) skip(s *transcript.Script) string {
 	if c := s.Config(); len(c) > 0 {
 		return fmt.Sprintf("it needs a server with the settings %q", c)
 	}
+	if w := s.Without(); len(w) > 0 {
+		return fmt.Sprintf("it needs a server without the features %q", w)
+	}
 	if n := s.Needs(); len(r.accounts) > 0 && n > len(r.accounts) {
 		return fmt.Sprintf("it needs %d accounts, and %d were given", n, len(r.accounts))
 	}

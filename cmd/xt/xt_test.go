@@ -109,6 +109,10 @@ func TestRun(t *testing.T) {
 	if err != nil || !strings.Contains(out, "1 skipped") {
 		t.Errorf("a script with settings: %v\n%s", err, out)
 	}
+	out, err = xt(t, "run", "--json", path, script(t, "without.xt", "## without: urn:example\n"+people+"\nRomeo connects\n"))
+	if err != nil || !strings.Contains(out, "1 skipped") {
+		t.Errorf("a script for a server without a feature: %v\n%s", err, out)
+	}
 }
 
 // TestCheck reads without running.

@@ -3,7 +3,7 @@
 //
 //	# Title
 //	# A line or more of description.
-//	## a tag, such as "slow" or "only: tcp"
+//	## a tag, such as "slow", "only: tcp", "config: auth.plain = true" or "without: urn:example"
 //	# spec: XEP-0199#s2c
 //	# feature: urn:xmpp:ping
 //

@@ -12,6 +12,7 @@ const cast = `# Two people
 ## slow
 ## only: tcp tls
 ## config: auth.plain = true
+## without: urn:example:2
 # spec: RFC 6121 §8.5.2.1.1
 # feature: urn:example
 
@@ -80,11 +81,14 @@ Juliet disconnects
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Title != "Two people" || s.Description != "who meet." || strings.Join(s.Tags, "|") != "slow|only: tcp tls|config: auth.plain = true" || strings.Join(s.Specs, "|") != "RFC 6121 §8.5.2.1.1" || strings.Join(s.Features, "|") != "urn:example" {
+	if s.Title != "Two people" || s.Description != "who meet." || strings.Join(s.Tags, "|") != "slow|only: tcp tls|config: auth.plain = true|without: urn:example:2" || strings.Join(s.Specs, "|") != "RFC 6121 §8.5.2.1.1" || strings.Join(s.Features, "|") != "urn:example" {
 		t.Errorf("head: %q %q %q %q %q", s.Title, s.Description, s.Tags, s.Specs, s.Features)
 	}
 	if c := s.Config(); len(c) != 1 || c[0] != "auth.plain = true" {
 		t.Errorf("settings %q", c)
+	}
+	if w := s.Without(); len(w) != 1 || w[0] != "urn:example:2" {
+		t.Errorf("without %q", w)
 	}
 	if len(s.Characters) != 3 || s.Characters[0].Get("password") != "pass:word" || s.Characters[1].Get("connect_port") != "5299" || s.Needs() != 2 {
 		t.Errorf("characters %+v", s.Characters)

@@ -186,12 +186,19 @@ func (v *scope) sortRenames() {
 var errScript = errors.New("mistake in the script")
 
 // Config returns the settings of the server that the script asks for by tags such as "config: auth.plain = true".
-func (s *Script) Config() []string {
-	var c []string
+func (s *Script) Config() []string { return s.tagged("config:") }
+
+// Without returns the features that the server must not have, by tags such as "without: http://jabber.org/protocol/pubsub#publish":
+// the script shows what it answers then.
+func (s *Script) Without() []string { return s.tagged("without:") }
+
+// tagged returns what stands in the tags behind a word.
+func (s *Script) tagged(word string) []string {
+	var out []string
 	for _, tag := range s.Tags {
-		if line, ok := strings.CutPrefix(tag, "config:"); ok {
-			c = append(c, strings.TrimSpace(line))
+		if v, ok := strings.CutPrefix(tag, word); ok {
+			out = append(out, strings.TrimSpace(v))
 		}
 	}
-	return c
+	return out
 }

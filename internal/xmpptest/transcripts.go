@@ -1,12 +1,16 @@
 package xmpptest
 
 import (
+	"cmp"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"sabir/internal/db/dbtest"
 	"sabir/internal/transcript"
+	"sabir/mod"
 )
 
 // Transports are the ways on which scripts run.
@@ -16,8 +20,9 @@ func Transports() []string { return []string{"tcp", "websocket"} }
 // PostgreSQL, with the hooks of each phase in random order. Scripts that share settings share a server and run in
 // parallel, each with accounts of its own. A pattern that names no file fails the test.
 //
-// A script asks for settings by tags: "## config: auth.plain = true". Tags "## only: tcp" and such are obeyed.
-func RunTranscripts(t *testing.T, patterns ...string) {
+// A script asks for settings by tags: "## config: auth.plain = true". Tags "## only: tcp" and such are obeyed. For one that asks for a
+// server without features, "## without: urn:example", lacking returns the extensions without them.
+func RunTranscripts(t *testing.T, lacking func(features []string) []mod.Info, patterns ...string) {
 	t.Helper()
 	groups := readGroups(t, patterns)
 	dbtest.EachURL(t, func(t *testing.T, url string) {
@@ -26,11 +31,10 @@ func RunTranscripts(t *testing.T, patterns ...string) {
 			if i > 0 {
 				o.Database = another(t, url)
 			}
-			name := "default"
-			if len(g.config) > 0 {
-				name = strings.Join(g.config, ",")
+			if len(g.without) > 0 {
+				o.Extensions = lacking(g.without)
 			}
-			t.Run(name, func(t *testing.T) { runGroup(t, o, g.scripts) })
+			t.Run(g.name(), func(t *testing.T) { runGroup(t, o, g.scripts) })
 		}
 	})
 }
@@ -43,10 +47,19 @@ func another(t *testing.T, url string) string {
 	return dbtest.SQLiteURL(t)
 }
 
-// group are scripts that want the same settings.
+// group are scripts that want the same settings, and the same features missing.
 type group struct {
-	config  []string
-	scripts []*transcript.Script
+	config, without []string
+	scripts         []*transcript.Script
+}
+
+// name is for the output of tests.
+func (g *group) name() string {
+	wants := slices.Clone(g.config)
+	for _, f := range g.without {
+		wants = append(wants, "without "+path.Base(f)) // a slash would make a test below it
+	}
+	return cmp.Or(strings.Join(wants, ","), "default")
 }
 
 func readGroups(t *testing.T, patterns []string) []*group {
@@ -67,11 +80,11 @@ func readGroups(t *testing.T, patterns []string) []*group {
 				t.Error(err)
 				continue
 			}
-			c := s.Config()
-			key := strings.Join(c, "\n")
+			g := &group{config: s.Config(), without: s.Without()}
+			key := strings.Join(g.config, "\n") + "\n\n" + strings.Join(g.without, "\n")
 			if by[key] == nil {
-				by[key] = &group{config: c}
-				groups = append(groups, by[key])
+				by[key] = g
+				groups = append(groups, g)
 			}
 			by[key].scripts = append(by[key].scripts, s)
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"sabir/internal/xmpptest"
+	"sabir/mod"
+	"sabir/xmpp/jid"
 )
 
 // TestMain lets more scripts run at a time than there are processors: they mostly wait for nothing to come.
@@ -25,5 +27,6 @@ func TestMain(m *testing.M) {
 
 // TestTranscripts runs the conversations of the core (RFC 6120, RFC 6121 §8), those with other servers, and those of every extension.
 func TestTranscripts(t *testing.T) {
-	xmpptest.RunTranscripts(t, "testdata/*.xt", "../s2s/testdata/*.xt", "../../mod/*/testdata/*.xt")
+	without := func(features []string) []mod.Info { return lacking(func(jid.JID) []string { return features }) }
+	xmpptest.RunTranscripts(t, without, "testdata/*.xt", "../s2s/testdata/*.xt", "../../mod/*/testdata/*.xt")
 }

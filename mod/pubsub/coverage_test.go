@@ -15,10 +15,11 @@ import (
 // notShown are sections that no transcript shows, and why.
 var notShown = map[string]string{
 	"XEP-0060#subscriber-subscribe-error-payment":   "nothing costs money here",
+	"XEP-0060#subscriber-retrieve-returnlast":       "a node that keeps no items keeps no last one either, and says so: XEP-0060#subscriber-retrieve-error-persistent",
 	"XEP-0060#subscriber-retrieve-error-payment":    "nothing costs money here",
-	"XEP-0060#subscriber-subscribe-error-anonymous": "nobody logs in without an account here",
 	"XEP-0060#subscriber-unsubscribe-error-nosubid": "multi-subscribe is not offered: see engine/pubsub",
 	"XEP-0060#subscriber-configure-error-subid":     "multi-subscribe is not offered: see engine/pubsub",
+	"XEP-0060#subscriber-configure-error-badsubid":  "multi-subscribe is not offered: see engine/pubsub",
 	"XEP-0060#subscriber-retrieve-error-subid":      "multi-subscribe is not offered: see engine/pubsub",
 	"XEP-0060#publisher-publish-success-subid":      "multi-subscribe is not offered: see engine/pubsub",
 	"XEP-0060#publisher-delete-success-subid":       "multi-subscribe is not offered: see engine/pubsub",
@@ -187,15 +188,12 @@ subscriber-subscribe-error-toomany policy-violation too-many-subscriptions
 subscriber-subscribe-error-unsupported feature-not-implemented unsupported subscribe
 subscriber-subscribe-error-redirect gone
 subscriber-subscribe-error-node item-not-found
-subscriber-subscribe-configure not-acceptable configuration-required
 subscriber-unsubscribe-error-nosub unexpected-request not-subscribed
 subscriber-unsubscribe-error-forbidden forbidden
 subscriber-unsubscribe-error-node item-not-found
-subscriber-unsubscribe-error-badsubid not-acceptable invalid-subid
 subscriber-configure-error-forbidden forbidden
 subscriber-configure-error-nosub unexpected-request not-subscribed
 subscriber-configure-error-jid bad-request jid-required
-subscriber-configure-error-badsubid not-acceptable invalid-subid
 subscriber-configure-error-options feature-not-implemented unsupported subscription-options
 subscriber-configure-error-node item-not-found
 subscriber-configure-process-failure bad-request invalid-options
@@ -219,6 +217,7 @@ publisher-publish-error-badpayload bad-request invalid-payload
 publisher-publish-error-badrequest bad-request item-required
 publisher-publish-error-badrequest bad-request payload-required
 publisher-publish-error-badrequest bad-request item-forbidden
+publisher-publish-options conflict precondition-not-met
 publisher-delete-error-forbidden forbidden
 publisher-delete-error-node item-not-found
 publisher-delete-error-nodeid bad-request nodeid-required
