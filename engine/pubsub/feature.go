@@ -50,7 +50,8 @@ const (
 	featureSubNotifications      = NS + "#subscription-notifications"
 	featureSubOptions            = NS + "#subscription-options"
 
-	featureOrderPubsub = NSOrder + "@" + NS // XEP-0413#disco
+	featureOnAJID      = NS + "#pubsub-on-a-jid" // XEP-0060#presence
+	featureOrderPubsub = NSOrder + "@" + NS      // XEP-0413#disco
 )
 
 // offer says where a feature is: at accounts, at services of their own, or at both.
@@ -104,6 +105,7 @@ var offers = []offer{
 	{featureSubNotifications, true, true},
 	{featureSubOptions, true, true},
 
+	{featureOnAJID, true, false},
 	{NSOrder, true, true},
 	{featureOrderPubsub, true, true},
 	{NSFilter, true, true},

@@ -15,8 +15,9 @@ import (
 // notify is what a client adds to the name of a node to announce its interest (XEP-0060#filtered-notifications).
 const notify = "+notify"
 
-// interested returns the resources that announce their interest in a node of an account: the account's own, and those of
-// contacts who may see its presence and read the node (XEP-0163#notify). Who skip names is told already.
+// interested returns the resources that announce their interest in a node of an account: the account's own, those of
+// contacts who may see its presence and read the node (XEP-0163#notify), and those of whoever else shares its presence. Who skip names
+// is told already.
 func (s *Service) interested(ctx context.Context, n *node, skip func(bare jid.JID) bool) ([]jid.JID, error) {
 	if !s.implicit() {
 		return nil, nil
@@ -43,7 +44,35 @@ func (s *Service) interested(ctx context.Context, n *node, skip func(bare jid.JI
 			to = append(to, more...)
 		}
 	}
+	for _, p := range s.sharers.of(n.at) {
+		if skip(p.From.Bare()) || !s.understands(p, feature) || slices.Contains(to, p.From) {
+			continue
+		}
+		ok, err := s.implied(ctx, n, p.From)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			to = append(to, p.From)
+		}
+	}
 	return to, nil
+}
+
+// implied tells whether presence subscribes a resource to a node of an account, which it may read: one of the account itself, one of a
+// contact who sees the account's presence, and to an open node that of whoever shares its own with the account
+// (XEP-0060#auto-subscribe).
+func (s *Service) implied(ctx context.Context, n *node, who jid.JID) (bool, error) {
+	if who.Bare() != n.at {
+		c, _, err := s.h.Roster().Contact(ctx, n.at, who.Bare())
+		if err != nil {
+			return false, err
+		}
+		if c.Subscription&mod.SubFrom == 0 && (n.config.Access != AccessOpen || !s.sharers.has(n.at, who)) {
+			return false, nil
+		}
+	}
+	return s.reads(ctx, n, who)
 }
 
 // announcing returns the available resources of somebody that announce a feature, as an account knows of them.
@@ -109,7 +138,7 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 	return nil
 }
 
-// RemoteOnline does the same for a resource elsewhere that an account has the presence of.
+// RemoteOnline does the same for a resource of which one account has the presence: one elsewhere, or that of a stranger.
 func (s *Service) RemoteOnline(ctx context.Context, account, who jid.JID, features []string) error {
 	if wants := wanted(features); len(wants) > 0 && s.implicit() {
 		return s.sendLasts(ctx, account, who, wants)
@@ -137,16 +166,7 @@ func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []st
 		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(names, n.name) {
 			continue
 		}
-		if n.at != to.Bare() {
-			c, known, err := s.h.Roster().Contact(ctx, n.at, to.Bare())
-			if err != nil {
-				return err
-			}
-			if !known || c.Subscription&mod.SubFrom == 0 {
-				return nil // the roster of the account does not say that it shows itself
-			}
-		}
-		ok, err := s.reads(ctx, n, to)
+		ok, err := s.implied(ctx, n, to)
 		if err != nil {
 			return err
 		}

@@ -57,6 +57,7 @@ type Service struct {
 	// back: such nodes are rare.
 	purging atomic.Bool
 	remote  remote
+	sharers sharers
 	// counts holds how many subscriptions nodes have at most, by their numbers.
 	counts *lru.Cache[int64, int]
 	// fields are those of the form by which nodes are configured.
@@ -430,5 +431,6 @@ func (s *Service) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID
 	_, err = tx.Exec(ctx, `DELETE FROM pubsub_affiliation WHERE jid = ?`, account.String())
 	s.writes.Add(1)
 	s.names.Delete(account)
+	s.sharers.forget(account)
 	return err
 }

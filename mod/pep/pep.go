@@ -79,7 +79,10 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Available:    p.available,
 		Unbound:      p.unbound,
 		Observe:      []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
-		Admit:        []mod.AdmitHook{{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision}},
+		Admit: []mod.AdmitHook{
+			{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision},
+			{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.failed},
+		},
 		Rewrite: []mod.RewriteHook{
 			{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.assist},
 			{When: mod.When{Side: mod.Out, Kinds: mod.Presences}, Func: p.stamp},
@@ -105,7 +108,11 @@ func (p *pep) available(ctx context.Context, s mod.Session, initial bool) {
 	if !initial && p.asBefore(s, now) {
 		return
 	}
-	s.SetFlag(told, announced(now))
+	announced := ""
+	if a := engine.Announcement(now); a != nil {
+		announced = string(a.Append(nil, stanza.NSClient))
+	}
+	s.SetFlag(told, announced)
 	p.h.Capabilities().Learn(ctx, s.JID().Bare(), now, func(features []string) {
 		p.later("sending last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
 	})
@@ -120,14 +127,6 @@ func (p *pep) later(what string, who jid.JID, f func(ctx context.Context) error)
 	})
 }
 
-// announced is what is kept of a presence to compare with later ones: what may say what the client understands.
-func announced(p *stanza.Stanza) string {
-	c := p.Clone()
-	c.To, c.ID = jid.JID{}, ""
-	c.Remove(func(n xmlstream.Name) bool { return n.Local != "c" })
-	return string(c.Append(nil, stanza.NSClient))
-}
-
 // asBefore tells whether a presence announces the same features as that by which the client got the last items.
 func (p *pep) asBefore(s mod.Session, now *stanza.Stanza) bool {
 	f, err := xmlstream.ParseFrame(s.Flag(told), xmlstream.DefaultLimits)
@@ -136,36 +135,6 @@ func (p *pep) asBefore(s mod.Session, now *stanza.Stanza) bool {
 	}
 	was, bad := stanza.FromFrame(f)
 	return was != nil && bad == nil && p.h.Capabilities().Same(was, now)
-}
-
-// observe follows the presence that accounts get from elsewhere: what a contact's client there announces is known by that
-// alone.
-func (p *pep) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
-	st := pass.Stanza
-	if st.From.DomainJID() == p.h.Domain() || !st.From.IsFull() {
-		return
-	}
-	switch st.Type {
-	case stanza.TypeAvailable:
-		c, ok, err := p.h.Roster().Contact(ctx, pass.Account, st.From.Bare())
-		if err != nil {
-			p.h.Log().Error("the roster cannot be read", "error", err)
-			return
-		}
-		if !ok || c.Subscription&mod.SubFrom == 0 {
-			return
-		}
-	case stanza.TypeUnavailable:
-	default:
-		return
-	}
-	if !p.s.RemotePresence(pass.Account, st) {
-		return
-	}
-	account := pass.Account
-	p.h.Capabilities().Learn(ctx, account, st, func(features []string) {
-		p.later("sending last items", st.From, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, st.From, features) })
-	})
 }
 
 func (p *pep) unbound(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
