@@ -38,12 +38,12 @@ func attachedTo(at jid.JID, name string) (node, item string, ok bool) {
 		k, v, _ := strings.Cut(part, "=")
 		v, err := url.PathUnescape(v)
 		switch {
-		case err != nil:
-			return "", "", false
-		case k == "node":
+		case err == nil && k == "node" && node == "":
 			node = v
-		case k == "item":
+		case err == nil && k == "item" && item == "":
 			item = v
+		default:
+			return "", "", false
 		}
 	}
 	return node, item, node != "" && item != ""
@@ -57,11 +57,15 @@ func attaching(name string) bool {
 // attaching is that function for a service, which gives no names where it has no attachments.
 func (s *Service) attaching(name string) bool { return attaching(name) && s.Has(nsAttachments) }
 
-// summaryOf returns the name of the node of summaries that a node of attachments adds to, and otherwise the name itself. Both
-// share a lock by it.
-func summaryOf(at jid.JID, name string) string {
+// leading returns the name of the node that a dependent one belongs to, and otherwise the name itself. Both share a lock by it.
+func leading(at jid.JID, name string) string {
 	if node, _, ok := attachedTo(at, name); ok {
-		return nsSummary + "/" + node
+		return leading(at, node)
+	}
+	for _, prefix := range []string{nsSummary + "/", nsFollowers} {
+		if node, ok := strings.CutPrefix(name, prefix); ok {
+			return leading(at, node)
+		}
 	}
 	return name
 }
@@ -107,7 +111,28 @@ func (s *Service) attachments(ctx context.Context, r *request, name string) (*no
 	if err == nil && i == nil {
 		err = stanza.Err(stanza.ItemNotFound, "")
 	}
-	return s.beside(t, name), err
+	if err != nil {
+		return nil, err
+	}
+	// A URI can be written in many ways. There is one node for an item, so that nobody makes more of them.
+	if other, err := s.store.attachedNode(ctx, t, id); err != nil || other != "" {
+		if err == nil {
+			err = stanza.Err(stanza.ItemNotFound, "what is attached to this item is at "+other)
+		}
+		return nil, err
+	}
+	n := s.beside(t, name)
+	n.attached, n.config.NodeFull = id, FullReject // nobody loses by it what he or she has attached
+	return n, nil
+}
+
+// attachedNode returns the name of the node with what is attached to an item, or "".
+func (s store) attachedNode(ctx context.Context, n *node, id string) (name string, err error) {
+	err = s.db.QueryRow(ctx, `SELECT name FROM pubsub_node WHERE service = ? AND link = ? AND attached = ? AND attached <> ''`, n.at.String(), n.name, id).Scan(&name)
+	if errors.Is(err, mod.ErrNoRows) {
+		return "", nil
+	}
+	return name, err
 }
 
 // beside returns a fresh node that belongs to another one.
@@ -198,15 +223,62 @@ func summary(all map[string]*xmlstream.Element) *xmlstream.Element {
 	return out.Add(x)
 }
 
-// detach adds to the steps that delete an item what is attached to it.
+// summaries returns the node with the summaries of a node's items, or nil.
+func (s *Service) summaries(ctx context.Context, n *node) (*node, error) {
+	to, err := s.store.node(ctx, n.at, nsSummary+"/"+n.name)
+	if errors.Is(err, errNoNode) {
+		return nil, nil
+	}
+	return to, err
+}
+
+// detach adds to the steps that delete an item what is told of that to subscribers of the summaries. What is attached to it goes with it,
+// see store.detach.
 func (s *Service) detach(ctx context.Context, st *steps, n *node, id string) error {
-	linking, err := s.store.linking(ctx, n.at, n.name)
-	for _, l := range linking {
-		if _, item, ok := attachedTo(n.at, l.name); ok && item == id {
-			st.more = append(st.more, func(tx mod.Tx) error { return s.store.remove(ctx, tx, l.num) })
-		} else if l.name == nsSummary+"/"+n.name {
-			st.all = append(st.all, &step{n: l, del: []string{id}})
+	to, err := s.summaries(ctx, n)
+	if to == nil || err != nil {
+		return err
+	}
+	i, err := s.store.item(ctx, to, id, s.since(to))
+	if i != nil {
+		st.all = append(st.all, &step{n: to, del: []string{id}})
+	}
+	return err
+}
+
+const (
+	attachedToOne = `SELECT num FROM pubsub_node WHERE service = ? AND link = ? AND attached = ? AND attached <> ''`
+	attachedToAny = `SELECT num FROM pubsub_node WHERE service = ? AND link = ? AND attached <> ''`
+)
+
+// detach deletes what is attached to an item that is being deleted, for whatever reason, with its summary; "" stands for all items.
+func (s store) detach(ctx context.Context, tx mod.Tx, n *node, id string) error {
+	query, args := attachedToAny, []any{n.at.String(), n.name}
+	if id != "" {
+		query, args = attachedToOne, append(args, id)
+	}
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	nums, err := collect(rows, scanNum)
+	if err != nil || len(nums) == 0 {
+		return err
+	}
+	for _, num := range nums {
+		if err := s.remove(ctx, tx, num); err != nil {
+			return err
 		}
+	}
+	to := &node{at: n.at, name: nsSummary + "/" + n.name}
+	err = tx.QueryRow(ctx, `SELECT num FROM pubsub_node WHERE service = ? AND name = ?`, to.at.String(), to.name).Scan(&to.num)
+	switch {
+	case errors.Is(err, mod.ErrNoRows):
+		return nil
+	case err == nil && id == "":
+		err = s.purge(ctx, tx, to)
+	case err == nil:
+		_, err = s.delete(ctx, tx, to, id)
 	}
 	return err
 }

@@ -81,7 +81,7 @@ func (s store) expired(ctx context.Context, tx mod.Tx, n *node, before time.Time
 	return collect(rows, scanID)
 }
 
-// delete deletes an item. It returns false where there is none.
+// delete deletes an item with what is attached to it. It returns false where there is none.
 func (s store) delete(ctx context.Context, tx mod.Tx, n *node, id string) (bool, error) {
 	var size int64
 	err := tx.QueryRow(ctx, `DELETE FROM pubsub_item WHERE node = ? AND id = ? RETURNING LENGTH(payload)`, n.num, id).Scan(&size)
@@ -91,17 +91,30 @@ func (s store) delete(ctx context.Context, tx mod.Tx, n *node, id string) (bool,
 	if err != nil {
 		return false, err
 	}
-	_, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items - 1, stored = stored - ? WHERE num = ?`, size, n.num)
+	if _, err = tx.Exec(ctx, `UPDATE pubsub_node SET items = items - 1, stored = stored - ? WHERE num = ?`, size, n.num); err == nil {
+		err = s.detach(ctx, tx, n, id)
+	}
 	return true, err
 }
 
-// purge deletes all items.
+// purge deletes all items with what is attached to them.
 func (s store) purge(ctx context.Context, tx mod.Tx, n *node) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_item WHERE node = ?`, n.num); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, `UPDATE pubsub_node SET items = 0, stored = 0 WHERE num = ?`, n.num)
-	return err
+	if _, err := tx.Exec(ctx, `UPDATE pubsub_node SET items = 0, stored = 0 WHERE num = ?`, n.num); err != nil {
+		return err
+	}
+	return s.detach(ctx, tx, n, "")
+}
+
+// unexpired returns how many items of a node are not expired.
+func (s store) unexpired(ctx context.Context, n *node, since time.Time) (count int64, err error) {
+	if n.config.ItemExpire == 0 {
+		return n.items, nil
+	}
+	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_item WHERE node = ? AND stamp >= ?`, n.num, since.UnixMicro()).Scan(&count)
+	return count, err
 }
 
 // item returns one item, or nil.

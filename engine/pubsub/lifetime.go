@@ -51,25 +51,38 @@ func (s *Service) Expire(ctx context.Context) error {
 		if !s.serves(n.at) {
 			continue
 		}
-		gone := 0
-		err := s.write(ctx, n.at, func(tx mod.Tx) error {
-			ids, err := s.store.expired(ctx, tx, n, s.since(n))
-			gone = len(ids)
-			for _, id := range ids {
-				if _, err := s.store.delete(ctx, tx, n, id); err != nil {
-					return err
-				}
-			}
+		if err := s.expire(ctx, n); err != nil {
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		if gone > 0 {
-			s.lapsed(ctx, n)
 		}
 	}
 	return nil
+}
+
+// expire deletes those of one node.
+func (s *Service) expire(ctx context.Context, n *node) error {
+	defer s.turn(n.at, n.name).Unlock()
+	n, err := s.store.node(ctx, n.at, n.name)
+	if errors.Is(err, errNoNode) || err == nil && n.config.ItemExpire == 0 {
+		return nil // since it was listed
+	}
+	if err != nil {
+		return err
+	}
+	gone := 0
+	err = s.write(ctx, n.at, func(tx mod.Tx) error {
+		ids, err := s.store.expired(ctx, tx, n, s.since(n))
+		gone = len(ids)
+		for _, id := range ids {
+			if _, err := s.store.delete(ctx, tx, n, id); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+	if err == nil && gone > 0 {
+		s.lapsed(ctx, n)
+	}
+	return err
 }
 
 // Offline deletes the items that go with their publisher's presence (pubsub#purge_offline). It is called after the last

@@ -304,12 +304,20 @@ func (s *Service) purgeNode(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err := s.follow(ctx, st, Changed{NodeChange: mod.NodeChange{Node: n.name}}, n); err != nil {
 		return nil, err
 	}
+	purged := []*node{n}
+	if to, err := s.summaries(ctx, n); err != nil {
+		return nil, err
+	} else if to != nil && to.items > 0 {
+		purged = append(purged, to)
+	}
 	if err := s.apply(ctx, r.at, st); err != nil {
 		return nil, err
 	}
-	s.changed(n)
-	if n.config.NotifyRetract {
-		s.announce(ctx, n, xmlstream.El(NSEvent, "purge", xmlstream.A("node", n.name)), nil)
+	for _, n := range purged {
+		s.changed(n)
+		if n.config.NotifyRetract {
+			s.announce(ctx, n, xmlstream.El(NSEvent, "purge", xmlstream.A("node", n.name)), nil)
+		}
 	}
 	return nil, nil
 }

@@ -95,6 +95,10 @@ func TestExpire(t *testing.T) {
 		if got := ids(result(t, get(h, "romeo@localhost/a", "pubsub.localhost", "<items node='n'/>"))); got != "b" {
 			t.Errorf("read %q", got)
 		}
+		page := result(t, h.IQ(stanza.TypeGet, "romeo@localhost/a", "pubsub.localhost", "<pubsub xmlns='"+ns+"'><items node='n'/><set xmlns='http://jabber.org/protocol/rsm'><max>5</max></set></pubsub>"))
+		if !strings.Contains(page.String(), "<count>1</count>") {
+			t.Errorf("got the page %s", page)
+		}
 		if err := s.Expire(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -62,8 +62,12 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 		}
 	}
 	out := result(NS, items)
-	if s.Has(featureRSM) && (count || int64(len(list)) < n.items) {
-		a := rsm.Answer{Index: -1, Count: n.items}
+	held, err := s.store.unexpired(ctx, n, p.since)
+	if err != nil {
+		return nil, err
+	}
+	if s.Has(featureRSM) && (count || int64(len(list)) < held) {
+		a := rsm.Answer{Index: -1, Count: held}
 		if len(list) > 0 {
 			a.First, a.Last = list[0].id, list[len(list)-1].id
 			if a.Index, err = s.store.behindOf(ctx, n, a.First, p); err != nil {

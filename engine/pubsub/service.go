@@ -82,8 +82,7 @@ func New(h mod.Host, o Options) *Service {
 // turn takes the lock of a node, which the caller unlocks: changes of a node and what is told of them come one by one. With
 // PEP it is that of the account, since nodes change together.
 func (s *Service) turn(at jid.JID, name string) *sync.Mutex {
-	name = summaryOf(at, name)
-	if s.o.PEP {
+	if name = leading(at, name); s.o.PEP {
 		name = ""
 	}
 	m := &s.turns[maphash.String(s.seed, at.String()+"\x00"+name)%uint64(len(s.turns))]
@@ -382,7 +381,7 @@ func (s *Service) since(n *node) time.Time {
 
 // maxItems returns how many items a node may have.
 func (s *Service) maxItems(n *node) int64 {
-	if s.kept(n.name) { // an item for each subscription
+	if _, _, ok := attachedTo(n.at, n.name); ok || s.kept(n.name) { // an item for each who attaches something, or is subscribed
 		return int64(s.o.Limits.Subscriptions)
 	}
 	if n.config.MaxItems > 0 {

@@ -84,6 +84,8 @@ type node struct {
 	items   int64
 	seq     int64 // the number of the last publication
 	config  Config
+	// attached is the item to which a fresh node of attachments belongs; "" for any other, and for all that were there before.
+	attached string
 	// known holds what is asked of the tables once for many readers; nil where it is asked for each. See Service.knowing.
 	known *standings
 }
@@ -251,9 +253,10 @@ func (s store) create(ctx context.Context, tx mod.Tx, n *node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire, link, parent) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?)
+	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire, link, parent, attached) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (service, name) DO NOTHING`,
-		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire, n.config.Link, n.config.Parent)
+		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire, n.config.Link, n.config.Parent,
+		n.attached)
 	if err != nil {
 		return false, err
 	}
