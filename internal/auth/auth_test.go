@@ -371,7 +371,8 @@ func TestMechanisms(t *testing.T) {
 	})
 }
 
-// TestOffers shows which mechanisms a stream and a configuration have.
+// TestOffers shows which mechanisms a stream and a configuration have, and that types of channel binding are announced with the mechanisms
+// that use them, and never alone (XEP-0440#business-rules).
 func TestOffers(t *testing.T) {
 	d := dbtest.SQLite(t)
 	conn, _, _ := tlsPair(t, ownCA(t), nil, tls.VersionTLS13)
@@ -405,6 +406,13 @@ func TestOffers(t *testing.T) {
 			got := strings.Join(h.Mechanisms(x.conn), " ")
 			if got != x.want {
 				t.Errorf("offered are %s\nwant        %s", got, x.want)
+			}
+			types := h.Bindings(x.conn)
+			if err := sasl.CheckOffer(h.Mechanisms(x.conn), types); err != nil {
+				t.Errorf("the types %q do not go with %s", types, got)
+			}
+			if strings.Contains(got, "-PLUS") && slices.Contains(types, sasl.TLSServerEndPoint) != (x.conn.Leaf != nil) {
+				t.Errorf("with the certificate %v the types are %q", x.conn.Leaf != nil, types)
 			}
 			for _, m := range []string{"EXTERNAL", "PLAIN", "ANONYMOUS", "SCRAM-SHA-1", "scram-sha-256", "", "CRAM-MD5"} {
 				_, err := h.Start(m, x.conn)
@@ -463,7 +471,8 @@ func TestUnknownUser(t *testing.T) {
 	})
 }
 
-// TestDowngradeProtection has the client check what it was offered (XEP-0474), and by which version of TLS (XEP-0515).
+// TestDowngradeProtection has the client check what it was offered (XEP-0474#hash, XEP-0474#example), and by which version of TLS
+// (XEP-0515#hex, XEP-0515#example).
 func TestDowngradeProtection(t *testing.T) {
 	// The example of the XEP.
 	got := protect(sasl.SHA1, &sasl.ServerConfig{
@@ -476,8 +485,18 @@ func TestDowngradeProtection(t *testing.T) {
 	conn, _, _ := tlsPair(t, ownCA(t), nil, tls.VersionTLS13)
 	_, h := open(t, dbtest.SQLite(t), newClock())
 	must(t, h.Create(t.Context(), "juliet", "balcony"))
-	for _, m := range []string{sasl.ScramSHA1, sasl.ScramSHA256, sasl.ScramSHA512} {
-		for _, c := range []Conn{conn, plainConn("192.0.2.1")} {
+	checkDowngradeHash(t, h, []Conn{conn, plainConn("192.0.2.1")}, sasl.ScramSHA1, sasl.ScramSHA256, sasl.ScramSHA512)
+	// Where no mechanism uses a binding none is announced, and none is in the hash.
+	_, h = open(t, dbtest.SQLite(t), newClock(), func(c *config.Auth) { c.Mechanisms = []string{sasl.ScramSHA256} })
+	must(t, h.Create(t.Context(), "juliet", "balcony"))
+	checkDowngradeHash(t, h, []Conn{conn}, sasl.ScramSHA256)
+}
+
+// checkDowngradeHash logs in on each connection by each mechanism, and computes the attributes from what was offered.
+func checkDowngradeHash(t *testing.T, h *Host, conns []Conn, mechanisms ...string) {
+	t.Helper()
+	for _, m := range mechanisms {
+		for _, c := range conns {
 			names, types := h.Mechanisms(c), h.Bindings(c)
 			slices.Sort(names)
 			slices.Sort(types)
@@ -503,6 +522,7 @@ func TestDowngradeProtection(t *testing.T) {
 	}
 }
 
+// TestAuthzid: nobody acts as another, nor as who the header of the stream does not name (RFC 6120 §6.3.8, XEP-0388#initiation, §4.4).
 func TestAuthzid(t *testing.T) {
 	_, h := open(t, dbtest.SQLite(t), newClock(), func(c *config.Auth) { c.Plain = true })
 	must(t, h.Create(t.Context(), "juliet", "balcony"))
@@ -520,7 +540,20 @@ func TestAuthzid(t *testing.T) {
 			}
 		}
 	}
-	// A simple user name is expected, not an address (RFC 6120 §6.3.8).
+	for from, good := range map[string]bool{"": true, "juliet@example.org": true, "juliet@example.org/balcony": true, "romeo@example.org": false} {
+		var r Request
+		if from != "" {
+			r.From = jid.MustParse(from)
+		}
+		x, err := h.Start2(sasl.Plain, plainConn("192.0.2.1"), r)
+		must(t, err)
+		if _, _, err = x.Next(t.Context(), []byte("juliet@example.org\x00juliet\x00balcony")); good {
+			must(t, err)
+		} else {
+			wantFailure(t, err, sasl.InvalidAuthzid)
+		}
+	}
+	// A simple user name is expected, not an address.
 	_, err := login(t, h, plainConn("192.0.2.1"), sasl.Plain, sasl.ClientConfig{Username: "juliet@example.org", Password: "balcony"})
 	wantFailure(t, err, sasl.NotAuthorized)
 }

@@ -84,9 +84,13 @@ func (h *Host) Mechanisms(c Conn) []string {
 	return cfg.Mechanisms()
 }
 
-// Bindings returns the types of channel binding that a stream has, for the stream feature of XEP-0440.
+// Bindings returns the types of channel binding to announce on a stream (XEP-0440).
 func (h *Host) Bindings(c Conn) []string {
-	return bindingTypes(c.bindings())
+	cfg := h.newExchange(c).config()
+	if cfg == nil {
+		return nil
+	}
+	return cfg.BindingTypes()
 }
 
 // Offer tells streams apart to which something else is offered: those with the same get the same answers from Mechanisms, Bindings,
@@ -105,14 +109,6 @@ func (h *Host) Offer(c Conn) Offer {
 		o.bindings[i] = b.Type
 	}
 	return o
-}
-
-func bindingTypes(bs []sasl.ChannelBinding) []string {
-	var types []string
-	for _, b := range bs {
-		types = append(types, b.Type)
-	}
-	return types
 }
 
 // Start begins an exchange by a mechanism. The error is a *sasl.Failure: invalid-mechanism for one that Mechanisms does not return,
@@ -246,7 +242,7 @@ func (x *Exchange) config() *sasl.ServerConfig {
 // protect returns the attributes of SCRAM that let the client check what it was offered (XEP-0474#hash), the same list in SASL and in SASL2,
 // and which version of TLS this end of the connection has.
 func protect(hash sasl.Hash, c *sasl.ServerConfig, conn *Conn) []sasl.Attribute {
-	as := []sasl.Attribute{sasl.DowngradeHash(hash, c.Mechanisms(), bindingTypes(c.Bindings))}
+	as := []sasl.Attribute{sasl.DowngradeHash(hash, c.Mechanisms(), c.BindingTypes())}
 	if conn.TLS != nil {
 		as = append(as, sasl.TLSVersion(conn.TLS.Version)) // XEP-0515#hex
 	}

@@ -151,6 +151,12 @@ func TestRefusals(t *testing.T) {
 		{"no mechanism", func(p *peer) { p.startTLS(); p.open(offerSASL("PLAIN", "X-NEW")); p.next() }, nil, func(err error) bool {
 			return errors.Is(err, sasl.ErrNoMechanism) && strings.Contains(err.Error(), "X-NEW")
 		}},
+		{"bindings without their types", func(p *peer) {
+			p.startTLS()
+			p.open("<stream:features><authentication xmlns='urn:xmpp:sasl:2'><mechanism>SCRAM-SHA-256-PLUS</mechanism>" +
+				"<mechanism>SCRAM-SHA-256</mechanism></authentication></stream:features>")
+			p.next()
+		}, func(c *Config) { c.Login = new(Login) }, func(err error) bool { return errors.Is(err, sasl.ErrDowngrade) }},
 		{"a server that proves nothing", func(p *peer) {
 			p.startTLS()
 			p.open(offerSASL("SCRAM-SHA-1"))

@@ -126,6 +126,9 @@ func (s *Stream) attempt(resume *Managed) (*attempt, error) {
 		return a, s.SendElement(x)
 	}
 	offered := s.Features.SASL2.Mechanisms
+	if err := sasl.CheckOffer(offered, s.Features.ChannelBindings); err != nil {
+		return nil, err
+	}
 	m, err := sasl.NewClient(offered, s.sasl(offered))
 	if err != nil {
 		return nil, fmt.Errorf("%w (offered: %s)", err, strings.Join(offered, " "))
@@ -153,7 +156,7 @@ func (s *Stream) attempt(resume *Managed) (*attempt, error) {
 // tokenMechanisms returns the mechanisms for which a token may be asked, the strongest first: those that go on this connection and,
 // where the configuration names some of them, are among those.
 func (s *Stream) tokenMechanisms() []string {
-	own := sasl.HTMechanisms(s.bindings())
+	own := sasl.HTMechanisms(s.Bindings())
 	if only := s.cfg.Mechanisms; slices.ContainsFunc(only, sasl.IsHT) {
 		own = slices.DeleteFunc(own, func(m string) bool { return !slices.Contains(only, m) })
 	}

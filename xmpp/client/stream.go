@@ -331,7 +331,7 @@ func (s *Stream) sasl(offered []string) *sasl.ClientConfig {
 		Mechanisms: s.cfg.Mechanisms, Encrypted: s.Conn.TLS() != nil,
 		AllowPlain: s.cfg.AllowPlain, PlainUnencrypted: s.cfg.Plaintext,
 		External: s.cfg.External, Anonymous: s.cfg.Anonymous,
-		Bindings: s.bindings(), BindingTypes: s.Features.ChannelBindings,
+		Bindings: s.Bindings(), BindingTypes: s.Features.ChannelBindings,
 		Cache: s.cfg.Keys,
 	}
 	var version uint16
@@ -408,8 +408,8 @@ func parseFailure(mechanism string, x *xmlstream.Element) *AuthError {
 	return e
 }
 
-// bindings returns what ties a login to the TLS connection, the better first.
-func (s *Stream) bindings() []sasl.ChannelBinding {
+// Bindings returns what ties a login to the TLS connection, the better first.
+func (s *Stream) Bindings() []sasl.ChannelBinding {
 	state := s.Conn.TLS()
 	if state == nil || s.cfg.NoBinding {
 		return nil

@@ -10,6 +10,15 @@ import (
 // ErrDowngrade says that client and server do not agree on what the server offers: somebody in between has changed it.
 var ErrDowngrade = errors.New("sasl: the server did not offer what came here: somebody is in between")
 
+// CheckOffer returns ErrDowngrade where a server has announced mechanisms with channel binding and no types of it, or types and no such
+// mechanism: with SASL2 there are both or neither (XEP-0440#business-rules).
+func CheckOffer(mechanisms, types []string) error {
+	if slices.ContainsFunc(mechanisms, isPlus) != (len(types) > 0) {
+		return ErrDowngrade
+	}
+	return nil
+}
+
 // DowngradeHash returns the attribute of the server's first message by which a client notices that mechanisms or types of channel
 // binding were taken from the offer (XEP-0474#hash). types is what was announced by XEP-0440, nil where nothing was.
 func DowngradeHash(h Hash, mechanisms, types []string) Attribute {

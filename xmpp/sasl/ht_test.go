@@ -116,6 +116,7 @@ func TestHTVector(t *testing.T) {
 }
 
 // TestHTRefuses: what is no message of HT is malformed, and what the connection does not have is not offered.
+// TestHTRefuses: what cannot be a login by a token, and none without TLS (XEP-0484#security).
 func TestHTRefuses(t *testing.T) {
 	if got := HTMechanisms(htBindings); !slices.Equal(got, htByStrength[:]) {
 		t.Errorf("offered with bindings: %v", got)
@@ -226,7 +227,8 @@ func FuzzHT(f *testing.F) {
 	})
 }
 
-// TestDowngrade: a client goes on with what it was offered, and with nothing that was changed on the way.
+// TestDowngrade: a client goes on with what it was offered, and with nothing that was changed on the way: neither the types of channel
+// binding (XEP-0474#attack-model-1) nor the mechanisms (XEP-0474#attack-model-2, XEP-0474#verification), nor TLS (XEP-0515#verification).
 func TestDowngrade(t *testing.T) {
 	offered, types := []string{ScramSHA256Plus, ScramSHA256, ScramSHA1}, []string{TLSServerEndPoint, TLSExporter}
 	server := []Attribute{DowngradeHash(SHA256, []string{ScramSHA1, ScramSHA256, ScramSHA256Plus}, []string{TLSExporter, TLSServerEndPoint}), TLSVersion(0x0304)}
@@ -247,6 +249,26 @@ func TestDowngrade(t *testing.T) {
 		"a server that is older": {offered[1:], nil, 0x0303, nil, true},
 	} {
 		if err := CheckDowngrade(c.offered, c.types, c.version)(SHA256, c.attributes); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCheckOffer: mechanisms with channel binding and types of it come together, or somebody has taken one of them away
+// (XEP-0440#business-rules, XEP-0440#security).
+func TestCheckOffer(t *testing.T) {
+	plus, types := []string{ScramSHA256, ScramSHA256Plus}, []string{TLSServerEndPoint}
+	for name, c := range map[string]struct {
+		offered, types []string
+		good           bool
+	}{
+		"both":                {plus, types, true},
+		"neither":             {plus[:1], nil, true},
+		"the types are gone":  {plus, nil, false},
+		"-PLUS is gone":       {plus[:1], types, false},
+		"a -PLUS of tomorrow": {[]string{"SCRAM-SHA3-512-PLUS"}, types, true},
+	} {
+		if err := CheckOffer(c.offered, c.types); (err == nil) != c.good {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -299,6 +299,8 @@ func TestNewServerRefuses(t *testing.T) {
 	}
 }
 
+// TestClientChoice shows the mechanism that a client takes, and what it says of channel binding (RFC 5802 §6, XEP-0440#business-rules).
+// Where the types that are announced do not go it goes on without, and looks at the server's hash of them (XEP-0474#rules).
 func TestClientChoice(t *testing.T) {
 	all := byStrength[:]
 	none := ""

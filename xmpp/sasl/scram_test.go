@@ -195,7 +195,7 @@ func TestOracleServer(t *testing.T) {
 }
 
 // TestTamper changes every byte of every message on its way: no such handshake succeeds on both sides, and one whose client-side
-// messages were changed does not succeed at the server.
+// messages were changed does not succeed at the server. What protects the offer is in one of them (XEP-0474#security, XEP-0515#security).
 func TestTamper(t *testing.T) {
 	for _, m := range []string{ScramSHA1, ScramSHA256Plus, ScramSHA512} {
 		for i := range 4 {
@@ -215,7 +215,11 @@ func TestTamper(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					s := mustServer(t, m, serverConfig())
+					sc := serverConfig()
+					sc.FirstAttributes = func(h Hash) []Attribute {
+						return []Attribute{DowngradeHash(h, []string{m}, nil), TLSVersion(0x0304)}
+					}
+					s := mustServer(t, m, sc)
 					var was, is []byte
 					cerr, serr := converse(c, s, func(j int, msg []byte) []byte {
 						if j != i || at >= len(msg) {

@@ -124,6 +124,19 @@ func (c *ServerConfig) Mechanisms() []string {
 	return names
 }
 
+// BindingTypes returns the types of channel binding to announce (XEP-0440), the preferred first: none where no mechanism uses one, which
+// clients would take for a list that somebody has shortened (XEP-0440#business-rules).
+func (c *ServerConfig) BindingTypes() []string {
+	if !slices.ContainsFunc(c.Mechanisms(), isPlus) {
+		return nil
+	}
+	var types []string
+	for _, b := range usableBindings(c.Bindings) {
+		types = append(types, b.Type)
+	}
+	return types
+}
+
 // offers returns why the mechanism is not offered, or nil.
 func (c *ServerConfig) offers(m string) *Failure {
 	h, scram := scramHash(m)
