@@ -97,7 +97,8 @@
 //	${Capulet's stream}        the id of the stream, given by whoever was connected to
 //	${Capulet's address}       where connections to its domain arrive: host:port
 //	{plain}                    the message of SASL PLAIN of the acting character, in base64
-//	{htnone}                   that of HT-SHA-256-NONE with what was captured as ${token} (XEP-0484), in base64
+//	{htexpr}, {htendp}, {htnone}   those of HT-SHA-256-EXPR, -ENDP and -NONE (XEP-0484) with what was captured as ${token}
+//	{htnone:other}             likewise, with what was captured as ${other}
 //	{domain}                   the domain of the target
 //	{user1}, {user2}           the bare JIDs of the accounts, in the order of the characters; {user1}@… is the localpart
 package transcript

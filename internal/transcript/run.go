@@ -288,7 +288,7 @@ func (r *run) connect(st *Step, name string) *Failure {
 		r.actors[st.Actor] = a
 		return nil
 	}
-	a.s = s
+	a.s, r.v.people[st.Actor].stream = s, s
 	r.actors[st.Actor] = a
 	if st.Verb == Opens {
 		r.say("- %s opens a stream to %s", name, s.Target)

@@ -1,12 +1,14 @@
 package transcript
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 
+	"sabir/xmpp/client"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/sasl"
 )
@@ -33,8 +35,9 @@ type person struct {
 	name    string
 	account int // index in accounts
 	full    string
-	wire    *wire // of a [Server], the latest
-	peer    *Peer // likewise
+	stream  *client.Stream // of a [Client], the latest
+	wire    *wire          // of a [Server], the latest
+	peer    *Peer          // likewise
 }
 
 // rename replaces an address of the script by one of the target.
@@ -120,8 +123,9 @@ func (v *scope) placeholder(p string, at bool, actor int) (token, error) {
 		return token{text: v.domain}, nil
 	case word == "password" && actor >= 0 && v.people[actor].account >= 0:
 		return token{text: v.accounts[v.people[actor].account].Password}, nil
-	case (word == "plain" || word == "htnone") && actor >= 0 && v.people[actor].account >= 0:
-		return v.login(word, v.accounts[v.people[actor].account])
+	}
+	if what, captured, _ := strings.Cut(word, ":"); mechanism(what) != "" && actor >= 0 && v.people[actor].account >= 0 {
+		return v.login(mechanism(what), cmp.Or(captured, "token"), &v.people[actor])
 	}
 	if name, ok := strings.CutPrefix(word, "scansion:capture:"); ok {
 		return token{name: name, fresh: true}, nil
@@ -140,17 +144,36 @@ func (v *scope) placeholder(p string, at bool, actor int) (token, error) {
 	return token{text: p}, nil // braces of the payload's own
 }
 
-// login makes the message of a login that the script cannot spell out.
-func (v *scope) login(mechanism string, a Account) (token, error) {
+// mechanism returns that of a placeholder for a message that a script cannot spell out, or "".
+func mechanism(placeholder string) string {
+	switch placeholder {
+	case "plain":
+		return sasl.Plain
+	case "htexpr":
+		return sasl.HTExporter
+	case "htendp":
+		return sasl.HTEndPoint
+	case "htnone":
+		return sasl.HTNone
+	}
+	return ""
+}
+
+// login makes the first message of a mechanism, with the token that was captured by a name where it takes one.
+func (v *scope) login(mechanism, captured string, p *person) (token, error) {
+	a := v.accounts[p.account]
 	c := &sasl.ClientConfig{Username: a.JID.Local(), Password: a.Password, AllowPlain: true, Encrypted: true}
-	client, err := sasl.NewClient([]string{sasl.Plain}, c)
-	if mechanism == "htnone" {
-		client, err = sasl.NewTokenClient(sasl.HTNone, v.captured["token"], c)
+	if p.stream != nil {
+		c.Bindings = p.stream.Bindings()
+	}
+	m, err := sasl.NewClient([]string{mechanism}, c)
+	if sasl.IsHT(mechanism) {
+		m, err = sasl.NewTokenClient(mechanism, v.captured[captured], c)
 	}
 	if err != nil {
-		return token{}, err
+		return token{}, fmt.Errorf("%s: %w", mechanism, err)
 	}
-	msg, _, err := client.Start()
+	msg, _, err := m.Start()
 	return token{text: base64.StdEncoding.EncodeToString(msg)}, err
 }
 
