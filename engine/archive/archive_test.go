@@ -340,7 +340,8 @@ func TestSharing(t *testing.T) {
 	})
 }
 
-// TestClock: ids go on where the clock jumps, the process restarts, or both, and are not used again after a removal.
+// TestClock: ids go on where the clock jumps, the process restarts, or both, and are not used again after a removal
+// (XEP-0313#business-ids).
 func TestClock(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		a, peer := f.archive("juliet@example.org"), address(t, "romeo@example.net")

@@ -154,7 +154,7 @@ func kill(t *testing.T, u string, accepted map[string]bool) {
 }
 
 // TestOrderIsCommitOrder: while many append to the same archives, one who reads on from the last id it has seen misses
-// nothing.
+// nothing (XEP-0313#archive_order).
 func TestOrderIsCommitOrder(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		a, b := f.archive("juliet@example.org"), f.archive("romeo@example.org")

@@ -72,6 +72,7 @@ func TestRemove(t *testing.T) {
 	})
 }
 
+// TestRetain: what is dropped is the oldest of each archive, and leaves no holes (XEP-0313#archives_deletion).
 func TestRetain(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		other := f.open("mam example.net")

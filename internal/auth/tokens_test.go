@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -346,7 +347,8 @@ func TestDevices(t *testing.T) {
 	})
 }
 
-// TestDevicesBounded: an account has so many clients; those that were not seen for long give way, and are forgotten in the end.
+// TestDevicesBounded: an account has so many clients; those that were not seen for long give way, and are forgotten in the end
+// (XEP-0494#privacy-considerations).
 func TestDevicesBounded(t *testing.T) {
 	world(t, func(t *testing.T, a *Auth, h *Host, clock *fakeClock) {
 		var tokens []*Token
@@ -395,7 +397,8 @@ func TestDevicesDeleted(t *testing.T) {
 	})
 }
 
-// TestTokenDisabled: a disabled account is closed to tokens, too, and tokens can be turned off.
+// TestTokenDisabled: a disabled account is closed to tokens, too, and tokens can be turned off; without encryption there are none
+// (XEP-0484#security).
 func TestTokenDisabled(t *testing.T) {
 	world(t, func(t *testing.T, a *Auth, h *Host, _ *fakeClock) {
 		phone := device{t, h, phoneID, "juliet"}
@@ -405,6 +408,9 @@ func TestTokenDisabled(t *testing.T) {
 			t.Errorf("disabled: %v", err)
 		}
 		must(t, h.SetDisabled(t.Context(), "juliet", false))
+		if got := h.TokenMechanisms(Conn{Remote: netip.MustParseAddr("192.0.2.1")}); got != nil {
+			t.Errorf("offered without encryption: %v", got)
+		}
 		must(t, a.Configure(settingsOf(func(c *config.Auth) { c.Tokens.Enabled = false }), false))
 		if _, _, err := phone.prove(token, sasl.HTNone, FAST{}); failureOfError(err) != sasl.InvalidMechanism {
 			t.Errorf("turned off: %v", err)
@@ -431,7 +437,8 @@ func TestTokenGuessing(t *testing.T) {
 	}, func(c *config.Auth) { c.Failures = 3 })
 }
 
-// TestUpgrade: a client that has shown the password gives the account the verifiers that it lacks, and no other does (XEP-0480).
+// TestUpgrade: a client that has shown the password gives the account the verifiers that it lacks, and no other does
+// (XEP-0480#scram, XEP-0480#security).
 func TestUpgrade(t *testing.T) {
 	world(t, func(t *testing.T, a *Auth, h *Host, _ *fakeClock) {
 		phone := device{t, h, phoneID, "juliet"}

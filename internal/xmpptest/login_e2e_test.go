@@ -118,7 +118,7 @@ func TestLoginByEach(t *testing.T) {
 }
 
 // TestLoginPipelined: with a token the login goes along with the opening of the stream; where the features have changed it
-// is done again, by those that came (XEP-0509).
+// is done again, by those that came (XEP-0509 §3.1, §3.2, §3.3).
 func TestLoginPipelined(t *testing.T) {
 	s := xmpptest.NewServer(t, xmpptest.Options{})
 	for _, transport := range []string{"tcp", "tls"} {
@@ -260,7 +260,8 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
-// TestLoginUpgrade: a client gives its account the verifiers that it lacks, one task after the other (XEP-0480).
+// TestLoginUpgrade: a client gives its account the verifiers that it lacks, one task after the other (XEP-0480#request,
+// XEP-0480#upgrade, XEP-0388#continue), and the one that it had stays (XEP-0480#rules).
 func TestLoginUpgrade(t *testing.T) {
 	dbtest.EachURL(t, func(t *testing.T, url string) {
 		s := xmpptest.NewServer(t, xmpptest.Options{Database: url})
@@ -292,7 +293,7 @@ func TestLoginUpgrade(t *testing.T) {
 			good      bool
 		}{
 			{false, sasl.ScramSHA512, false}, {false, sasl.ScramSHA1, true}, {false, sasl.ScramSHA256, false},
-			{true, sasl.ScramSHA1, true}, {false, sasl.ScramSHA256Plus, true}, {true, sasl.ScramSHA512, true},
+			{true, sasl.ScramSHA1, true}, {false, sasl.ScramSHA256Plus, true}, {true, sasl.ScramSHA512, true}, {false, sasl.ScramSHA1, true},
 		} {
 			if err := by(c.upgrade, c.mechanism); (err == nil) != c.good {
 				t.Errorf("login %d by %s: %v", i, c.mechanism, err)

@@ -66,6 +66,7 @@ func TestInline(t *testing.T) {
 	}
 }
 
+// TestConfig: whoever runs the server says what is held back (XEP-0352 §3.2).
 func TestConfig(t *testing.T) {
 	h := modtest.New(t, Info, modtest.WithConfig(func(c *Config) { *c = Config{} }))
 	s := h.Online("juliet@localhost/phone", 0)

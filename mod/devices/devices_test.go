@@ -34,6 +34,9 @@ func TestRevoke(t *testing.T) {
 	h := modtest.New(t, Info)
 	h.Login("romeo@localhost/orchard")
 	h.SetDevices("romeo", mod.Device{ID: "phone", Token: true}, mod.Device{ID: "laptop", Password: true})
+	if a := h.Set("juliet@localhost/balcony", "romeo@localhost", "<revoke xmlns='urn:xmpp:cam:0' id='phone'/>"); a.Err() == nil || a.Err().Condition != stanza.ServiceUnavailable {
+		t.Errorf("a stranger: %s", a)
+	}
 	for _, c := range []struct {
 		id   string
 		want stanza.Condition
