@@ -5,26 +5,14 @@ package xmlstream
 import (
 	"encoding/xml"
 	"strings"
-	"syscall"
 	"testing"
 )
 
-// cpu reports the processor time per operation, collector included, since it was called: on a busy machine the time on
-// the clock says little.
+// cpu reports the processor time per operation since it was called.
 func cpu(b *testing.B) func() {
 	b.Helper()
-	var before syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
-		b.Fatal(err)
-	}
-	return func() {
-		var after syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
-			b.Fatal(err)
-		}
-		spent := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
-		b.ReportMetric(float64(spent)/float64(b.N), "cpu-ns/op")
-	}
+	before := cpuTime(b)
+	return func() { b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N), "cpu-ns/op") }
 }
 
 func BenchmarkFrame(b *testing.B) {
