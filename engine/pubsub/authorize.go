@@ -93,14 +93,18 @@ func allows(f *dataform.Form) bool {
 	return v
 }
 
-// PendingNodes returns the nodes of which somebody may grant subscriptions and where a request waits, and SendPending sends the
-// requests of one node (XEP-0060#owner-subreq-request).
+// PendingNodes returns the nodes of which somebody may grant subscriptions and where a request waits, and Pending the
+// requests of one node (XEP-0060#owner-subreq-request). Who owns no node at all may grant none.
 func (s *Service) PendingNodes(ctx context.Context, at, who jid.JID) ([]string, error) {
+	if !s.Has(featureGetPending) {
+		return nil, unsupported(featureGetPending)
+	}
 	all, err := s.store.nodes(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
+	owns := false
 	for _, n := range all {
 		a, err := s.affiliation(ctx, n, who)
 		if err != nil {
@@ -109,6 +113,7 @@ func (s *Service) PendingNodes(ctx context.Context, at, who jid.JID) ([]string, 
 		if a != Owner {
 			continue
 		}
+		owns = true
 		waiting, err := s.pending(ctx, n)
 		if err != nil {
 			return nil, err
@@ -116,6 +121,9 @@ func (s *Service) PendingNodes(ctx context.Context, at, who jid.JID) ([]string, 
 		if len(waiting) > 0 {
 			out = append(out, n.name)
 		}
+	}
+	if !owns { // XEP-0060#owner-subreq-error-forbidden
+		return nil, stanza.Err(stanza.Forbidden, "")
 	}
 	return out, nil
 }
@@ -130,24 +138,28 @@ func (s *Service) pending(ctx context.Context, n *node) (out []subscription, err
 	return out, err
 }
 
-// SendPending sends who asks each request that waits at a node. See PendingNodes.
-func (s *Service) SendPending(ctx context.Context, at, who jid.JID, name string) error {
+// Pending returns what sends who asks each request that waits at a node. See PendingNodes.
+func (s *Service) Pending(ctx context.Context, at, who jid.JID, name string) (send func(), err error) {
+	if !s.Has(featureGetPending) {
+		return nil, unsupported(featureGetPending)
+	}
 	n, err := s.store.node(ctx, at, name)
 	if errors.Is(err, errNoNode) {
-		return stanza.Err(stanza.ItemNotFound, "")
+		return nil, stanza.Err(stanza.ItemNotFound, "")
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if a, err := s.affiliation(ctx, n, who); err != nil || a != Owner {
 		if err == nil {
 			err = stanza.Err(stanza.Forbidden, "")
 		}
-		return err
+		return nil, err
 	}
 	waiting, err := s.pending(ctx, n)
-	for _, x := range waiting {
-		s.send(ctx, n, message(n, stanza.TypeNormal, authorizationForm(dataform.TypeForm, n.name, x.jid.String()).Element()), []jid.JID{who})
-	}
-	return err
+	return func() {
+		for _, x := range waiting {
+			s.send(ctx, n, message(n, stanza.TypeNormal, authorizationForm(dataform.TypeForm, n.name, x.jid.String()).Element()), []jid.JID{who})
+		}
+	}, err
 }

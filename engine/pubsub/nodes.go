@@ -29,8 +29,10 @@ func (s *Service) fresh(ctx context.Context, r *request, name string) (*node, er
 	case len(name) > maxName:
 		return nil, stanza.Errf(stanza.NotAcceptable, "the name of a node has up to %d bytes", maxName)
 	}
-	if err := s.stays(ctx, r.from); err != nil {
+	if ok, err := s.registered(ctx, r.from); err != nil {
 		return nil, err
+	} else if !ok { // XEP-0060#owner-create-general
+		return nil, stanza.Err(stanza.RegistrationRequired, "the address is a temporary one")
 	}
 	if has, err := s.store.count(ctx, r.at, r.from.Bare()); err != nil {
 		return nil, err
@@ -119,9 +121,18 @@ func (s *Service) submitted(c Config, form *xmlstream.Element) (Config, error) {
 	return c, nil
 }
 
+// configurable is owned for a node whose configuration is its owner's to choose (XEP-0060#owner-configure-error-options).
+func (s *Service) configurable(ctx context.Context, r *request, x *xmlstream.Element) (*node, error) {
+	n, err := s.owned(ctx, r, x)
+	if err == nil && s.kept(n.name) {
+		err = stanza.Err(stanza.NotAllowed, "the server keeps this node")
+	}
+	return n, err
+}
+
 // getConfig returns the form of the configuration (XEP-0060#owner-configure).
 func (s *Service) getConfig(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
-	n, err := s.owned(ctx, r, x)
+	n, err := s.configurable(ctx, r, x)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +143,7 @@ func (s *Service) getConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 // setConfig changes the configuration. A form of type cancel changes nothing.
 func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error) {
 	defer s.turn(r.at, x.Attr("node")).Unlock()
-	n, err := s.owned(ctx, r, x)
+	n, err := s.configurable(ctx, r, x)
 	if err != nil {
 		return nil, err
 	}
@@ -193,6 +204,9 @@ func (s *Service) makeRoomBy(ctx context.Context, tx mod.Tx, n *node) ([]string,
 
 // defaultConfig returns what new nodes have (XEP-0060#owner-default).
 func (s *Service) defaultConfig(_ context.Context, _ *request, x *xmlstream.Element) (*xmlstream.Element, error) {
+	if !s.Has(featureConfigNode) { // XEP-0060#owner-default-error-noconfig
+		return nil, unsupported(featureConfigNode)
+	}
 	if t := x.Attr("type"); t != "" && t != nodeType {
 		return nil, unsupported("collections")
 	}

@@ -104,7 +104,7 @@ type request struct {
 type action struct {
 	get, owner     bool
 	local, feature string
-	writes         bool // what the node holds or how it is configured
+	writes         bool // what the node holds, or who may do what with it
 	do             func(s *Service, ctx context.Context, r *request, x *xmlstream.Element) (*xmlstream.Element, error)
 }
 
@@ -124,7 +124,7 @@ var actions = []action{
 	{true, true, "default", featureRetrieveDefault, false, (*Service).defaultConfig},
 	{true, true, "affiliations", featureModifyAffiliations, false, (*Service).affiliations},
 	{true, true, "subscriptions", featureManageSubscriptions, false, (*Service).subscriptions},
-	{false, true, "configure", featureConfigNode, true, (*Service).setConfig},
+	{false, true, "configure", featureConfigNode, false, (*Service).setConfig},
 	{false, true, "affiliations", featureModifyAffiliations, true, (*Service).setAffiliations},
 	{false, true, "subscriptions", featureManageSubscriptions, false, (*Service).setSubscriptions},
 	{false, true, "delete", featureDeleteNodes, true, (*Service).deleteNode},

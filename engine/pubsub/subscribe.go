@@ -26,17 +26,13 @@ func subscriber(r *request, x *xmlstream.Element, other *stanza.Error) (jid.JID,
 	return j, nil
 }
 
-// stays returns nil where an address will mean the same person tomorrow, or the error that is owed: one of the host without an
-// account ends with its stream (XEP-0175), and what would be kept for it nobody could ever take back.
-func (s *Service) stays(ctx context.Context, who jid.JID) error {
+// registered tells whether an address will mean the same person tomorrow: one of the host without an account ends with its stream
+// (XEP-0175), and what would be kept for it nobody could ever take back.
+func (s *Service) registered(ctx context.Context, who jid.JID) (bool, error) {
 	if who.Local() == "" || who.DomainJID() != s.h.Domain() {
-		return nil
+		return true, nil
 	}
-	ok, err := s.h.Accounts().Exists(ctx, who.Local())
-	if err == nil && !ok {
-		err = stanza.Err(stanza.Forbidden, "the address is a temporary one")
-	}
-	return err
+	return s.h.Accounts().Exists(ctx, who.Local())
 }
 
 // subscribe subscribes to a node (XEP-0060#subscriber-subscribe). An address has one subscription: asking again
@@ -46,8 +42,10 @@ func (s *Service) subscribe(ctx context.Context, r *request, x *xmlstream.Elemen
 	if err != nil {
 		return nil, err
 	}
-	if err := s.stays(ctx, who); err != nil { // XEP-0060#subscriber-subscribe-error-anonymous
+	if ok, err := s.registered(ctx, who); err != nil {
 		return nil, err
+	} else if !ok { // XEP-0060#subscriber-subscribe-error-anonymous
+		return nil, stanza.Err(stanza.Forbidden, "the address is a temporary one")
 	}
 	defer s.turn(r.at, x.Attr("node")).Unlock()
 	n, err := s.find(ctx, r, x)

@@ -51,10 +51,13 @@ func (p *pubsub) command(ctx context.Context, r *mod.Request) (*xmlstream.Elemen
 		if err != nil {
 			return nil, stanza.Errf(stanza.BadRequest, "%v", err).With(xmlstream.El(nsCommands, "bad-payload"))
 		}
-		if err := p.s.SendPending(ctx, p.face.Domain, r.From, f.Field(fieldNode).Value()); err != nil {
+		send, err := p.s.Pending(ctx, p.face.Domain, r.From, f.Field(fieldNode).Value())
+		if err != nil {
 			return nil, err
 		}
-		return answer("completed"), nil
+		p.h.Route(ctx, r.Result(answer("completed"))) // before the requests (XEP-0060#owner-subreq-pernode)
+		send()
+		return nil, mod.ErrAnswered
 	}
 	nodes, err := p.s.PendingNodes(ctx, p.face.Domain, r.From)
 	if err != nil {

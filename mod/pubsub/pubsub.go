@@ -125,9 +125,9 @@ func (p *pubsub) service(domain jid.JID) *mod.Service {
 		Message:    p.message,
 		Presence:   func(context.Context, *stanza.Stanza) error { return nil }, // it follows nobody and is followed by nobody
 	}
-	if p.s.Has(pendingNode) {
-		v.IQ = append(v.IQ, at(nsCommands, "command", stanza.TypeSet, p.command))
-	}
+	commands := at(nsCommands, "command", stanza.TypeSet, p.command)
+	commands.Quiet = !p.s.Has(pendingNode) // without the one command that there is, it says so (XEP-0060#owner-subreq-error-getpending)
+	v.IQ = append(v.IQ, commands)
 	if p.s.Has(mam.NS) {
 		v.IQ = append(v.IQ, at(mam.NS, "query", stanza.TypeSet, p.s.Archive), at(mam.NS, "query", stanza.TypeGet, archiveForm))
 	}
