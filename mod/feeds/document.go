@@ -95,7 +95,7 @@ const metadataItem = "0"
 // document reads what a query asks for. No document has more than perPage entries.
 func (f *feeds) document(ctx context.Context, n *pubsub.OpenNode, s site, form format, q query) (*document, error) {
 	d := &document{
-		at: n.At, node: n.Name, ID: pubsub.URI(n.At, n.Name, ""), Title: oneLine(n.Title), Description: oneLine(n.Description), Language: n.Language,
+		at: n.At, node: n.Name, ID: pubsub.URI(n.At, n.Name, ""), Title: oneLine(n.Title), Description: oneLine(n.Description), Language: languageTag(n.Language),
 		Updated: n.Created, format: form, site: s, query: q, hub: string(s) + hubPath(f.h.Domain()),
 	}
 	var items []*pubsub.OpenItem
@@ -108,8 +108,13 @@ func (f *feeds) document(ctx context.Context, n *pubsub.OpenNode, s site, form f
 	if err != nil {
 		return nil, err
 	}
+	known := make(map[string]bool)
 	for _, i := range items {
 		if e, ok := s.read(n, i); ok {
+			if known[e.ID] { // what readers would take for the same is known by its own address
+				e.ID = e.URI
+			}
+			known[e.ID] = true
 			d.Entries = append(d.Entries, e)
 		}
 		if i.Updated.After(d.Updated) {

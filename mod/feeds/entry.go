@@ -1,9 +1,11 @@
 package feeds
 
 import (
+	"mime"
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"sabir/engine/pubsub"
@@ -80,7 +82,7 @@ func (s site) read(n *pubsub.OpenNode, i *pubsub.OpenItem) (e entry, ok bool) {
 			e.addLink(k)
 		case k.Is(nsThread, "in-reply-to"):
 			if h := safeURL(k.Attr("href"), false); h != "" && len(e.Replies) < maxLinks {
-				e.Replies = append(e.Replies, link{Rel: absolute(k.Attr("ref")), Href: h, Type: k.Attr("type")})
+				e.Replies = append(e.Replies, link{Rel: firstOf(absolute(k.Attr("ref")), h), Href: h, Type: mediaType(k.Attr("type"))})
 			}
 		}
 	}
@@ -99,7 +101,7 @@ func (e *entry) addLink(k *xmlstream.Element) {
 	if h == "" || len(e.Links) >= maxLinks {
 		return
 	}
-	e.Links = append(e.Links, link{rel, h, oneLine(k.Attr("type")), oneLine(k.Attr("title")), digits(k.Attr("length"))})
+	e.Links = append(e.Links, link{rel, h, mediaType(k.Attr("type")), oneLine(k.Attr("title")), digits(k.Attr("length"))})
 }
 
 // authors tells who has written an entry. Where readers are told who published it, nobody else is its author, whatever it
@@ -223,8 +225,32 @@ func stamp(x *xmlstream.Element, name string, or time.Time) time.Time {
 func absolute(s string) string {
 	s = strings.TrimSpace(s)
 	u, err := url.Parse(s)
-	if err != nil || !u.IsAbs() || len(s) > 2000 || u.Scheme == "javascript" || u.Scheme == "data" {
+	if err != nil || !u.IsAbs() || len(s) > 2000 || u.Scheme == "javascript" || u.Scheme == "data" || strings.ContainsFunc(s, noIRI) {
 		return ""
+	}
+	return s
+}
+
+// noIRI tells whether a character is in no IRI (RFC 3987 §2.2).
+func noIRI(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("<>\"{}|\\^`", r)
+}
+
+// mediaType returns s where it is a media type, or "".
+func mediaType(s string) string {
+	if t, _, err := mime.ParseMediaType(s); err != nil || !strings.Contains(t, "/") {
+		return ""
+	}
+	return oneLine(s)
+}
+
+// languageTag returns s where it is a tag of a language (RFC 4287 §2), or "".
+func languageTag(s string) string {
+	for i, part := range strings.Split(s, "-") {
+		letters := strings.TrimFunc(part, func(r rune) bool { return 'a' <= r|' ' && r|' ' <= 'z' || i > 0 && '0' <= r && r <= '9' })
+		if letters != "" || part == "" || len(part) > 8 {
+			return ""
+		}
 	}
 	return s
 }

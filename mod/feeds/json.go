@@ -32,7 +32,7 @@ type jsonItem struct {
 	Title       string           `json:"title,omitempty"`
 	Summary     string           `json:"summary,omitempty"`
 	HTML        string           `json:"content_html,omitempty"`
-	Text        string           `json:"content_text,omitempty"`
+	Text        *string          `json:"content_text,omitempty"`
 	Published   string           `json:"date_published"`
 	Modified    string           `json:"date_modified"`
 	Authors     []jsonAuthor     `json:"authors"`
@@ -73,7 +73,7 @@ func (d *document) json() ([]byte, error) {
 			Authors: []jsonAuthor{{e.Author.Name, e.Author.URI}}, Tags: e.Categories, XMPP: jsonXMPP{"https://www.rfc-editor.org/rfc/rfc5122", e.URI},
 		}
 		if e.HTML == "" { // one of both is required
-			x.Text = e.Title
+			x.Text = &e.Title
 		}
 		for _, l := range e.Links {
 			if l.Rel == "enclosure" {

@@ -178,7 +178,7 @@ func (f *feeds) showItem(w http.ResponseWriter, r *http.Request, n *pubsub.OpenN
 		f.absent(w, r, began)
 		return nil
 	}
-	d := &document{at: n.At, node: n.Name, Title: oneLine(n.Title), Language: n.Language, Updated: i.Updated, Entries: []entry{e}, format: page, site: s}
+	d := &document{at: n.At, node: n.Name, Title: oneLine(n.Title), Language: languageTag(n.Language), Updated: i.Updated, Entries: []entry{e}, format: page, site: s}
 	if err := f.describe(r.Context(), n, d); err != nil {
 		return err
 	}
