@@ -213,6 +213,9 @@ func (s *Service) do1(ctx context.Context, tx mod.Tx, p *step) error {
 // tell tells subscribers of a step.
 func (s *Service) tell(ctx context.Context, p *step) {
 	c := p.n.config
+	if p.fresh {
+		s.tellCreated(ctx, p.n)
+	}
 	if p.put != nil && c.Notify {
 		s.announceItem(ctx, p.n, p.put)
 	}

@@ -102,6 +102,13 @@ func (s *Service) subscribersOf(ctx context.Context, n *node, what wants) (out [
 	return out, err
 }
 
+// tellCreated tells those who asked for the metadata of what is below a node of a new one there (XEP-0497#intro).
+func (s *Service) tellCreated(ctx context.Context, n *node) {
+	if n.config.Parent != "" && !dependent(n.name) {
+		s.tellMetadata(ctx, &node{at: n.at, name: n.name}, n)
+	}
+}
+
 // tellMetadata tells those who asked for it what changed in the configuration of a node, also those above it who will not hear of it
 // any more (XEP-0497#metadata_notif).
 func (s *Service) tellMetadata(ctx context.Context, was, now *node) {

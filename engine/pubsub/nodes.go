@@ -97,8 +97,11 @@ func (s *Service) create(ctx context.Context, r *request, x *xmlstream.Element) 
 		}
 		return err
 	})
-	if err != nil || !instant {
+	if err != nil {
 		return nil, err
+	}
+	if s.tellCreated(ctx, n); !instant {
+		return nil, nil
 	}
 	return result(NS, xmlstream.El(NS, "create", xmlstream.A("node", name))), nil
 }
@@ -192,6 +195,13 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 		s.announce(ctx, n, ev, nil)
 	}
 	s.tellMetadata(ctx, &was, n)
+	for _, m := range moved {
+		if !dependent(m.name) {
+			before := *m
+			before.config.Parent = was.config.Parent
+			s.tellMetadata(ctx, &before, m)
+		}
+	}
 	return nil, nil
 }
 

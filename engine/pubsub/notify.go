@@ -127,10 +127,10 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) (to, texts []
 	}
 	explicit := make(map[jid.JID]bool)
 	for _, x := range list {
-		if x.implicit && all || !all && (x.state != Subscribed || !x.deliver || x.wants&x.by == 0 || n.config.PresenceBased && !s.present(x.jid)) {
+		if !s.hears(n, x, all) {
 			continue
 		}
-		if ok, err := s.stillReads(ctx, n, x); err != nil || !ok && !all {
+		if ok, err := s.stillReads(ctx, n, x); err != nil || !ok && (!all || x.implicit) {
 			if err != nil {
 				return nil, nil, err
 			}
@@ -153,6 +153,20 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) (to, texts []
 	}
 	more, err := s.interested(ctx, n, func(bare jid.JID) bool { return explicit[bare] })
 	return append(to, more...), texts, err
+}
+
+// hears tells whether a subscription is for a change of a node; all as for audience. Who is told of the metadata of what is below a node is told
+// when some of it is deleted (XEP-0497#intro).
+func (s *Service) hears(n *node, x reached, all bool) bool {
+	switch {
+	case all && !x.implicit:
+		return true
+	case x.state != Subscribed || !x.deliver:
+		return false
+	case all && !dependent(n.name):
+		return x.wants&(x.by|wantMetadata) != 0
+	}
+	return x.wants&x.by != 0 && (all || !n.config.PresenceBased || s.present(x.jid))
 }
 
 // stillReads tells whether a subscriber may read the node as it is now: rosters and access models change.
