@@ -42,6 +42,7 @@ type Conn struct {
 	// fresh: there was a handshake and no Wait since.
 	fresh bool
 	lent  *[lentSize]byte // to tls
+	bare  bool            // tls has nothing: it was all taken back
 }
 
 // New takes a connection over. writeTimeout bounds how long a write waits for the peer.
@@ -64,12 +65,24 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.tls == nil {
 		return c.raw.Read(p)
 	}
+	if c.bare && c.raw.dry() {
+		return 0, ErrAgain
+	}
 	c.lend()
 	n, err := c.tls.Read(p)
-	if err != nil {
+	if err != nil || c.drained() { // not only when it is asked again: until then what was read is handled, which takes its time
 		c.takeBack()
 	}
 	return n, err
+}
+
+// Waiting returns how many bytes of the socket have been read and wait to be read from the connection, those of records included;
+// what crypto/tls has taken already does not count.
+func (c *Conn) Waiting() int {
+	if c.raw.buf == nil {
+		return 0
+	}
+	return c.raw.n - c.raw.r
 }
 
 // Wait blocks until something can be read, the connection fails, or the read deadline passes.
@@ -132,7 +145,7 @@ func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
 // Pending tells whether bytes were read from the socket that nobody has read from the connection: before a STARTTLS
 // handshake there must be none, or they were injected (CVE-2011-0411).
-func (c *Conn) Pending() bool { return c.raw.buf != nil && c.raw.r < c.raw.n }
+func (c *Conn) Pending() bool { return c.Waiting() > 0 }
 
 // Gate bounds how many handshakes work at a time.
 type Gate interface {
@@ -359,6 +372,9 @@ func (r *raw) Read(p []byte) (int, error) {
 		}
 	}
 }
+
+// dry tells whether Read has nothing to hand out before the next wait.
+func (r *raw) dry() bool { return r.buf == nil && !r.more }
 
 func (r *raw) release() {
 	buffers.Put(r.buf)

@@ -12,7 +12,7 @@ import (
 
 // A tls.Conn keeps the buffers that it has read into for as long as it lives: the largest record and the largest message of
 // the handshake (golang/go#43563), 3 KB for the hello of a client, and more than 16 for who has sent one long stanza. A Conn
-// lends it a buffer while there is something to read, and takes all of them away when there is nothing more
+// lends it a buffer while there is something to read, and takes all of them away when it has handed out what has come
 // (docs/adr/0019-memory-of-idle-sessions.md).
 
 // lentSize is that of a buffer that is lent: the longest record (RFC 5246 §6.2.3), and the bytes that crypto/tls wants to be free behind it.
@@ -58,9 +58,19 @@ func (c *Conn) lend() {
 	if input.Len() > 0 || rawInput.Len() > lentSize {
 		return // something has still to be read from there
 	}
+	c.bare = false
 	c.lent = lentBuffers.Get().(*[lentSize]byte)
 	n := copy(c.lent[:], rawInput.Bytes())
 	*rawInput = *bytes.NewBuffer(c.lent[:n])
+}
+
+// drained tells whether all that has come was handed out, but for what is left of the last record.
+func (c *Conn) drained() bool {
+	if c.lent == nil || !c.raw.dry() {
+		return false
+	}
+	rawInput, _, _ := fields.of(c.tls)
+	return rawInput.Len() == 0
 }
 
 // takeBack leaves the tls.Conn no more than the part of a record that it has.
@@ -73,11 +83,13 @@ func (c *Conn) takeBack() {
 		return
 	}
 	*input = bytes.Reader{}
-	if rest := rawInput.Bytes(); len(rest) > 0 {
+	rest := rawInput.Bytes()
+	if len(rest) > 0 {
 		*rawInput = *bytes.NewBuffer(bytes.Clone(rest))
 	} else {
 		*rawInput = bytes.Buffer{}
 	}
+	c.bare = len(rest) == 0
 	if hand.Len() == 0 {
 		*hand = bytes.Buffer{}
 	}

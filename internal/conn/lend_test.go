@@ -95,3 +95,40 @@ func TestLentBuffers(t *testing.T) {
 		}
 	}
 }
+
+// TestReadKeepsNothing: once all that has come was read, nothing is kept while it is handled, not only when it is asked again; then
+// there is nothing, until more comes.
+func TestReadKeepsNothing(t *testing.T) {
+	c, peer := pair(t)
+	client := tls.Client(peer, &tls.Config{InsecureSkipVerify: true})
+	failed := make(chan error, 1)
+	go func() { failed <- client.Handshake() }()
+	if err := c.Handshake(context.Background(), certificate(t), 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	for _, word := range []string{"one", "two", "three"} {
+		if _, err := client.Write([]byte(word)); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for n == 0 { // the first Wait after a handshake may find nothing
+			if err := c.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if n, err = c.Read(buf); err != nil && !errors.Is(err, conn.ErrAgain) {
+				t.Fatal(err)
+			}
+		}
+		if string(buf[:n]) != word || c.Kept() != 0 || c.Waiting() != 0 {
+			t.Errorf("%q was read, %d bytes are kept, and %d wait", buf[:n], c.Kept(), c.Waiting())
+		}
+		if n, err := c.Read(buf); n != 0 || !errors.Is(err, conn.ErrAgain) {
+			t.Errorf("then came %d bytes, %v", n, err)
+		}
+	}
+}

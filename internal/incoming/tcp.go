@@ -96,30 +96,51 @@ func (t *TCP) Handshake(ctx context.Context, source listen.TLSSource, domain str
 	return err
 }
 
+// maxBatch is about how many bytes of stanzas wait for one commit.
+const maxBatch = 256 << 10
+
+// What was read is borrowed until it is handled, which may wait for the database. Most of what comes is short: where thousands log
+// in at once, each holds a short buffer.
 const (
-	readBuffer = 16 << 10
-	// maxBatch is about how many bytes of stanzas wait for one commit.
-	maxBatch = 256 << 10
+	shortBuffer = 2 << 10
+	longBuffer  = 16 << 10
 )
 
-var readBuffers = sync.Pool{New: func() any { return new([readBuffer]byte) }}
+var (
+	shortBuffers = sync.Pool{New: func() any { return new([shortBuffer]byte) }}
+	longBuffers  = sync.Pool{New: func() any { return new([longBuffer]byte) }}
+)
 
-// Step waits until something has come, and handles all that can be read then.
+// Step waits until something has come, and handles all that can be read then. Where that ends with the promise of a handshake
+// it does the handshake, while which nothing is borrowed: when all clients come at once, all of them may wait in there.
 func (t *TCP) Step() error {
 	if err := t.Conn.Wait(); err != nil {
 		return t.h.Failed(err)
 	}
-	return t.drain()
+	if err := t.drain(); err != nil || !t.want {
+		return err
+	}
+	return t.upgrade()
 }
 
-// drain handles all that can be read now, as one batch or as several of bounded size, with a borrowed buffer.
+// drain handles all that can be read now, as one batch or as several of bounded size.
 func (t *TCP) drain() error {
-	buf := readBuffers.Get().(*[readBuffer]byte)
-	defer readBuffers.Put(buf)
-	defer t.h.Flush()
+	defer t.h.Flush() // with nothing borrowed any more, as a commit takes its time
+	if t.Conn.Waiting() <= shortBuffer {
+		buf := shortBuffers.Get().(*[shortBuffer]byte)
+		defer shortBuffers.Put(buf)
+		return t.read(buf[:])
+	}
+	buf := longBuffers.Get().(*[longBuffer]byte)
+	defer longBuffers.Put(buf)
+	return t.read(buf[:])
+}
+
+// read handles all that can be read now by way of a buffer.
+func (t *TCP) read(buf []byte) error {
 	batch := 0
 	for {
-		n, err := t.Conn.Read(buf[:])
+		n, err := t.Conn.Read(buf)
 		if n > 0 {
 			if batch += n; batch > maxBatch {
 				t.h.Flush()
@@ -136,6 +157,8 @@ func (t *TCP) drain() error {
 			}
 		}
 		switch {
+		case t.want:
+			return nil // what comes now is TLS
 		case errors.Is(err, conn.ErrAgain):
 			return nil
 		case err != nil:
@@ -177,9 +200,7 @@ func (t *TCP) handle() (err error) {
 			return err
 		}
 		if t.want {
-			if err := t.upgrade(); err != nil {
-				return err
-			}
+			return t.nothingBehind()
 		}
 	}
 }
@@ -188,9 +209,8 @@ func (t *TCP) handle() (err error) {
 // peer waits for it.
 func (t *TCP) Proceed() { t.want = true }
 
-// upgrade does the handshake that <proceed/> has promised (RFC 6120 §5.4.3).
-func (t *TCP) upgrade() error {
-	t.want = false
+// nothingBehind closes the connection where something has come behind the wish for TLS, before the handshake.
+func (t *TCP) nothingBehind() error {
 	// COMPAT go-xmpp 2022 (go-sendxmpp of Debian 12), 2026-11: it sends a newline behind <starttls/>, against RFC 6120 §5.3.3.
 	// Next drops white space; anything else stays or is an event.
 	if _, err := t.Dec.Next(); !errors.Is(err, xmlstream.ErrMore) || t.Dec.Buffered() > 0 || t.Conn.Pending() {
@@ -198,6 +218,13 @@ func (t *TCP) upgrade() error {
 		t.Close()
 		return errors.New("data before the TLS handshake")
 	}
+	return nil
+}
+
+// upgrade does the handshake that <proceed/> has promised (RFC 6120 §5.4.3).
+func (t *TCP) upgrade() (err error) {
+	defer Recover(t.log, &err)
+	t.want = false
 	return t.h.StartTLS()
 }
 
