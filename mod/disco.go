@@ -22,16 +22,20 @@ func (d Disco) Info(node string) *wire.Info {
 	return i
 }
 
-// PageItems cuts a list of items to the page that a request asks for (XEP-0059, XEP-0060#entity-nodes), and returns the <set/> that
-// goes with it: nil where the request asks for none. Items are known by node and name, those without by their addresses.
+// pageBytes is how large a page is at most, about, and how much of a list is told who asks for no page. Other servers refuse larger
+// stanzas, with the stream that brings them.
+const pageBytes = 256 << 10
+
+// PageItems cuts a list of items to the page that a request asks for (XEP-0059, XEP-0060#entity-nodes), or to the first one where all are too
+// much for one answer, and returns the <set/> that goes with it: nil where the request asks for none and gets all. Items are known by node and name,
+// those without by their addresses.
 func PageItems(query *xmlstream.Element, all []DiscoItem) ([]DiscoItem, *xmlstream.Element, error) {
-	x := query.Child(rsm.NS, "set")
-	if x == nil {
-		return all, nil, nil
-	}
-	q, err := rsm.Parse(x)
-	if err != nil {
-		return nil, nil, stanza.Errf(stanza.BadRequest, "%v", err)
+	x, q := query.Child(rsm.NS, "set"), rsm.All()
+	if x != nil {
+		var err error
+		if q, err = rsm.Parse(x); err != nil {
+			return nil, nil, stanza.Errf(stanza.BadRequest, "%v", err)
+		}
 	}
 	from, to, limit := 0, len(all), len(all)
 	if q.Max >= 0 {
@@ -55,11 +59,37 @@ func PageItems(query *xmlstream.Element, all []DiscoItem) ([]DiscoItem, *xmlstre
 		from = max(from, to-limit)
 	}
 	page := all[from:min(to, from+limit)]
+	if n := within(page, q.Last || q.Before != "", pageBytes); n < len(page) {
+		if q.Last || q.Before != "" {
+			from += len(page) - n
+		}
+		page = all[from : from+n]
+	} else if x == nil {
+		return all, nil, nil
+	}
 	a := rsm.Answer{Index: -1, Count: int64(len(all))}
 	if len(page) > 0 {
 		a.First, a.Last, a.Index = page[0].key(query), page[len(page)-1].key(query), int64(from)
 	}
 	return page, a.Element(), nil
+}
+
+// within returns how many items, from the first or from the last one, are no larger than that together, about; one always is.
+func within(list []DiscoItem, backward bool, size int) (n int) {
+	for ; n < len(list); n++ {
+		i := list[n]
+		if backward {
+			i = list[len(list)-1-n]
+		}
+		size -= len(i.JID.String()) + len(i.Node) + len(i.Name) + 64
+		if i.Form != nil {
+			size -= len(i.Form.String())
+		}
+		if size < 0 {
+			return max(1, n)
+		}
+	}
+	return n
 }
 
 // key is what an item is known by within the answer to a query. In one that a form asks for, items of nodes name these

@@ -1,12 +1,46 @@
 package mod_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
 	"sabir/mod"
 	"sabir/mod/modtest"
+	"sabir/xmpp/xmlstream"
 )
+
+// A list that is too much for one answer comes in pages, for who asks for none as well.
+func TestPageItemsLarge(t *testing.T) {
+	var all []mod.DiscoItem
+	for i := range 1000 {
+		all = append(all, mod.DiscoItem{Node: strconv.Itoa(i), Name: strings.Repeat("x", 1000)})
+	}
+	const rsm = "http://jabber.org/protocol/rsm"
+	page := func(set string) (list []mod.DiscoItem, answer *xmlstream.Element) {
+		list, answer, err := mod.PageItems(modtest.XML(t, "<query xmlns='http://jabber.org/protocol/disco#items'>"+set+"</query>"), all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) < 100 || len(list) > 300 || answer.ChildText(rsm, "count") != "1000" {
+			t.Fatalf("%q: got %d items with %s", set, len(list), answer)
+		}
+		return list, answer
+	}
+	got := 0
+	for set := ""; got < 900; {
+		list, answer := page(set)
+		if list[0].Node != strconv.Itoa(got) || answer.Child(rsm, "first").Attr("index") != strconv.Itoa(got) {
+			t.Fatalf("after %d items there is %s", got, answer)
+		}
+		got += len(list)
+		set = "<set xmlns='" + rsm + "'><after>" + answer.ChildText(rsm, "last") + "</after></set>"
+	}
+	if list, answer := page("<set xmlns='" + rsm + "'><before/></set>"); list[len(list)-1].Node != "999" || answer.ChildText(rsm, "first") != list[0].Node ||
+		answer.Child(rsm, "first").Attr("index") != list[0].Node {
+		t.Errorf("the last page is %s", answer)
+	}
+}
 
 // Pages of a list of items (XEP-0059), of which each request names one.
 func TestPageItems(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	nsSummary     = "urn:xmpp:pubsub-attachments:summary:1"
 )
 
+// maxAttachments bounds what somebody attaches to an item, in bytes: all of it is read where it is summed up.
+const maxAttachments = 8 << 10
+
 // attachedTo returns node and item of which the node of this name holds the attachments at a service. ok is false where it is
 // none (XEP-0470#basic).
 func attachedTo(at jid.JID, name string) (node, item string, ok bool) {
@@ -145,8 +148,14 @@ func (s *Service) beside(t *node, name string) *node {
 
 // checkAttachments checks an item that is published to a node of attachments (XEP-0470#validity-check).
 func (s *Service) checkAttachments(n *node, i *item, payload *xmlstream.Element) error {
-	if _, _, ok := attachedTo(n.at, n.name); ok && s.attaching(n.name) && (i.id != i.publisher.String() || !payload.Is(nsAttachments, "attachments")) {
+	_, _, ok := attachedTo(n.at, n.name)
+	switch {
+	case !ok || !s.attaching(n.name):
+		return nil
+	case i.id != i.publisher.String() || !payload.Is(nsAttachments, "attachments"):
 		return stanza.Err(stanza.BadRequest, "attachments are an item of the bare JID of who attaches")
+	case len(i.payload) > maxAttachments:
+		return fault(stanza.NotAcceptable, "payload-too-big")
 	}
 	return nil
 }

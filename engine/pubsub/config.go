@@ -98,6 +98,21 @@ func DefaultPEP() Config {
 	return c
 }
 
+// maxTexts bounds what the texts of a configuration are together, in bytes: no quota counts them.
+const maxTexts = 16 << 10
+
+// bounded returns nil where the texts of a configuration are not too much, or the error that is owed.
+func (c *Config) bounded() error {
+	size := len(c.Title) + len(c.Description) + len(c.Type) + len(c.Language) + len(c.Link) + len(c.Parent)
+	for _, s := range slices.Concat(c.Contacts, c.RosterGroups) {
+		size += len(s)
+	}
+	if size > maxTexts {
+		return stanza.Errf(stanza.NotAcceptable, "the texts of a configuration have up to %d bytes together", maxTexts)
+	}
+	return nil
+}
+
 // unlimited is how max_items names the most that the service allows.
 const unlimited = "max"
 

@@ -92,12 +92,12 @@ func (s *Service) Discover(ctx context.Context, at, who jid.JID, query *xmlstrea
 		if !d.items {
 			continue
 		}
-		items, err := s.store.page(ctx, k.node, page{limit: s.o.Limits.Items, since: s.since(k.node)})
+		ids, err := s.store.ids(ctx, k.node, s.since(k.node), s.o.Limits.Items)
 		if err != nil {
 			return nil, true, err
 		}
-		for _, i := range items {
-			list = append(list, mod.DiscoItem{JID: at, Node: k.name, Name: i.id})
+		for _, id := range ids {
+			list = append(list, mod.DiscoItem{JID: at, Node: k.name, Name: id})
 		}
 	}
 	return list, true, nil

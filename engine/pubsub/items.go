@@ -141,7 +141,8 @@ type page struct {
 	after    string    // behind the item of this id in the order of the page
 	before   string    // before it; the page is then the one that ends there
 	last     bool      // the last page
-	limit    int       //
+	limit    int       // of the items
+	bytes    int       // of them all, but for the first; 0 for no limit
 	asc      bool      // oldest first
 	creation bool      // by the time of their first publication (XEP-0413)
 	since    time.Time // only those that are not expired
@@ -193,7 +194,13 @@ func (s store) page(ctx context.Context, n *node, p page) ([]*item, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := collect(rows, scanItem)
+	left, first := p.bytes, true
+	list, err := collectWhile(rows, scanItem, func(i *item) bool {
+		left -= i.size()
+		fits := first || p.bytes == 0 || left >= 0
+		first = false
+		return fits
+	})
 	if backward {
 		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
 			list[i], list[j] = list[j], list[i]
@@ -221,6 +228,15 @@ func (s store) behindOf(ctx context.Context, n *node, id string, p page) (count 
 	}
 	err = s.db.QueryRow(ctx, query, args...).Scan(&count)
 	return count, err
+}
+
+// ids returns the ids of a node's items, the newest first.
+func (s store) ids(ctx context.Context, n *node, since time.Time, limit int) ([]string, error) {
+	rows, err := s.db.Query(ctx, `SELECT id FROM pubsub_item WHERE node = ? AND stamp >= ? ORDER BY seq DESC LIMIT ?`, n.num, since.UnixMicro(), limit)
+	if err != nil {
+		return nil, err
+	}
+	return collect(rows, scanID)
 }
 
 // offlineItem is one that goes with its publisher's presence.

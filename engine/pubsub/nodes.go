@@ -121,7 +121,7 @@ func (s *Service) submitted(c Config, form *xmlstream.Element) (Config, error) {
 	if c.MaxPayload > s.o.Limits.Payload {
 		return c, stanza.Errf(stanza.NotAcceptable, "a payload has up to %d bytes", s.o.Limits.Payload)
 	}
-	return c, nil
+	return c, c.bounded()
 }
 
 // configurable is owned for a node whose configuration is its owner's to choose (XEP-0060#owner-configure-error-options).
@@ -237,6 +237,9 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 		if uri = d.Attr("uri"); uri == "" || len(uri) > maxName {
 			return nil, stanza.Errf(stanza.BadRequest, "a redirect has a uri of up to %d bytes", maxName)
 		}
+		if err := s.roomForRedirect(ctx, n); err != nil {
+			return nil, err
+		}
 	}
 	s.tree.Lock()
 	defer s.tree.Unlock()
@@ -288,6 +291,22 @@ func (s *Service) deleteNode(ctx context.Context, r *request, x *xmlstream.Eleme
 		s.send(ctx, g, s.event(g, ev), told[i])
 	}
 	return nil, nil
+}
+
+// roomForRedirect returns nil where a service may remember one more node that went elsewhere: as many as it may have.
+func (s *Service) roomForRedirect(ctx context.Context, n *node) error {
+	most := s.o.Limits.Total
+	if s.o.PEP {
+		most = s.o.Limits.Nodes
+	}
+	if most == 0 {
+		return nil
+	}
+	has, err := s.store.redirects(ctx, n.at)
+	if err == nil && has >= most {
+		err = stanza.Err(stanza.PolicyViolation, "too many nodes went elsewhere: delete this one without a redirect")
+	}
+	return err
 }
 
 // Info tells about a node (XEP-0060#entity-info, #entity-metadata). It returns nil where there is none, or where who asks may not read it and the service is that of
@@ -445,9 +464,9 @@ func (s *Service) Items(ctx context.Context, at, who jid.JID, name string) (item
 	if err := s.mayRead(ctx, n, who); err != nil {
 		return nil, false, err
 	}
-	list, err := s.store.page(ctx, n, page{limit: s.o.Limits.Items, since: s.since(n)})
-	for _, i := range list {
-		items = append(items, mod.DiscoItem{JID: at, Name: i.id})
+	ids, err := s.store.ids(ctx, n, s.since(n), s.o.Limits.Items)
+	for _, id := range ids {
+		items = append(items, mod.DiscoItem{JID: at, Name: id})
 	}
 	return items, true, err
 }

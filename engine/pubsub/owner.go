@@ -65,22 +65,8 @@ func (s *Service) setAffiliations(ctx context.Context, r *request, x *xmlstream.
 	if err != nil {
 		return nil, err
 	}
-	owners := 0
-	for _, a := range list {
-		if a.affiliation == Owner {
-			owners++
-		}
-	}
-	for i := range changes {
-		c := &changes[i]
-		switch {
-		case c.from == Owner && c.to != Owner && (owners == 1 || s.o.PEP && c.jid == n.at):
-			c.refused = true
-		case c.from == Owner && c.to != Owner:
-			owners--
-		case c.from != Owner && c.to == Owner:
-			owners++
-		}
+	if err := s.weigh(n, list, changes); err != nil {
+		return nil, err
 	}
 	err = s.write(ctx, n.at, func(tx mod.Tx) error {
 		for _, c := range changes {
@@ -110,6 +96,34 @@ func (s *Service) setAffiliations(ctx context.Context, r *request, x *xmlstream.
 		return nil, &refused{result(NSOwner, bad)}
 	}
 	return nil, nil
+}
+
+// weigh marks the changes that would leave a node without an owner, and refuses all where they are too many.
+func (s *Service) weigh(n *node, list []affiliated, changes []change) error {
+	owners, all := 0, len(list)
+	for _, a := range list {
+		if a.affiliation == Owner {
+			owners++
+		}
+	}
+	for i := range changes {
+		c := &changes[i]
+		switch {
+		case c.from == Owner && c.to != Owner && (owners == 1 || s.o.PEP && c.jid == n.at):
+			c.refused = true
+		case c.from == Owner && c.to != Owner:
+			owners--
+		case c.from != Owner && c.to == Owner:
+			owners++
+		}
+		if c.from == None && c.to != None {
+			all++
+		}
+	}
+	if all > len(list) && all > s.o.Limits.Subscriptions {
+		return stanza.Errf(stanza.PolicyViolation, "a node has up to %d affiliations", s.o.Limits.Subscriptions)
+	}
+	return nil
 }
 
 // affiliationChanges reads a request.

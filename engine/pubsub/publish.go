@@ -87,6 +87,9 @@ func (s *Service) target(ctx context.Context, r *request, name string, options *
 		if err == nil && options != nil {
 			n.config = s.profiled(n.config, name, options.Field(prefix+"type").Value())
 			if n.config, _, err = s.fields.precondition(&n.config, options); err == nil {
+				err = n.config.bounded()
+			}
+			if err == nil {
 				defer s.hold(n.config)()
 				_, err = s.relate(ctx, n, Config{}, r)
 			}

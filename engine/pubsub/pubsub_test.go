@@ -19,11 +19,16 @@ import (
 // newService returns a fake host with one service in it: that of its accounts with pep, else pubsub.localhost.
 func newService(t *testing.T, d db.DB, pep bool) (*modtest.Host, *pubsub.Service) {
 	t.Helper()
+	return newServiceOf(t, d, pep, pubsub.Limits{Items: 10, Payload: 1000, Nodes: 3, Subscriptions: 2, Stored: 2500, Total: 5})
+}
+
+// newServiceOf is newService with limits of its own.
+func newServiceOf(t *testing.T, d db.DB, pep bool, limits pubsub.Limits) (*modtest.Host, *pubsub.Service) {
+	t.Helper()
 	var s *pubsub.Service
 	h := modtest.New(t, mod.Info{
 		Name: pubsub.Module, Engines: []mod.Engine{{Name: pubsub.Module, Schema: pubsub.Schema}},
 		New: func(h mod.Host, _ any) (*mod.Hooks, error) {
-			limits := pubsub.Limits{Items: 10, Payload: 1000, Nodes: 3, Subscriptions: 2, Stored: 2500, Total: 5}
 			if pep {
 				s = pubsub.New(h, pubsub.Options{PEP: true, Limits: limits})
 				return &mod.Hooks{IQ: s.Handlers(mod.AtAccount)}, nil
@@ -105,6 +110,72 @@ func TestExpire(t *testing.T) {
 		var n int
 		if err := d.QueryRow(t.Context(), `SELECT COUNT(*) FROM pubsub_item`).Scan(&n); err != nil || n != 1 {
 			t.Errorf("%d items are stored (%v), want 1", n, err)
+		}
+	})
+}
+
+// What is not bounded by a quota is bounded by itself.
+func TestBounds(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, _ := newService(t, d, true)
+		const romeo = "romeo@localhost/a"
+		owner := func(inner string) *stanza.Stanza {
+			return h.IQ(stanza.TypeSet, romeo, "romeo@localhost", "<pubsub xmlns='"+ns+"#owner'>"+inner+"</pubsub>")
+		}
+		long := field("description", strings.Repeat("x", 17_000))
+		refused(t, set(h, romeo, "romeo@localhost", "<create node='n'/><configure>"+form("node_config", long)+"</configure>"), stanza.NotAcceptable, "")
+		refused(t, set(h, romeo, "romeo@localhost", "<publish node='n'><item><x xmlns='u'/></item></publish><publish-options>"+form("publish-options", long)+"</publish-options>"), stanza.NotAcceptable, "")
+		result(t, set(h, romeo, "romeo@localhost", "<create node='n'/>"))
+		refused(t, owner("<configure node='n'>"+form("node_config", long)+"</configure>"), stanza.NotAcceptable, "")
+
+		member := func(who string) string { return "<affiliation jid='" + who + "' affiliation='member'/>" }
+		refused(t, owner("<affiliations node='n'>"+member("a@b.example")+member("c@b.example")+"</affiliations>"), stanza.PolicyViolation, "")
+		result(t, owner("<affiliations node='n'>"+member("a@b.example")+"</affiliations>"))
+		result(t, owner("<affiliations node='n'><affiliation jid='a@b.example' affiliation='outcast'/></affiliations>"))
+
+		for _, node := range []string{"n", "o", "p", "q"} {
+			if node != "n" {
+				result(t, set(h, romeo, "romeo@localhost", "<create node='"+node+"'/>"))
+			}
+			if a := owner("<delete node='" + node + "'><redirect uri='xmpp:x@y.example?;node=z'/></delete>"); node == "q" {
+				refused(t, a, stanza.PolicyViolation, "")
+			} else {
+				result(t, a)
+			}
+		}
+		result(t, owner("<delete node='q'/>"))
+	})
+}
+
+// An answer has as many items as one stanza should have, and says that there are more.
+func TestLargeAnswers(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, _ := newServiceOf(t, d, false, pubsub.Limits{Items: 10, Payload: 100_100, Nodes: 3, Subscriptions: 2})
+		const romeo = "romeo@localhost/a"
+		result(t, set(h, romeo, service, "<create node='n'/>"))
+		named := ""
+		for _, id := range []string{"1", "2", "3", "4", "5"} {
+			result(t, set(h, romeo, service, "<publish node='n'><item id='"+id+"'><x xmlns='u'>"+strings.Repeat("x", 100_000)+"</x></item></publish>"))
+			named += strings.Repeat("<item id='"+id+"'/>", 20)
+		}
+		for _, c := range []struct{ node, set, want, count string }{
+			{"", "", "5 4", "5"},
+			{"", "<max>1</max>", "5", "5"},
+			{"", "<max>4</max><after>4</after>", "3 2", "5"},
+			{"", "<before>2</before>", "4 3", "5"},
+			{"", "<before/>", "2 1", "5"},
+			{named, "", "1 2", "5"},
+			{"<item id='3'/><item id='3'/>", "", "3", ""},
+		} {
+			q := "<items node='n'>" + c.node + "</items>"
+			if c.set != "" {
+				q += "<set xmlns='http://jabber.org/protocol/rsm'>" + c.set + "</set>"
+			}
+			a := result(t, get(h, romeo, service, q))
+			count := a.Child(ns, "pubsub").Child("http://jabber.org/protocol/rsm", "set").ChildText("http://jabber.org/protocol/rsm", "count")
+			if got := ids(a); got != c.want || count != c.count {
+				t.Errorf("%.60s: got %s of %s, want %s of %s", q, got, count, c.want, c.count)
+			}
 		}
 	})
 }

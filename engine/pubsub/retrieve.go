@@ -29,26 +29,17 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 	if err := n.persistent(); err != nil {
 		return nil, err
 	}
-	items := xmlstream.El(NS, "items", xmlstream.A("node", n.name))
-	if ids, err := itemIDs(x); err != nil {
-		return nil, err
-	} else if ids != nil {
-		for _, id := range ids {
-			i, err := s.store.item(ctx, n, id, s.since(n))
-			if err != nil {
-				return nil, err
-			}
-			if err := addItem(items, n, i); err != nil {
-				return nil, err
-			}
+	if ids, err := itemIDs(x); err != nil || ids != nil {
+		if err != nil {
+			return nil, err
 		}
-		return result(NS, items), nil
+		return s.named(ctx, n, r, ids)
 	}
 	p, count, err := s.asked(r.payload, x)
 	if err != nil {
 		return nil, err
 	}
-	p.since = s.since(n)
+	p.since, p.bytes = s.since(n), r.room
 	if err := s.cursors(ctx, n, p); err != nil {
 		return nil, err
 	}
@@ -56,12 +47,10 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range list {
-		if err := addItem(items, n, i); err != nil {
-			return nil, err
-		}
+	out, err := itemsElement(n, list)
+	if err != nil {
+		return nil, err
 	}
-	out := result(NS, items)
 	held, err := s.store.unexpired(ctx, n, p.since)
 	if err != nil {
 		return nil, err
@@ -79,9 +68,35 @@ func (s *Service) retrieve(ctx context.Context, r *request, x *xmlstream.Element
 	return out, nil
 }
 
-// itemIDs returns the ids of the items that a request names, or nil.
+// named returns the items of these ids, as many as there is room for (XEP-0060#subscriber-retrieve-returnsome).
+func (s *Service) named(ctx context.Context, n *node, r *request, ids []string) (*xmlstream.Element, error) {
+	var list []*item
+	left, all := r.room, true
+	for _, id := range ids {
+		i, err := s.store.item(ctx, n, id, s.since(n))
+		if err != nil {
+			return nil, err
+		}
+		if i == nil {
+			continue
+		}
+		if left -= i.size(); left < 0 && len(list) > 0 {
+			all = false
+			break
+		}
+		list = append(list, i)
+	}
+	out, err := itemsElement(n, list)
+	if err == nil && !all && s.Has(featureRSM) {
+		out.Add(rsm.Answer{Index: 0, First: list[0].id, Last: list[len(list)-1].id, Count: int64(len(ids))}.Element())
+	}
+	return out, err
+}
+
+// itemIDs returns the ids of the items that a request names, each once, or nil.
 func itemIDs(x *xmlstream.Element) ([]string, error) {
 	var ids []string
+	seen := make(map[string]bool)
 	for k := range x.Elements() {
 		if !k.Is(NS, "item") {
 			continue
@@ -89,28 +104,32 @@ func itemIDs(x *xmlstream.Element) ([]string, error) {
 		if k.Attr("id") == "" {
 			return nil, fault(stanza.BadRequest, "item-required")
 		}
-		ids = append(ids, k.Attr("id"))
+		if id := k.Attr("id"); !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
 	}
 	return ids, nil
 }
 
-func addItem(items *xmlstream.Element, n *node, i *item) error {
-	if i == nil {
-		return nil
-	}
-	e := xmlstream.El(NS, "item", xmlstream.A("id", i.id))
-	if n.tells(i) {
-		e.Add(xmlstream.A("publisher", i.publisher.String()))
-	}
-	if i.payload != "" {
-		payload, err := i.node()
-		if err != nil {
-			return err
+// itemsElement returns items of a node as the answer to a request for them.
+func itemsElement(n *node, list []*item) (*xmlstream.Element, error) {
+	items := xmlstream.El(NS, "items", xmlstream.A("node", n.name))
+	for _, i := range list {
+		e := xmlstream.El(NS, "item", xmlstream.A("id", i.id))
+		if n.tells(i) {
+			e.Add(xmlstream.A("publisher", i.publisher.String()))
 		}
-		e.Add(payload)
+		if i.payload != "" {
+			payload, err := i.node()
+			if err != nil {
+				return nil, err
+			}
+			e.Add(payload)
+		}
+		items.Add(e)
 	}
-	items.Add(e)
-	return nil
+	return result(NS, items), nil
 }
 
 // asked reads which page is wanted. count says that the request was for a page (XEP-0059), so that the answer tells which

@@ -98,6 +98,21 @@ type request struct {
 	from    jid.JID            // who asks, with or without a resource
 	payload *xmlstream.Element // <pubsub/> of NS or NSOwner
 	wire    *stanza.Stanza     // the request as it came, or nil
+	room    int                // bytes of the items in the answer, of which there is one at least
+}
+
+// The most that an answer holds of items, in bytes. Elsewhere stanzas of half a megabyte are refused, with the stream that brings them.
+const (
+	roomHere      = 512 << 10
+	roomElsewhere = 256 << 10
+)
+
+// room returns how many bytes of items who asks can be given at once.
+func room(s mod.Session) int {
+	if s == nil {
+		return roomElsewhere
+	}
+	return max(1, min(roomHere, s.Room()/2))
 }
 
 // action is a child of <pubsub/> that says what is to be done, and the feature by which it is there.
@@ -145,7 +160,7 @@ func (s *Service) Handlers(at mod.Where) []mod.IQHandler {
 }
 
 func (s *Service) handle(ctx context.Context, q *mod.Request) (*xmlstream.Element, error) {
-	r := &request{at: s.o.Domain, from: q.From, payload: q.Payload, wire: q.Stanza}
+	r := &request{at: s.o.Domain, from: q.From, payload: q.Payload, wire: q.Stanza, room: room(q.Session)}
 	if s.o.PEP {
 		r.at = q.Account
 	}

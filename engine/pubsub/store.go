@@ -120,6 +120,9 @@ type item struct {
 	payload   string    // complete by itself; empty for none
 }
 
+// size returns about how many bytes of an answer an item is.
+func (i *item) size() int { return len(i.payload) + len(i.id) + 64 }
+
 // errNoNode says that a node is not there.
 var errNoNode = errors.New("no such node")
 
@@ -204,11 +207,19 @@ func (s store) expiring(ctx context.Context) ([]*node, error) {
 
 // collect reads all rows and closes them.
 func collect[T any](rows mod.Rows, scan func(scanner) (T, error)) (list []T, err error) {
+	return collectWhile(rows, scan, func(T) bool { return true })
+}
+
+// collectWhile is collect for the rows up to the first one that is not taken.
+func collectWhile[T any](rows mod.Rows, scan func(scanner) (T, error), take func(T) bool) (list []T, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {
 			return nil, err
+		}
+		if !take(v) {
+			return list, nil
 		}
 		list = append(list, v)
 	}
@@ -222,6 +233,12 @@ func (s store) moved(ctx context.Context, at jid.JID, name string) (uri string, 
 		return "", nil
 	}
 	return uri, err
+}
+
+// redirects returns how many nodes of a service went elsewhere.
+func (s store) redirects(ctx context.Context, at jid.JID) (n int, err error) {
+	err = s.db.QueryRow(ctx, `SELECT COUNT(*) FROM pubsub_moved WHERE service = ?`, at.String()).Scan(&n)
+	return n, err
 }
 
 // count returns how many nodes a service has of a creator, without dependent ones, which others bring into being. It compares byte by

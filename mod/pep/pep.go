@@ -30,7 +30,7 @@ type Config struct {
 	Items         int `toml:"items" doc:"Items of a node, where max_items is max."`
 	Payload       int `toml:"payload" doc:"Bytes of the payload of an item."`
 	Nodes         int `toml:"nodes" doc:"Nodes of an account."`
-	Subscriptions int `toml:"subscriptions" doc:"Subscriptions of a node, besides the contacts that need none."`
+	Subscriptions int `toml:"subscriptions" doc:"Subscriptions of a node, besides the contacts that need none; affiliations, and items of those who attach something to one item (XEP-0470)."`
 	Stored        int `toml:"stored" doc:"Characters of the payloads of all nodes of an account."`
 
 	// Without are features that are not there, as service discovery names them: tests show by it what each is for.

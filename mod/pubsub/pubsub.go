@@ -34,7 +34,7 @@ type Config struct {
 	Items         int    `toml:"items" doc:"Items of a node, where max_items is max."`
 	Payload       int    `toml:"payload" doc:"Bytes of the payload of an item."`
 	Nodes         int    `toml:"nodes" doc:"Nodes that one address may make."`
-	Subscriptions int    `toml:"subscriptions" doc:"Subscriptions of a node."`
+	Subscriptions int    `toml:"subscriptions" doc:"Subscriptions of a node, affiliations, and items of those who attach something to one item (XEP-0470)."`
 	Stored        int    `toml:"stored" doc:"Characters of the payloads in the nodes that one address has made."`
 	Total         int    `toml:"total" doc:"Nodes of the service."`
 	ServerInfo    bool   `toml:"server_info" doc:"Tell at the node serverinfo which domain is served and which others that agree to it have streams with it, for maps of the network, and let other servers name this one on theirs (XEP-0485)."`
