@@ -134,7 +134,8 @@ type Copy struct {
 
 // ForkHook may add copies of a message. It runs on both sides, once the message is on its way: Targets have it. It runs
 // also where the message is neither delivered nor answered (RFC 6121 §8.5), on side Out even for an account that does not
-// exist, so that nobody learns which do. It does not run for a message that this server answers with an error.
+// exist, so that nobody learns which do. It does not run for a message that this server answers with an error. It runs once
+// more, and its copies go nowhere, where a session has ended whose client may not have had the message: who has a copy does not get it again.
 type ForkHook struct {
 	When
 	Func func(ctx context.Context, p *Pass) []Copy

@@ -34,6 +34,7 @@ type world struct {
 	r     *Router
 	dir   *session.Directory
 	forks []string
+	copy  mod.Session // gets a copy of the message "copied"; nil for none
 
 	mu   sync.Mutex
 	sent map[string][]byte // by full JID
@@ -51,6 +52,9 @@ func newWorld(t *testing.T) *world {
 			side = "out"
 		}
 		w.forks = append(w.forks, fmt.Sprintf("%s %s %d", p.Stanza.ID, side, len(p.Targets)))
+		if w.copy != nil && p.Stanza.ID == "copied" {
+			return []mod.Copy{{To: w.copy, Stanza: p.Stanza.Clone()}}
+		}
 		return nil
 	}
 	info := mod.Info{Name: "fork", New: func(mod.Host, any) (*mod.Hooks, error) {
@@ -150,12 +154,26 @@ func TestRedeliverOwn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(w.forks) > 0 {
-		t.Errorf("more copies were made: %q", w.forks)
-	}
 	for s, want := range map[*session.Session]string{other: stanza.TypeChat, romeo: stanza.TypeNormal} {
 		if got := w.end(s); strings.Count(got, "<message ") != 1 || !strings.Contains(got, " id='"+want+"'") {
 			t.Errorf("%s got %q, want the message %s alone", s.JID(), got, want)
 		}
+	}
+}
+
+// TestRedeliverCopied: of a message to a session that has ended, a session gets what it has no copy of, and did not send itself.
+func TestRedeliverCopied(t *testing.T) {
+	w := newWorld(t)
+	other := w.bind(t, "juliet@x.example/other")
+	w.copy = other
+	if err := w.r.Redeliver(t.Context(), []session.Kept{
+		{Stanza: chat("romeo@x.example/a", "juliet@x.example/gone", stanza.TypeChat, "copied")},
+		{Stanza: chat("juliet@x.example/other", "juliet@x.example/gone", stanza.TypeChat, "own")},
+		{Stanza: chat("romeo@x.example/a", "juliet@x.example/gone", stanza.TypeChat, "not-copied")},
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.end(other); strings.Count(got, "<message ") != 1 || !strings.Contains(got, " id='not-copied'") {
+		t.Errorf("the other session got %q", got)
 	}
 }

@@ -56,7 +56,7 @@ func (b *Batch) returned(ctx context.Context, k session.Kept) *journey {
 		return nil
 	}
 	_, stored := delay.Of(s, h.Domain()) // XEP-0203: a store gave it to that session alone
-	if others, _ := targets(nil, s, to, b.r.o.Directory.Sessions(to.Bare())); !stored && carried(s, k.At, others) {
+	if others, _ := targets(nil, s, to, b.r.o.Directory.Sessions(to.Bare())); !stored && b.carried(ctx, h, s, k.At, others) {
 		return nil // the other sessions have it
 	}
 	if !k.At.IsZero() && !stored { // XEP-0198#acking: say since when it waits
@@ -70,13 +70,17 @@ func (b *Batch) returned(ctx context.Context, k session.Kept) *journey {
 }
 
 // carried tells whether one of the sessions that are left has had its own copy of a message that was queued at a time: of
-// one to the bare JID all that were there; of one to a session that is gone those of them that asked for carbons.
-func carried(s *stanza.Stanza, at time.Time, others []mod.Session) bool {
-	return slices.ContainsFunc(others, func(t mod.Session) bool {
-		if !at.IsZero() && t.(*session.Session).Since.After(at) {
-			return false
-		}
-		return s.To.IsBare() || t.JID() != s.To && t.Flag(mod.FlagCarbons) != "" && s.Type == stanza.TypeChat && !s.Has("urn:xmpp:carbons:2", "private")
+// one to the bare JID all that were there; of one to a session that is gone those for which the Fork hooks make one, and who has sent it.
+func (b *Batch) carried(ctx context.Context, h *host.Host, s *stanza.Stanza, at time.Time, others []mod.Session) bool {
+	had := slices.DeleteFunc(slices.Clone(others), func(t mod.Session) bool {
+		return !at.IsZero() && t.(*session.Session).Since.After(at) || t.JID() == s.To && s.To.IsFull()
+	})
+	if len(had) == 0 || s.To.IsBare() {
+		return len(had) > 0
+	}
+	copies := b.fork(ctx, h, &mod.Pass{Stanza: s, Side: mod.In, Account: s.To.Bare()})
+	return slices.ContainsFunc(had, func(t mod.Session) bool {
+		return t.JID() == s.From || slices.ContainsFunc(copies, func(c mod.Copy) bool { return c.To == t })
 	})
 }
 
