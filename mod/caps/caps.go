@@ -225,29 +225,32 @@ type waiter struct {
 // ask asks a client, unless one is being asked for the same hash: then that answer is waited for. A client is asked once
 // for what it announces.
 func (x *caps) ask(ctx context.Context, w waiter) {
-	k := keyOf(w.caps)
-	if tried, ok := x.tried.Get(w.client); ok && tried == k || !x.turn(k, w) {
+	if !x.turn(keyOf(w.caps), w) {
 		return
 	}
-	x.tried.Put(w.client, k)
 	q := xmlstream.El(wire.NSInfo, "query", xmlstream.A("node", w.caps.Query())) // XEP-0115#discover
 	x.h.Ask(ctx, stanza.NewIQ(stanza.TypeGet, w.asker, w.client, q), func(answer *stanza.Stanza) {
 		x.answered(ctx, w, answer)
 	})
 }
 
-// turn tells whether nobody is being asked for k, which is w's turn then. Otherwise w waits.
+// turn tells whether nobody is being asked for k, and w's client has not been, which is w's turn then. While somebody is being asked,
+// w waits, of the same client as well.
 func (x *caps) turn(k key, w waiter) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	list, busy := x.waiting[k]
-	switch {
-	case !busy:
-		x.waiting[k] = nil
-	case len(list) < maxWaiting:
-		x.waiting[k] = append(list, w)
+	if list, busy := x.waiting[k]; busy {
+		if len(list) < maxWaiting {
+			x.waiting[k] = append(list, w)
+		}
+		return false
 	}
-	return !busy
+	if tried, ok := x.tried.Get(w.client); ok && tried == k {
+		return false
+	}
+	x.waiting[k] = nil
+	x.tried.Put(w.client, k)
+	return true
 }
 
 // gone forgets a client.

@@ -119,6 +119,32 @@ func TestLearn(t *testing.T) {
 	})
 }
 
+// All who want to know what a client understands are told, while it is asked once: a new resource is of interest to several.
+func TestLearnTogether(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, x := newHost(t, d)
+		for _, ambiguous := range []bool{false, true} {
+			i := client("urn:a", fmt.Sprintf("urn:%v", ambiguous))
+			if ambiguous {
+				i.Forms = append(i.Forms, modtest.XML(t, "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'><value>urn:z</value></field></x>"))
+			}
+			p := modtest.Stanza(t, fmt.Sprintf("<presence from='romeo@localhost/%v'/>", ambiguous)).Add(old(t, i).Element())
+			told := 0
+			for range 3 {
+				x.Learn(h.Context(), h.Domain(), p, func(f []string) {
+					if slices.Contains(f, "urn:a") {
+						told++
+					}
+				})
+			}
+			answer(one(t, h), i)
+			if told != 3 {
+				t.Errorf("of 3 who want to know %d are told (ambiguous: %v)", told, ambiguous)
+			}
+		}
+	})
+}
+
 // What does not fit its hash is not believed, and the next that announces the hash is asked (XEP-0115#ver-proc).
 func TestPoison(t *testing.T) {
 	h, x := newHost(t, dbtest.SQLite(t))
