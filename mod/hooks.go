@@ -311,6 +311,10 @@ type Hooks struct {
 	// changed: once that is committed, and before who asked for it has the answer. It does not wait for anything.
 	NodeChanged func(at jid.JID, node string)
 
+	// ContactChanged is called after the subscription or the groups of an item in the roster of an account were changed, once that is
+	// committed. Where there was no item, or is none any more, the JID alone is set. It does not wait for anything.
+	ContactChanged func(account jid.JID, was, is Contact)
+
 	// HTTP are the parts of the server's web site that the extension serves.
 	HTTP []HTTP
 

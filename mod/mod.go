@@ -121,6 +121,8 @@ type Host interface {
 	Notifier() Notifier
 	// NodeChanged calls Hooks.NodeChanged of all extensions. Who keeps nodes of publish-subscribe calls it.
 	NodeChanged(at jid.JID, node string)
+	// ContactChanged calls Hooks.ContactChanged of all extensions. Who keeps the rosters calls it.
+	ContactChanged(account jid.JID, was, is Contact)
 	// Disco returns what the host answers in service discovery for itself (AtHost) or for an account (AtAccount).
 	Disco(at Where) Disco
 	// Trace notes what became of a message beside its way, for administrators who ask. mark is Stanza.Mark; what, who and

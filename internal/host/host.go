@@ -175,6 +175,13 @@ func (h *Host) NodeChanged(at jid.JID, node string) {
 	}
 }
 
+// ContactChanged tells the extensions of a change of an item of a roster that was committed.
+func (h *Host) ContactChanged(account jid.JID, was, is mod.Contact) {
+	for _, f := range h.t.contactChanged {
+		f(account, was, is)
+	}
+}
+
 // Web returns what the extensions serve on the web, by the first segment of its paths. It must not be changed.
 func (h *Host) Web() map[string]http.Handler { return h.t.http }
 

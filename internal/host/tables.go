@@ -31,9 +31,11 @@ type tables struct {
 	pages     mod.Pages
 	pagesBy   string
 
-	notifier    mod.Notifier
-	notifierBy  string
-	nodeChanged []func(at jid.JID, node string)
+	notifier   mod.Notifier
+	notifierBy string
+
+	nodeChanged    []func(at jid.JID, node string)
+	contactChanged []func(account jid.JID, was, is mod.Contact)
 
 	http     map[string]http.Handler
 	httpBy   map[string]string
@@ -167,6 +169,9 @@ func (t *tables) add(name string, h *mod.Hooks) error {
 	}
 	if h.NodeChanged != nil {
 		t.nodeChanged = append(t.nodeChanged, h.NodeChanged)
+	}
+	if h.ContactChanged != nil {
+		t.contactChanged = append(t.contactChanged, h.ContactChanged)
 	}
 	if err := t.addHTTP(name, h.HTTP); err != nil {
 		return err

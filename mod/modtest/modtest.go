@@ -404,6 +404,13 @@ func (h *Host) NodeChanged(at jid.JID, node string) {
 	}
 }
 
+// ContactChanged calls the extension's own hook.
+func (h *Host) ContactChanged(account jid.JID, was, is mod.Contact) {
+	if h.Hooks != nil && h.Hooks.ContactChanged != nil {
+		h.Hooks.ContactChanged(account, was, is)
+	}
+}
+
 // Notified returns those who were told of messages without being sent them, since the last call: "ID: ACCOUNT ...".
 func (h *Host) Notified() []string {
 	h.mu.Lock()

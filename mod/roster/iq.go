@@ -154,6 +154,7 @@ func (x *extension) set(ctx context.Context, q *mod.Request) (*xmlstream.Element
 	if !it.listed && l.listed >= x.cfg.MaxItems {
 		return nil, x.full()
 	}
+	was := it
 	// RFC 6121 §2.1.5: what a client says of subscription, ask or approved does not count.
 	it.name, it.groups, it.listed = want.name, want.groups, true
 	if l, err = x.commit(ctx, q.Account, l, edit{item: it, push: true}); err != nil {
@@ -161,6 +162,7 @@ func (x *extension) set(ctx context.Context, q *mod.Request) (*xmlstream.Element
 	}
 	q.Session.Send(q.Result(nil))
 	x.push(q.Account, push{l.ver, it.element()})
+	x.changed(q.Account, was, it)
 	return nil, mod.ErrAnswered
 }
 
@@ -270,5 +272,6 @@ func (x *extension) removeItem(ctx context.Context, q *mod.Request, contact jid.
 	// RFC 6121 §2.5.2 names the push before the result: who has the result has been told that the item is gone.
 	x.push(q.Account, push{l.ver, removed(contact)})
 	q.Session.Send(q.Result(nil))
+	x.changed(q.Account, it, item{jid: it.jid})
 	return it, nil
 }

@@ -72,6 +72,14 @@ func (it *item) contact() mod.Contact {
 	return mod.Contact{JID: it.jid, Name: it.name, Subscription: it.state.subscription(), Groups: it.groups}
 }
 
+// seen returns what other extensions see of an item, listed or not.
+func (it *item) seen() mod.Contact {
+	if !it.listed {
+		return mod.Contact{JID: it.jid}
+	}
+	return it.contact()
+}
+
 func (l *items) search(contact jid.JID) (int, bool) {
 	return slices.BinarySearchFunc(l.all, contact, func(it item, j jid.JID) int {
 		return strings.Compare(it.jid.String(), j.String())

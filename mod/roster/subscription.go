@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"slices"
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -113,7 +114,16 @@ func (x *extension) update(ctx context.Context, account jid.JID, l *items, t tur
 	if e.push {
 		x.push(account, push{l.ver, is.element()})
 	}
+	x.changed(account, *was, *is)
 	return nil
+}
+
+// changed tells other extensions of a change, where it is one to them.
+func (x *extension) changed(account jid.JID, was, is item) {
+	before, after := was.seen(), is.seen()
+	if before.Subscription != after.Subscription || !slices.Equal(before.Groups, after.Groups) {
+		x.h.ContactChanged(account, before, after)
+	}
 }
 
 // in handles a subscription stanza to a local account (RFC 6121 §3.1.3, §3.1.6, §3.2.3, §3.3.3, §3.4.2; appendix A.3).

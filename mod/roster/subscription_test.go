@@ -2,6 +2,7 @@ package roster_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -367,5 +368,36 @@ func TestAccountRemoved(t *testing.T) {
 			t.Error("a version of the removed account counts for the changed roster of the new one")
 		}
 		result(t, h, romeo+"/new", "<item jid='nurse@localhost' subscription='none'/>")
+	})
+}
+
+// Other extensions hear of what changes for them: subscriptions and groups, and not names or requests.
+func TestContactChanged(t *testing.T) {
+	each(t, func(t *testing.T, h *modtest.Host) {
+		h.Login(romeo + "/orchard")
+		h.Login(juliet + "/balcony")
+		var got []string
+		h.Hooks.ContactChanged = func(account jid.JID, was, is mod.Contact) {
+			got = append(got, fmt.Sprintf("%s %s: %s %v, %s %v", account.Local(), is.JID.Local(), was.Subscription, was.Groups, is.Subscription, is.Groups))
+		}
+		expect := func(what string, want ...string) {
+			t.Helper()
+			settle(t, h)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("after %s: %q, want %q", what, got, want)
+			}
+			got = nil
+		}
+		h.Set(romeo+"/orchard", "", query("<item jid='"+juliet+"' name='J'/>"))
+		expect("an item")
+		h.Set(romeo+"/orchard", "", query("<item jid='"+juliet+"'><group>Friends</group></item>"))
+		expect("a group", "romeo juliet: none [], none [Friends]")
+		mustSend(t, h, romeo+"/orchard", "<presence to='"+juliet+"' type='subscribe'/>")
+		expect("a request")
+		mustSend(t, h, juliet+"/balcony", "<presence to='"+romeo+"' type='subscribed'/>")
+		expect("a grant", "juliet romeo: none [], from []", "romeo juliet: none [Friends], to [Friends]")
+		h.Set(romeo+"/orchard", "", query("<item jid='"+juliet+"' subscription='remove'/>"))
+		expect("the end", "juliet romeo: from [], none []", "romeo juliet: to [Friends], none []")
 	})
 }
