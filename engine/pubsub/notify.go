@@ -125,7 +125,7 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) (to, texts []
 	if n, err = s.knowing(ctx, n, list); err != nil {
 		return nil, nil, err
 	}
-	explicit := make(map[jid.JID]bool)
+	explicit, told := make(map[jid.JID]bool), make(map[jid.JID]bool) // bare addresses, and all
 	for _, x := range list {
 		if !s.hears(n, x, all) {
 			continue
@@ -139,13 +139,20 @@ func (s *Service) audience(ctx context.Context, n *node, all bool) (to, texts []
 		if x.implicit && (slices.Contains(to, x.jid) || slices.Contains(texts, x.jid)) {
 			continue
 		}
-		if s.o.PEP {
-			explicit[x.jid.Bare()] = true
-		}
+		out := &to
 		if x.wants&wantBody != 0 && bodied(n) {
-			texts = append(texts, x.jid)
-		} else {
-			to = append(to, x.jid)
+			out = &texts
+		}
+		if !s.o.PEP {
+			*out = append(*out, x.jid)
+			continue
+		}
+		explicit[x.jid.Bare()] = true
+		for _, j := range s.resources(n, x.jid) {
+			if !told[j] {
+				told[j] = true
+				*out = append(*out, j)
+			}
 		}
 	}
 	if !s.o.PEP {

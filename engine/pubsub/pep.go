@@ -90,6 +90,33 @@ func (s *Service) announcing(account, who jid.JID, feature string) (to []jid.JID
 	return to
 }
 
+// resources returns where a subscriber of an account is told: of a bare address at the resources that announce interest, as far as any is
+// known to (XEP-0163#notify-num).
+func (s *Service) resources(n *node, subscriber jid.JID) []jid.JID {
+	if subscriber.IsBare() {
+		if to := s.announcing(n.at, subscriber, n.name+notify); len(to) > 0 {
+			return to
+		}
+	}
+	return []jid.JID{subscriber}
+}
+
+// presences returns all that an account knows of the presence of somebody, of each resource once.
+func (s *Service) presences(account, who jid.JID) (list []*stanza.Stanza) {
+	for _, t := range s.h.Sessions(who) {
+		if p := t.Presence(); p != nil {
+			list = append(list, p)
+		}
+	}
+	list = append(list, s.remote.of(account, who)...)
+	for _, p := range s.sharers.of(account) {
+		if p.From.Bare() == who && !slices.ContainsFunc(list, func(o *stanza.Stanza) bool { return o.From == p.From }) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // implicit tells whether presence subscribes (XEP-0060#auto-subscribe).
 func (s *Service) implicit() bool {
 	return s.Has(featureAutoSubscribe) && s.Has(featurePresenceSubscribe)
@@ -120,7 +147,7 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 	if len(wants) == 0 || !s.implicit() {
 		return nil
 	}
-	if err := s.sendLasts(ctx, who.Bare(), who, wants); err != nil {
+	if err := s.sendLasts(ctx, who.Bare(), who, wants, nil); err != nil {
 		return err
 	}
 	contacts, err := s.h.Roster().Contacts(ctx, who.Bare())
@@ -131,7 +158,7 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 		if c.Subscription&mod.SubTo == 0 || c.JID.DomainJID() != s.h.Domain() || c.JID == who.Bare() {
 			continue
 		}
-		if err := s.sendLasts(ctx, c.JID, who, wants); err != nil {
+		if err := s.sendLasts(ctx, c.JID, who, wants, nil); err != nil {
 			return err
 		}
 	}
@@ -141,7 +168,7 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 // RemoteOnline does the same for a resource of which one account has the presence: one elsewhere, or that of a stranger.
 func (s *Service) RemoteOnline(ctx context.Context, account, who jid.JID, features []string) error {
 	if wants := wanted(features); len(wants) > 0 && s.implicit() {
-		return s.sendLasts(ctx, account, who, wants)
+		return s.sendLasts(ctx, account, who, wants, nil)
 	}
 	return nil
 }
@@ -156,14 +183,14 @@ func wanted(features []string) (names []string) {
 	return names
 }
 
-// sendLasts sends somebody the last items of an account's nodes of these names.
-func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []string) error {
+// sendLasts sends somebody the last items of an account's nodes of these names, of those that which accepts, where it is not nil.
+func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []string, which func(n *node) bool) error {
 	k, err := s.known(ctx, account)
 	if err != nil {
 		return err
 	}
 	for _, n := range k.nodes {
-		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(names, n.name) {
+		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(names, n.name) || which != nil && !which(n) {
 			continue
 		}
 		ok, err := s.implied(ctx, n, to)

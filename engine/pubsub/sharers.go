@@ -57,8 +57,10 @@ func (s *Service) SharedPresence(account jid.JID, p *stanza.Stanza) (news bool) 
 	return taken && (was == nil || !s.h.Capabilities().Same(was, a))
 }
 
-// EndShared forgets a resource whose presence SharedPresence has noted, if there is one.
-func (s *Service) EndShared(account, who jid.JID) { s.sharers.delete(account, who) }
+// EndShared forgets a resource whose presence SharedPresence has noted, and returns what it has announced, or nil.
+func (s *Service) EndShared(account, who jid.JID) *stanza.Stanza {
+	return s.sharers.delete(account, who)
+}
 
 // put keeps a presence in place of the one before, which it returns. taken is false where there are too many.
 func (h *sharers) put(account jid.JID, p *stanza.Stanza) (was *stanza.Stanza, taken bool) {
@@ -83,17 +85,20 @@ func (h *sharers) put(account jid.JID, p *stanza.Stanza) (was *stanza.Stanza, ta
 	return was, true
 }
 
-func (h *sharers) delete(account, who jid.JID) {
+// delete forgets one, and returns its presence, or nil.
+func (h *sharers) delete(account, who jid.JID) *stanza.Stanza {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := h.m[account]
-	if all[who] == nil {
-		return
+	was := all[who]
+	if was == nil {
+		return nil
 	}
 	h.n--
 	if delete(all, who); len(all) == 0 {
 		delete(h.m, account)
 	}
+	return was
 }
 
 // forget forgets all of an account.

@@ -74,11 +74,12 @@ func newPEP(h mod.Host, cfg any) (*mod.Hooks, error) {
 		IQ: p.s.Handlers(mod.AtAccount),
 		// The account says so by XEP-0163#support-owner.
 		// COMPAT Psi and Psi+ 1.4, 2026-11: they ask the server, as ejabberd answers, and publish nothing where it does not say so.
-		Identities:   []mod.IdentityAt{{At: mod.AtHost | mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}},
-		AccountNodes: p,
-		Available:    p.available,
-		Unbound:      p.unbound,
-		Observe:      []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
+		Identities:     []mod.IdentityAt{{At: mod.AtHost | mod.AtAccount, Identity: mod.Identity{Category: "pubsub", Type: "pep"}}},
+		AccountNodes:   p,
+		ContactChanged: p.contactChanged,
+		Available:      p.available,
+		Unbound:        p.unbound,
+		Observe:        []mod.ObserveHook{{When: mod.When{Side: mod.In, Kinds: mod.Presences}, Func: p.observe}},
 		Admit: []mod.AdmitHook{
 			{When: mod.When{Side: mod.Out, Kinds: mod.Messages}, Func: p.decision},
 			{When: mod.When{Side: mod.In, Kinds: mod.Messages}, Func: p.failed},

@@ -40,10 +40,22 @@ func (p *pep) appears(ctx context.Context, account jid.JID, st *stanza.Stanza) e
 	case !subscribed:
 	case here && p.broadcasts(st.From):
 		p.s.EndShared(account, st.From) // its session says all
-	case here && p.s.SharedPresence(account, st), !here && p.s.RemotePresence(account, st):
+	case here && p.s.SharedPresence(account, st), !here && p.elsewhere(account, st):
 		p.welcome(ctx, account, account, st)
 	}
 	return nil
+}
+
+// elsewhere notes the presence of a contact elsewhere, and tells whether it is news. One that it has sent as a stranger is not: it was
+// welcomed when it became a contact.
+func (p *pep) elsewhere(account jid.JID, st *stanza.Stanza) bool {
+	was := p.s.EndShared(account, st.From)
+	return p.s.RemotePresence(account, st) && (was == nil || !p.h.Capabilities().Same(was, st))
+}
+
+// contactChanged follows the rosters.
+func (p *pep) contactChanged(account jid.JID, was, is mod.Contact) {
+	p.later("following a contact", is.JID, func(ctx context.Context) error { return p.s.ContactChanged(ctx, account, was, is) })
 }
 
 // broadcasts tells whether a resource of this host is available to all who see it.

@@ -80,6 +80,13 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Instance:       p,
 		AccountRemoved: p.s.AccountRemoved,
 		Start:          p.start,
+		ContactChanged: func(account jid.JID, was, is mod.Contact) {
+			h.Go("contact", func(ctx context.Context) {
+				if err := p.s.ContactChanged(ctx, account, was, is); err != nil && ctx.Err() == nil {
+					h.Log().Error("subscriptions of a contact were not looked at", "contact", is.JID.String(), "error", err)
+				}
+			})
+		},
 		Unbound: func(ctx context.Context, s mod.Session, _ *stanza.Stanza) {
 			if len(h.Sessions(s.JID().Bare())) > 0 {
 				return

@@ -1,0 +1,81 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"sabir/mod"
+	"sabir/xmpp/jid"
+)
+
+// ContactChanged follows the roster of an account, of which an item was one thing and is another: subscriptions end to what the contact
+// may not read any more, and with PEP it gets the last items of what its presence subscribes it to from now on. It belongs into the
+// hook of this name, to be called in its own time.
+func (s *Service) ContactChanged(ctx context.Context, account jid.JID, was, is mod.Contact) error {
+	at := s.o.Domain
+	if s.o.PEP {
+		at = account
+	}
+	list, err := s.store.subscriptionsOf(ctx, at, is.JID, "", s.now())
+	if err != nil {
+		return err
+	}
+	for _, x := range list {
+		if err := s.recheck(ctx, at, x); err != nil {
+			return err
+		}
+	}
+	if s.o.PEP && s.implicit() && is.Subscription&mod.SubFrom != 0 {
+		return s.welcome(ctx, account, was, is)
+	}
+	return nil
+}
+
+// recheck ends a subscription to a node that its subscriber may not read any more (XEP-0163#impl-subscriptions). A request that waits
+// is for the owner to decide.
+func (s *Service) recheck(ctx context.Context, at jid.JID, x subscribedAt) error {
+	defer s.turn(at, x.node).Unlock()
+	n, err := s.store.node(ctx, at, x.node)
+	if errors.Is(err, errNoNode) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now, err := s.store.subscription(ctx, n, x.jid, s.now())
+	if err != nil || now.state != Subscribed {
+		return err
+	}
+	if ok, err := s.reads(ctx, n, x.jid); ok || err != nil {
+		return err
+	}
+	gone := now
+	gone.state = NotSub
+	if err := s.changeSubscription(ctx, n, now, gone); err != nil {
+		return err
+	}
+	s.tellOwners(ctx, n, gone)
+	return nil
+}
+
+// welcome sends the resources of a contact the last items of the nodes that presence opens to it now and did not before
+// (XEP-0163#notify-last, XEP-0060#impl-notify).
+func (s *Service) welcome(ctx context.Context, account jid.JID, was, is mod.Contact) error {
+	in := func(c mod.Contact, n *node) bool {
+		return slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(n.config.RosterGroups, g) })
+	}
+	for _, p := range s.presences(account, is.JID) {
+		features, _ := s.h.Capabilities().Features(p)
+		err := s.sendLasts(ctx, account, p.From, wanted(features), func(n *node) bool {
+			if was.Subscription&mod.SubFrom != 0 {
+				return n.config.Access == AccessRoster && in(is, n) && !in(was, n)
+			}
+			return n.config.Access != AccessOpen || !s.sharers.has(account, p.From)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
