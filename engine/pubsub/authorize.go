@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"errors"
+	"time"
 
 	"sabir/xmpp/jid"
 	"sabir/xmpp/payload/dataform"
@@ -99,33 +100,31 @@ func (s *Service) PendingNodes(ctx context.Context, at, who jid.JID) ([]string, 
 	if !s.Has(featureGetPending) {
 		return nil, unsupported(featureGetPending)
 	}
-	all, err := s.store.nodes(ctx, at)
+	owned, waiting, err := s.store.awaiting(ctx, at, who, s.now())
+	if err == nil && owned == 0 { // XEP-0060#owner-subreq-error-forbidden
+		err = stanza.Err(stanza.Forbidden, "")
+	}
+	return waiting, err
+}
+
+// awaiting returns how many nodes of a service somebody owns, and the names of those where a request for a subscription waits.
+func (s store) awaiting(ctx context.Context, at, who jid.JID, now time.Time) (owned int, waiting []string, err error) {
+	rows, err := s.db.Query(ctx, `SELECT n.name, CASE WHEN EXISTS (SELECT 1 FROM pubsub_subscription s
+		WHERE s.node = n.num AND s.state = 'pending' AND (s.expires = 0 OR s.expires > ?)) THEN 1 ELSE 0 END
+		FROM pubsub_affiliation a JOIN pubsub_node n ON n.num = a.node WHERE a.jid = ? AND a.affiliation = 'owner' AND n.service = ? ORDER BY n.name`,
+		now.UnixMicro(), who.Bare().String(), at.String())
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	var out []string
-	owns := false
-	for _, n := range all {
-		a, err := s.affiliation(ctx, n, who)
-		if err != nil {
-			return nil, err
+	_, err = collect(rows, func(r scanner) (some int, err error) {
+		var name string
+		if err = r.Scan(&name, &some); some == 1 {
+			waiting = append(waiting, name)
 		}
-		if a != Owner {
-			continue
-		}
-		owns = true
-		waiting, err := s.pending(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		if len(waiting) > 0 {
-			out = append(out, n.name)
-		}
-	}
-	if !owns { // XEP-0060#owner-subreq-error-forbidden
-		return nil, stanza.Err(stanza.Forbidden, "")
-	}
-	return out, nil
+		owned++
+		return some, err
+	})
+	return owned, waiting, err
 }
 
 func (s *Service) pending(ctx context.Context, n *node) (out []subscription, err error) {
