@@ -172,13 +172,11 @@ func (p *pubsub) items(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 	var list []mod.DiscoItem
 	switch {
 	case out.Node == "":
-		f, err := p.s.ParseFilter(r.Payload)
-		if err == nil {
-			list, err = p.s.Nodes(ctx, p.face.Domain, r.From, f)
-		}
+		list, set, err := p.s.Listing(ctx, p.face.Domain, r.From, r.Payload)
 		if err != nil {
 			return nil, err
 		}
+		return answer(out, list, set), nil
 	case out.Node == nsCommands && p.s.Has(pendingNode):
 		list = []mod.DiscoItem{{JID: p.face.Domain, Node: pendingNode, Name: pendingName}}
 	default:
@@ -201,11 +199,16 @@ func (p *pubsub) items(ctx context.Context, r *mod.Request) (*xmlstream.Element,
 	if err != nil {
 		return nil, err
 	}
+	return answer(out, list, set), nil
+}
+
+// answer fills a page in.
+func answer(out *wire.Items, list []mod.DiscoItem, set *xmlstream.Element) *xmlstream.Element {
 	for _, i := range list {
 		out.Items = append(out.Items, wire.Item(i))
 	}
 	out.Page = set
-	return out.Element(), nil
+	return out.Element()
 }
 
 // message takes what owners decide, and the errors that notifications meet.
