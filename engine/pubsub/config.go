@@ -39,6 +39,13 @@ const (
 	SendOnSubPresence = "on_sub_and_presence"
 )
 
+// Values of Config.ItemReply (XEP-0060#impl-association). With ReplyNone nobody is told who published an item.
+const (
+	ReplyNone      = "none"
+	ReplyOwner     = "owner"
+	ReplyPublisher = "publisher"
+)
+
 // Values of Config.NodeFull (XEP-0060#publisher-publish-success-nodefull).
 const (
 	FullRetract = "retract-oldest"
@@ -75,7 +82,7 @@ type Config struct {
 	NotifySub        bool   `json:"notify_sub"`
 	SendLast         string `json:"send_last"`
 	PurgeOffline     bool   `json:"purge_offline"`        // items go when their publisher goes offline
-	ItemReply        string `json:"item_reply,omitempty"` // owner or publisher
+	ItemReply        string `json:"item_reply,omitempty"` // "" where nobody has said to whom
 
 	// Link and Parent are names of other nodes of the service (XEP-0496).
 	Link   string `json:"link,omitempty"`
@@ -209,7 +216,7 @@ var fields = fieldset{
 		[]string{SendNever, SendOnSub, SendOnSubPresence}, func(c *Config) *string { return &c.SendLast }),
 	flag("purge_offline", "Items are deleted when their publisher goes offline", func(c *Config) *bool { return &c.PurgeOffline }),
 	choice("itemreply", "To whom replies to an item go",
-		[]string{"", "owner", "publisher"}, func(c *Config) *string { return &c.ItemReply }),
+		[]string{"", ReplyNone, ReplyOwner, ReplyPublisher}, func(c *Config) *string { return &c.ItemReply }),
 	text("{"+nsRelations+"}link", "The node to which this one links, and with which it is deleted", func(c *Config) *string { return &c.Link }).of(nsRelations),
 	text("{"+nsRelations+"}parent", "The node below which this one stands", func(c *Config) *string { return &c.Parent }).of(nsRelations),
 }

@@ -59,6 +59,34 @@ func (s *Service) recheck(ctx context.Context, at jid.JID, x subscribedAt) error
 	return nil
 }
 
+// opened sends the last item of a node whose configuration was another one to those whom presence subscribes to it now and did not
+// before (XEP-0060#impl-notify). The lock of the node is held.
+func (s *Service) opened(ctx context.Context, was, n *node) {
+	a, b := &was.config, &n.config
+	if !s.o.PEP || a.Access == b.Access && slices.Equal(a.RosterGroups, b.RosterGroups) || b.SendLast != SendOnSubPresence || !b.Notify {
+		return
+	}
+	nobody := func(jid.JID) bool { return false }
+	before, err := s.interested(ctx, was, nobody)
+	var now []jid.JID
+	if err == nil {
+		now, err = s.interested(ctx, n, nobody)
+	}
+	var last *item
+	if err == nil {
+		last, err = s.store.last(ctx, n, s.since(n))
+	}
+	if err != nil {
+		s.h.Log().Error("those to whom a node was opened are not told", "node", n.name, "error", err)
+		return
+	}
+	for _, j := range now {
+		if last != nil && !slices.Contains(before, j) {
+			s.sendItem(ctx, n, last, j, false)
+		}
+	}
+}
+
 // welcome sends the resources of a contact the last items of the nodes that presence opens to it now and did not before
 // (XEP-0163#notify-last, XEP-0060#impl-notify).
 func (s *Service) welcome(ctx context.Context, account jid.JID, was, is mod.Contact) error {

@@ -202,6 +202,7 @@ func (s *Service) setConfig(ctx context.Context, r *request, x *xmlstream.Elemen
 			s.tellMetadata(ctx, &before, m)
 		}
 	}
+	s.opened(ctx, &was, n)
 	return nil, nil
 }
 

@@ -96,9 +96,9 @@ func (s *Service) announceItem(ctx context.Context, n *node, i *item) {
 func (s *Service) replyTo(ctx context.Context, n *node, i *item) *xmlstream.Element {
 	var to []jid.JID
 	switch {
-	case i == nil || n.config.ItemReply == "":
+	case i == nil || n.config.ItemReply == "" || n.config.ItemReply == ReplyNone:
 		return nil
-	case n.config.ItemReply == "publisher":
+	case n.config.ItemReply == ReplyPublisher:
 		to = append(to, i.publisher)
 	default:
 		var err error

@@ -105,8 +105,15 @@ func (n *node) persistent() error {
 	return unsupported(featurePersistentItems)
 }
 
-// tells says whether readers are told who published an item: where that may be another than the creator of the node.
+// tells says whether readers are told who published an item: as the owner has said (XEP-0060#impl-association), else where that may be
+// another than the creator of the node.
 func (n *node) tells(i *item) bool {
+	switch n.config.ItemReply {
+	case ReplyNone:
+		return false
+	case ReplyPublisher:
+		return true
+	}
 	return n.config.Publish != PublishPublishers || i.publisher != n.creator
 }
 
