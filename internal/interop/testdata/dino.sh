@@ -67,7 +67,10 @@ send 2 1 'from the other device'
 send 1 2 'before Dino was there'
 
 export HOME=$dir/home XDG_RUNTIME_DIR=$dir/home GDK_BACKEND=x11 GSK_RENDERER=cairo LIBGL_ALWAYS_SOFTWARE=1 NO_AT_BRIDGE=1
-Xvfb -displayfd 3 -screen 0 1000x700x24 3>"$dir/display" >"$dir/xvfb.log" 2>&1 &
+# Displays are told apart by abstract sockets, of which a network namespace has its own, and then share a folder and locks with those outside.
+mkdir -p /tmp/.X11-unix
+mount -t tmpfs tmpfs /tmp/.X11-unix
+Xvfb -displayfd 3 -nolock -screen 0 1000x700x24 3>"$dir/display" >"$dir/xvfb.log" 2>&1 &
 pids="$pids $!"
 for _ in $(seq 300); do
 	[ -s "$dir/display" ] && break
