@@ -177,3 +177,21 @@ func TestRedeliverCopied(t *testing.T) {
 		t.Errorf("the other session got %q", got)
 	}
 }
+
+// TestRedeliverToLater: who was bound when a message came, and became available after it, has not got it.
+func TestRedeliverToLater(t *testing.T) {
+	w := newWorld(t)
+	other := w.bind(t, "juliet@x.example/other")
+	at := other.Reached()
+	kept := func(at time.Time, id string) []session.Kept {
+		return []session.Kept{{Stanza: chat("romeo@x.example/a", "juliet@x.example", stanza.TypeChat, id), At: at}}
+	}
+	for _, k := range [][]session.Kept{kept(at.Add(-time.Second), "before"), kept(at.Add(time.Second), "after"), kept(time.Time{}, "untold")} {
+		if err := w.r.Redeliver(t.Context(), k, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.end(other); strings.Count(got, "<message ") != 1 || !strings.Contains(got, " id='before'") {
+		t.Errorf("the other session got %q", got)
+	}
+}

@@ -70,16 +70,20 @@ func (b *Batch) returned(ctx context.Context, k session.Kept) *journey {
 }
 
 // carried tells whether one of the sessions that are left has had its own copy of a message that was queued at a time: of
-// one to the bare JID all that were there; of one to a session that is gone those for which the Fork hooks make one, and who has sent it.
+// one to the bare JID those that were reached by it then; of any those for which the Fork hooks make a copy, and who has sent it.
 func (b *Batch) carried(ctx context.Context, h *host.Host, s *stanza.Stanza, at time.Time, others []mod.Session) bool {
-	had := slices.DeleteFunc(slices.Clone(others), func(t mod.Session) bool {
-		return !at.IsZero() && t.(*session.Session).Since.After(at) || t.JID() == s.To && s.To.IsFull()
+	before := func(t time.Time) bool { return !t.IsZero() && (at.IsZero() || !t.After(at)) }
+	there := slices.DeleteFunc(slices.Clone(others), func(t mod.Session) bool {
+		return !before(t.(*session.Session).Since) || t.JID() == s.To && s.To.IsFull()
 	})
-	if len(had) == 0 || s.To.IsBare() {
-		return len(had) > 0
+	if len(there) == 0 {
+		return false
+	}
+	if s.To.IsBare() && slices.ContainsFunc(there, func(t mod.Session) bool { return before(t.(*session.Session).Reached()) }) {
+		return true
 	}
 	copies := b.fork(ctx, h, &mod.Pass{Stanza: s, Side: mod.In, Account: s.To.Bare()})
-	return slices.ContainsFunc(had, func(t mod.Session) bool {
+	return slices.ContainsFunc(there, func(t mod.Session) bool {
 		return t.JID() == s.From || slices.ContainsFunc(copies, func(c mod.Copy) bool { return c.To == t })
 	})
 }

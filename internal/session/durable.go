@@ -165,6 +165,7 @@ type State struct {
 	Flags     map[string]string `json:"flags,omitempty"`
 	Directed  []jid.JID         `json:"directed,omitempty"`
 	Since     time.Time         `json:"since"`
+	Reached   time.Time         `json:"reached,omitzero"`
 	Client    string            `json:"client,omitempty"`
 	Software  string            `json:"software,omitempty"`
 	Device    string            `json:"device,omitempty"`
@@ -176,7 +177,7 @@ func (s *Session) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := State{
-		Since: s.Since, Client: s.Agent.ID, Software: s.Agent.Software, Device: s.Agent.Device, Mechanism: s.Agent.Mechanism,
+		Since: s.Since, Reached: s.reached, Client: s.Agent.ID, Software: s.Agent.Software, Device: s.Agent.Device, Mechanism: s.Agent.Mechanism,
 		Directed: append([]jid.JID(nil), s.directed...),
 	}
 	if s.presence != nil {
@@ -205,10 +206,19 @@ func (s *Session) SetState(st State) error {
 		return nil
 	}
 	p, err := ParseStanza(st.Presence)
-	if err == nil {
-		s.SetPresence(p, st.Priority)
+	if err != nil {
+		return err
 	}
-	return err
+	s.SetPresence(p, st.Priority)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reached.IsZero() {
+		return nil
+	}
+	if s.reached = st.Reached; s.reached.IsZero() { // written before it was noted
+		s.reached = st.Since
+	}
+	return nil
 }
 
 // storedLimits are those of a stored stanza: what was accepted once is accepted again.

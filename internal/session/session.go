@@ -39,6 +39,7 @@ type Session struct {
 	flags    []flag
 	directed []jid.JID
 	prio     int8
+	reached  time.Time // see Reached
 
 	// view is what routing reads at each message, without the lock.
 	view atomic.Uint32
@@ -131,6 +132,12 @@ func (s *Session) SetPresence(p *stanza.Stanza, priority int8) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version.Add(1)
+	if was := s.presence != nil && s.prio >= 0; was != (p != nil && priority >= 0) {
+		s.reached = time.Time{}
+		if !was {
+			s.reached = time.Now()
+		}
+	}
 	s.presence, s.prio = p, priority
 	var v uint32
 	if p != nil {
@@ -144,6 +151,14 @@ func (s *Session) Priority() int8 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.prio
+}
+
+// Reached returns since when the session is one of those that get what is sent to the bare JID (RFC 6121 §8.5.2.1): with available presence
+// and no negative priority. It is zero where it gets nothing.
+func (s *Session) Reached() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reached
 }
 
 // Available tells whether the session sent available presence, and its priority.
