@@ -113,14 +113,21 @@ func (w *world) ask(method, path string, fields ...string) *httptest.ResponseRec
 	return a
 }
 
-// page asks for what must be there.
+// page asks for what must be there, and be valid where it is a feed.
 func (w *world) page(path string) string {
 	w.t.Helper()
 	a := w.get(path)
 	if a.Code != http.StatusOK {
 		w.t.Fatalf("%s: %d %s", path, a.Code, a.Body)
 	}
-	return a.Body.String()
+	body := a.Body.String()
+	p, _, _ := strings.Cut(path, "?")
+	if f := format(p[strings.LastIndexByte(p, '/')+1:]); f == atom || f == rss || f == feed {
+		for _, wrong := range invalid(f, body) {
+			w.t.Errorf("%s: %s in\n%s", path, wrong, body)
+		}
+	}
+	return body
 }
 
 // atomFeed is what a reader of Atom sees.
@@ -166,11 +173,10 @@ func linkOf(list []atomLink, rel, typ string) string {
 
 func (w *world) atom(path string) *atomFeed {
 	w.t.Helper()
-	f, body := new(atomFeed), w.page(path)
-	if err := xml.Unmarshal([]byte(body), f); err != nil {
+	f := new(atomFeed)
+	if err := xml.Unmarshal([]byte(w.page(path)), f); err != nil {
 		w.t.Fatalf("%s: %v", path, err)
 	}
-	valid(w.t, path, body)
 	return f
 }
 
@@ -199,105 +205,117 @@ func TestFormats(t *testing.T) {
 		w.publish(romeo, pubsub.NSMicroblog, "other", "<x xmlns='urn:example'/>") // no entry: left out
 		w.publish(romeo, pubsub.NSMicroblog, "rich", rich)
 
-		t.Run("atom", func(t *testing.T) {
-			f := w.atom(blog + "/feed.atom")
-			if f.ID != "tag:localhost,2024:home" || f.Title != "Romeo's <blog>" || f.Author != "Romeo" || len(f.Entries) != 2 {
-				t.Fatalf("%+v", f)
-			}
-			for rel, want := range map[string]string{
-				"self": base + blog + "/feed.atom", "hub": base + "/feeds/localhost/hub",
-			} {
-				if got := linkOf(f.Links, rel, map[string]string{"self": "application/atom+xml"}[rel]); got != want {
-					t.Errorf("%s: %q", rel, got)
-				}
-			}
-			if got := linkOf(f.Links, "alternate", "application/atom+xml"); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0" {
-				t.Errorf("alternate: %q", got)
-			}
-			e := f.Entries[0]
-			if e.ID != "tag:localhost,2024:rich" || e.Title != "Rich & famous" || e.Author != "Romeo Montague" || e.URI != "xmpp:romeo@localhost" || e.Claimed != "" {
-				t.Errorf("%+v", e)
-			}
-			if e.Content != "<p>with <em>style</em></p>" || e.Reply.Ref != "tag:localhost,2024:other" || len(e.Category) != 1 || linkOf(e.Links, "via", "") != "" ||
-				linkOf(e.Links, "enclosure", "image/jpeg") != "https://example.org/p.jpg" {
-				t.Errorf("%+v", e)
-			}
-			first := f.Entries[1]
-			if got := linkOf(first.Links, "alternate", "text/html"); got != base+blog+"/item/a%20b%2Fc" {
-				t.Errorf("page: %s", got)
-			}
-			if got := linkOf(first.Links, "alternate", "application/atom+xml"); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0;item=a%20b%2Fc" {
-				t.Errorf("URI: %s", got)
-			}
-		})
-		t.Run("rss", func(t *testing.T) {
-			var f struct {
-				Version string `xml:"version,attr"`
-				Channel struct {
-					Title string `xml:"title"`
-					Item  []struct {
-						Title     string `xml:"title"`
-						Link      string `xml:"link"`
-						GUID      string `xml:"guid"`
-						Date      string `xml:"pubDate"`
-						Content   string `xml:"http://purl.org/rss/1.0/modules/content/ encoded"`
-						Enclosure struct {
-							URL string `xml:"url,attr"`
-						} `xml:"enclosure"`
-					} `xml:"item"`
-				} `xml:"channel"`
-			}
-			if err := xml.Unmarshal([]byte(w.page(blog+"/feed.rss")), &f); err != nil {
-				t.Fatal(err)
-			}
-			i := f.Channel.Item[0]
-			if f.Version != "2.0" || f.Channel.Title != "Romeo's <blog>" || i.Title != "Rich & famous" || i.GUID != "tag:localhost,2024:rich" ||
-				i.Date != "Mon, 01 Jan 2024 10:00:00 +0000" || i.Content != "<p>with <em>style</em></p>" || i.Enclosure.URL != "https://example.org/p.jpg" {
-				t.Errorf("%+v", f)
-			}
-		})
-		t.Run("json", func(t *testing.T) {
-			var f jsonFeed
-			if err := json.Unmarshal([]byte(w.page(blog+"/feed.json")), &f); err != nil {
-				t.Fatal(err)
-			}
-			if f.Version != "https://jsonfeed.org/version/1.1" || len(f.Items) != 2 || f.Items[0].HTML != "<p>with <em>style</em></p>" || f.Items[0].Attachments[0].Size != "42" ||
-				f.Items[1].Text == nil || *f.Items[1].Text != "first" || f.URL != base+blog+"/feed.json" {
-				t.Errorf("%+v", f)
-			}
-		})
-		t.Run("page", func(t *testing.T) {
-			for _, path := range []string{blog + "/index.html", blog + "/item/rich"} {
-				a := w.get(path)
-				s := a.Body.String()
-				for _, want := range []string{"<p>with <em>style</em></p>", "Romeo&#39;s &lt;blog&gt;", "Rich &amp; famous", `href="xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0`} {
-					if !strings.Contains(s, want) {
-						t.Errorf("%s has no %s:\n%s", path, want, s)
-					}
-				}
-				if p := a.Header().Get("Content-Security-Policy"); !strings.HasPrefix(p, "default-src 'none'; style-src 'sha256-") || strings.Contains(p, "unsafe") || strings.Contains(s, "<script") {
-					t.Errorf("%s: %s\n%s", path, p, s)
-				}
-			}
-		})
-		t.Run("service", func(t *testing.T) {
-			w.publish(service, "new/s", "1", rich)
-			f := w.atom("/feeds/pubsub.localhost/new%2Fs/feed.atom")
-			if len(f.Entries) != 1 || f.Entries[0].Author != "Romeo Montague" || f.Title != "new/s" {
-				t.Errorf("%+v", f)
-			}
-		})
-		t.Run("comments", func(t *testing.T) {
-			// Whoever comments under another's name is named (XEP-0277#comment_author).
-			node := "urn:xmpp:microblog:0:comments/a"
-			w.set(romeo+"/a", romeo, ns, "<create node='"+node+"'/>")
-			w.set("juliet@localhost/a", romeo, ns, "<publish node='"+node+"'><item id='c'>"+rich+"</item></publish>")
-			e := w.atom("/feeds/romeo@localhost/" + url.PathEscape(node) + "/feed.atom").Entries[0]
-			if e.Author != "juliet@localhost" || e.URI != "xmpp:juliet@localhost" || e.Claimed != "Romeo Montague" {
-				t.Errorf("%+v", e)
-			}
-		})
+		t.Run("atom", func(t *testing.T) { formatAtom(t, w) })
+		t.Run("rss", func(t *testing.T) { formatRSS(t, w) })
+		t.Run("json", func(t *testing.T) { formatJSON(t, w) })
+		t.Run("page", func(t *testing.T) { formatPage(t, w) })
+		t.Run("service", func(t *testing.T) { formatService(t, w) })
+		t.Run("comments", func(t *testing.T) { formatComments(t, w) })
 	})
+}
+
+func formatAtom(t *testing.T, w *world) {
+	f := w.atom(blog + "/feed.atom")
+	if f.ID != "tag:localhost,2024:home" || f.Title != "Romeo's <blog>" || f.Author != "Romeo" || len(f.Entries) != 2 {
+		t.Fatalf("%+v", f)
+	}
+	for rel, want := range map[string]string{
+		"self": base + blog + "/feed.atom", "hub": base + "/feeds/localhost/hub",
+	} {
+		if got := linkOf(f.Links, rel, map[string]string{"self": "application/atom+xml"}[rel]); got != want {
+			t.Errorf("%s: %q", rel, got)
+		}
+	}
+	if got := linkOf(f.Links, "alternate", "application/atom+xml"); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0" {
+		t.Errorf("alternate: %q", got)
+	}
+	e := f.Entries[0]
+	if e.ID != "tag:localhost,2024:rich" || e.Title != "Rich & famous" || e.Author != "Romeo Montague" || e.URI != "xmpp:romeo@localhost" || e.Claimed != "" {
+		t.Errorf("%+v", e)
+	}
+	if e.Content != "<p>with <em>style</em></p>" || e.Reply.Ref != "tag:localhost,2024:other" || len(e.Category) != 1 || linkOf(e.Links, "via", "") != "" ||
+		linkOf(e.Links, "enclosure", "image/jpeg") != "https://example.org/p.jpg" {
+		t.Errorf("%+v", e)
+	}
+	first := f.Entries[1]
+	if got := linkOf(first.Links, "alternate", "text/html"); got != base+blog+"/item/a%20b%2Fc" {
+		t.Errorf("page: %s", got)
+	}
+	if got := linkOf(first.Links, "alternate", "application/atom+xml"); got != "xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0;item=a%20b%2Fc" {
+		t.Errorf("URI: %s", got)
+	}
+}
+
+func formatRSS(t *testing.T, w *world) {
+	var f struct {
+		Version string `xml:"version,attr"`
+		Channel struct {
+			Title string `xml:"title"`
+			Item  []struct {
+				Title     string `xml:"title"`
+				Link      string `xml:"link"`
+				GUID      string `xml:"guid"`
+				Date      string `xml:"pubDate"`
+				Content   string `xml:"http://purl.org/rss/1.0/modules/content/ encoded"`
+				Enclosure struct {
+					URL string `xml:"url,attr"`
+				} `xml:"enclosure"`
+			} `xml:"item"`
+		} `xml:"channel"`
+	}
+	if err := xml.Unmarshal([]byte(w.page(blog+"/feed.rss")), &f); err != nil {
+		t.Fatal(err)
+	}
+	i := f.Channel.Item[0]
+	if f.Version != "2.0" || f.Channel.Title != "Romeo's <blog>" || i.Title != "Rich & famous" || i.GUID != "tag:localhost,2024:rich" ||
+		i.Date != "Mon, 01 Jan 2024 10:00:00 +0000" || i.Content != "<p>with <em>style</em></p>" || i.Enclosure.URL != "https://example.org/p.jpg" {
+		t.Errorf("%+v", f)
+	}
+}
+
+func formatJSON(t *testing.T, w *world) {
+	var f jsonFeed
+	if err := json.Unmarshal([]byte(w.page(blog+"/feed.json")), &f); err != nil {
+		t.Fatal(err)
+	}
+	if f.Version != "https://jsonfeed.org/version/1.1" || len(f.Items) != 2 || f.Items[0].HTML != "<p>with <em>style</em></p>" || f.Items[0].Attachments[0].Size != "42" ||
+		f.Items[1].Text == nil || *f.Items[1].Text != "first" || f.URL != base+blog+"/feed.json" {
+		t.Errorf("%+v", f)
+	}
+}
+
+func formatPage(t *testing.T, w *world) {
+	for _, path := range []string{blog + "/index.html", blog + "/item/rich"} {
+		a := w.get(path)
+		s := a.Body.String()
+		for _, want := range []string{"<p>with <em>style</em></p>", "Romeo&#39;s &lt;blog&gt;", "Rich &amp; famous", `href="xmpp:romeo@localhost?;node=urn%3Axmpp%3Amicroblog%3A0`} {
+			if !strings.Contains(s, want) {
+				t.Errorf("%s has no %s:\n%s", path, want, s)
+			}
+		}
+		if p := a.Header().Get("Content-Security-Policy"); !strings.HasPrefix(p, "default-src 'none'; style-src 'sha256-") || strings.Contains(p, "unsafe") || strings.Contains(s, "<script") {
+			t.Errorf("%s: %s\n%s", path, p, s)
+		}
+	}
+}
+
+func formatService(t *testing.T, w *world) {
+	w.publish(service, "new/s", "1", rich)
+	f := w.atom("/feeds/pubsub.localhost/new%2Fs/feed.atom")
+	if len(f.Entries) != 1 || f.Entries[0].Author != "Romeo Montague" || f.Title != "new/s" {
+		t.Errorf("%+v", f)
+	}
+}
+
+func formatComments(t *testing.T, w *world) {
+	// Whoever comments under another's name is named (XEP-0277#comment_author).
+	node := "urn:xmpp:microblog:0:comments/a"
+	w.set(romeo+"/a", romeo, ns, "<create node='"+node+"'/>")
+	w.set("juliet@localhost/a", romeo, ns, "<publish node='"+node+"'><item id='c'>"+rich+"</item></publish>")
+	e := w.atom("/feeds/romeo@localhost/" + url.PathEscape(node) + "/feed.atom").Entries[0]
+	if e.Author != "juliet@localhost" || e.URI != "xmpp:juliet@localhost" || e.Claimed != "Romeo Montague" {
+		t.Errorf("%+v", e)
+	}
 }
 
 func TestConditional(t *testing.T) {
