@@ -26,6 +26,10 @@ const (
 // maxAttachments bounds what somebody attaches to an item, in bytes: all of it is read where it is summed up.
 const maxAttachments = 8 << 10
 
+// maxReactions and maxReaction bound which reactions a summary has: how many different ones, of which the rarest are left out, and how
+// long one is, in bytes.
+const maxReactions, maxReaction = 100, 64
+
 // attachedTo returns node and item of which the node of this name holds the attachments at a service. ok is false where it is
 // none (XEP-0470#basic).
 func attachedTo(at jid.JID, name string) (node, item string, ok bool) {
@@ -203,7 +207,7 @@ func summary(all map[string]*xmlstream.Element) *xmlstream.Element {
 		}
 		seen := make(map[string]bool)
 		for k := range x.Child(nsAttachments, "reactions").Elements() {
-			if v := k.Text(); k.Is(nsAttachments, "reaction") && v != "" && !seen[v] {
+			if v := k.Text(); k.Is(nsAttachments, "reaction") && v != "" && len(v) <= maxReaction && !seen[v] {
 				seen[v] = true
 				reactions[v]++
 			}
@@ -222,7 +226,7 @@ func summary(all map[string]*xmlstream.Element) *xmlstream.Element {
 	}
 	slices.SortFunc(list, func(a, b string) int { return cmp.Or(reactions[b]-reactions[a], strings.Compare(a, b)) })
 	x := xmlstream.El(nsSummary, "reactions")
-	for _, v := range list {
+	for _, v := range list[:min(len(list), maxReactions)] {
 		k := xmlstream.El(nsSummary, "reaction", v)
 		if reactions[v] > 1 {
 			k.Add(xmlstream.A("count", strconv.Itoa(reactions[v])))

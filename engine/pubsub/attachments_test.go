@@ -1,6 +1,7 @@
 package pubsub_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,29 @@ func TestAttachmentsBounded(t *testing.T) {
 			t.Errorf("%d have attached something, want 2", got)
 		}
 		result(t, p.attach("juliet", node)) // again
+	})
+}
+
+// A summary counts all that is attached, of reactions the most frequent.
+func TestSummary(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d db.DB) {
+		h, s := newServiceOf(t, d, false, pubsub.Limits{Items: 2, Payload: 10_000, Nodes: 3, Subscriptions: 5})
+		p := posts{t, h, s}
+		result(t, p.set("romeo", "<create node='n'/><configure>"+form("node_config", field("publish_model", "open"))+"</configure>"))
+		p.publish("a")
+		for i := range 5 {
+			own := ""
+			for k := range 30 {
+				own += "<reaction>" + strconv.Itoa(1000*i+k) + "</reaction>"
+			}
+			who := "user" + strconv.Itoa(i)
+			result(t, p.set(who, "<publish node='"+attachments+"/xmpp:"+service+"?;node=n;item=a'><item id='"+who+"@localhost'><attachments xmlns='"+attachments+"'><noticed/><reactions>"+
+				"<reaction>all</reaction><reaction>"+strings.Repeat("long", 20)+"</reaction>"+own+"</reactions></attachments></item></publish>"))
+		}
+		got := result(t, p.get("<items node='"+summaries+"'/>")).String()
+		if !strings.Contains(got, "<noticed count='5'/>") || !strings.Contains(got, "<reaction count='5'>all</reaction>") || strings.Count(got, "<reaction") != 1+100 || strings.Contains(got, "long") {
+			t.Errorf("the summary is %s", got)
+		}
 	})
 }
 

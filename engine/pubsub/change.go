@@ -306,7 +306,7 @@ func (s *Service) Each(ctx context.Context, at jid.JID, name string, f func(id s
 	if err != nil {
 		return err
 	}
-	list, err := s.store.page(ctx, n, page{limit: s.o.Limits.Items, since: s.since(n)})
+	list, err := s.store.page(ctx, n, page{limit: int(s.maxItems(n)), since: s.since(n)})
 	if err != nil {
 		return err
 	}
