@@ -167,7 +167,7 @@ func (s *Service) results(ctx context.Context, n *node, r *mod.Request, queryID 
 			return err
 		}
 		m := s.event(n, x)
-		if a := s.replyTo(ctx, n, i); a != nil {
+		if a := s.repliesTo(ctx, n, i); a != nil {
 			m.Add(a)
 		}
 		t, err := wire.Result{ID: place(i), Stamp: i.stamp, XML: string(m.Append(nil, stanza.NSClient))}.Message(n.at, queryID)

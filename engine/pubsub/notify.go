@@ -69,17 +69,52 @@ func (s *Service) announce(ctx context.Context, n *node, x *xmlstream.Element, i
 		return
 	}
 	m := s.event(n, x)
-	if a := s.replyTo(ctx, n, i); a != nil {
+	if a := s.repliesTo(ctx, n, i); a != nil {
 		m.Add(a)
 	}
-	s.send(ctx, n, m, to)
+	s.spread(ctx, n, i, m, to)
 	if len(texts) == 0 {
 		return
 	}
 	if m, err = withBody(m, i); err != nil {
 		s.h.Log().Error("an item cannot be read", "error", err)
 	}
-	s.send(ctx, n, m, texts)
+	s.spread(ctx, n, i, m, texts)
+}
+
+// spread sends a notification to all, and of an account's item with the resource that has published it to those who know of that
+// resource: who do not see the presence of the account are not told (XEP-0163#notify-addressing).
+func (s *Service) spread(ctx context.Context, n *node, i *item, m *stanza.Stanza, to []jid.JID) {
+	at := s.publishedAt(n, i)
+	if at.IsZero() {
+		s.send(ctx, n, m, to)
+		return
+	}
+	var seeing, others []jid.JID
+	for _, j := range to {
+		sees, err := mod.SeesPresence(ctx, s.h.Roster(), n.at, j)
+		if err != nil {
+			s.h.Log().Error("the roster cannot be read", "error", err)
+		}
+		if sees {
+			seeing = append(seeing, j)
+		} else {
+			others = append(others, j)
+		}
+	}
+	s.h.RouteAll(ctx, []mod.Fan{{Stanza: m.Clone().Add(replyTo(at)), To: seeing}, {Stanza: m, To: others}})
+}
+
+// publishedAt returns the resource of an account that has published an item, where it is available to all who see the account's presence,
+// and the node says nothing else of where replies go. Else it is zero.
+func (s *Service) publishedAt(n *node, i *item) jid.JID {
+	if !s.o.PEP || i == nil || n.config.ItemReply != "" || i.resource.Bare() != n.at {
+		return jid.JID{}
+	}
+	if t := s.h.Session(i.resource); t == nil || t.Presence() == nil {
+		return jid.JID{}
+	}
+	return i.resource
 }
 
 // announceItem tells of a new item.
@@ -92,8 +127,8 @@ func (s *Service) announceItem(ctx context.Context, n *node, i *item) {
 	s.announce(ctx, n, x, i)
 }
 
-// replyTo returns where replies to an item go (pubsub#itemreply), or nil.
-func (s *Service) replyTo(ctx context.Context, n *node, i *item) *xmlstream.Element {
+// repliesTo returns where the owner wants replies to an item to go (pubsub#itemreply), or nil.
+func (s *Service) repliesTo(ctx context.Context, n *node, i *item) *xmlstream.Element {
 	var to []jid.JID
 	switch {
 	case i == nil || n.config.ItemReply == "" || n.config.ItemReply == ReplyNone:
@@ -107,6 +142,11 @@ func (s *Service) replyTo(ctx context.Context, n *node, i *item) *xmlstream.Elem
 			return nil
 		}
 	}
+	return replyTo(to...)
+}
+
+// replyTo returns the addresses to which replies go (XEP-0033).
+func replyTo(to ...jid.JID) *xmlstream.Element {
 	a := xmlstream.El(nsAddress, "addresses")
 	for _, j := range to {
 		a.Add(xmlstream.El(nsAddress, "address", xmlstream.A("type", "replyto"), xmlstream.A("jid", j.String())))

@@ -153,7 +153,7 @@ func (s *Service) incoming(n *node, r *request, x *xmlstream.Element) (*item, er
 			el = k
 		}
 	}
-	i := &item{publisher: r.from.Bare(), stamp: s.now()}
+	i := &item{publisher: r.from.Bare(), resource: r.from, stamp: s.now()}
 	i.created = i.stamp
 	switch {
 	case el == nil && n.config.Persist:

@@ -122,6 +122,7 @@ type item struct {
 	id        string
 	seq       int64   // the number of its last publication at the node
 	publisher jid.JID // bare
+	resource  jid.JID // that has published it just now; not stored
 	created   time.Time
 	stamp     time.Time // of its last publication
 	payload   string    // complete by itself; empty for none
