@@ -74,7 +74,7 @@ func (c *clientStream) refresh(m *managed) {
 		return
 	}
 	m.stale = false
-	m.s.SetPresence(nil, 0)
+	m.s.Forget()
 	t.Repeat(c.ctx, p.Clone())
 }
 

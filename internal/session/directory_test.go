@@ -12,6 +12,7 @@ import (
 
 	"sabir/internal/session"
 	"sabir/xmpp/jid"
+	"sabir/xmpp/stanza"
 )
 
 func newSession(full string) *session.Session {
@@ -103,6 +104,48 @@ func TestFlagsAndDirected(t *testing.T) {
 	if s.Direct(to, true) {
 		t.Error("directed presence has no bound")
 	}
+}
+
+// TestReached: a session is reached since it became available with a priority that is not negative, whatever it says of itself after that,
+// also where that is repeated to all after a restart.
+func TestReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSession("romeo@b/1")
+		p := stanza.New(stanza.Presence, stanza.TypeAvailable)
+		if !s.Reached().IsZero() {
+			t.Error("without presence it is reached")
+		}
+		s.SetPresence(p, -1)
+		if !s.Reached().IsZero() {
+			t.Error("with a negative priority it is reached")
+		}
+		s.SetPresence(p, 0)
+		since := s.Reached()
+		if since != time.Now() {
+			t.Errorf("it is reached since %v", since)
+		}
+		time.Sleep(time.Second)
+		s.SetPresence(p, 5)
+		restored := newSession("romeo@b/1")
+		if err := restored.SetState(s.State()); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*session.Session{s, restored} {
+			s.Forget()
+			if ok, _ := s.Available(); ok || s.Presence() != nil {
+				t.Error("it has sent presence")
+			}
+			s.SetPresence(p, 0)
+			if !s.Reached().Equal(since) {
+				t.Errorf("it is reached since %v, not %v", s.Reached(), since)
+			}
+		}
+		s.SetPresence(nil, 0)
+		s.SetPresence(p, 0)
+		if s.Reached() != time.Now() {
+			t.Errorf("it was away, and is reached since %v", s.Reached())
+		}
+	})
 }
 
 // TestAwaitGone: whoever comes waits until what those who left held has its places, whether they were removed or replaced.

@@ -132,11 +132,11 @@ func (s *Session) SetPresence(p *stanza.Stanza, priority int8) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.version.Add(1)
-	if was := s.presence != nil && s.prio >= 0; was != (p != nil && priority >= 0) {
+	switch {
+	case p == nil || priority < 0:
 		s.reached = time.Time{}
-		if !was {
-			s.reached = time.Now()
-		}
+	case s.reached.IsZero():
+		s.reached = time.Now()
 	}
 	s.presence, s.prio = p, priority
 	var v uint32
@@ -144,6 +144,15 @@ func (s *Session) SetPresence(p *stanza.Stanza, priority int8) {
 		v = viewAvailable | uint32(uint8(priority))
 	}
 	s.view.Store(v)
+}
+
+// Forget makes the session one that has sent no presence, for who is about to repeat the last one to all: since when it is reached stays.
+func (s *Session) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version.Add(1)
+	s.presence, s.prio = nil, 0
+	s.view.Store(0)
 }
 
 // Priority returns the priority of the last presence.
