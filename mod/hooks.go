@@ -2,6 +2,7 @@ package mod
 
 import (
 	"context"
+	"time"
 
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
@@ -54,6 +55,9 @@ type Pass struct {
 	Session Session
 	// Targets are the sessions that will get a message, on side In from Rewrite on (RFC 6121 §8).
 	Targets []Session
+	// At is when the server took a message in, on side In: by it those that are stored for an account are in order, also
+	// where they get there by way of a session that has ended.
+	At time.Time
 	// Stored says that the message was taken into a store from which its recipient will get it, so that it is not
 	// bounced although Targets is empty. A Record hook sets it.
 	Stored bool

@@ -33,12 +33,12 @@ func send(t *testing.T, d db.DB, s *session.Session, m *stanza.Stanza) {
 	t.Helper()
 	var row int64
 	if err := d.Write(t.Context(), func(tx mod.Tx) (err error) {
-		row, err = s.Keep(t.Context(), tx, m)
+		row, err = s.Keep(t.Context(), tx, m, time.Time{})
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if taken, _ := s.DeliverKept(m, row); !taken {
+	if taken, _ := s.DeliverLater(m, row, time.Time{}); !taken {
 		t.Fatalf("%s is not taken", m.ID)
 	}
 }

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"slices"
+	"time"
 
 	"sabir/internal/session"
 	"sabir/mod"
@@ -99,22 +100,22 @@ func (b *Batch) keep(ctx context.Context, tx mod.Tx, j *journey) error {
 func (b *Batch) keepSide(ctx context.Context, tx mod.Tx, j *journey, p *mod.Pass) error {
 	b.settleNow(ctx, j.host(p), p)
 	for _, t := range p.Targets {
-		if err := b.keepFor(ctx, tx, j, t, p.Stanza); err != nil {
+		if err := b.keepFor(ctx, tx, j, t, p.Stanza, p.At); err != nil {
 			return err
 		}
 	}
 	list := b.fork(ctx, j.host(p), p)
 	j.keep.copies[p.Side>>1] = list
 	for _, c := range list {
-		if err := b.keepFor(ctx, tx, j, c.To, c.Stanza); err != nil {
+		if err := b.keepFor(ctx, tx, j, c.To, c.Stanza, p.At); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Batch) keepFor(ctx context.Context, tx mod.Tx, j *journey, t mod.Session, s *stanza.Stanza) error {
-	row, err := t.(*session.Session).Keep(ctx, tx, s)
+func (b *Batch) keepFor(ctx context.Context, tx mod.Tx, j *journey, t mod.Session, s *stanza.Stanza, at time.Time) error {
+	row, err := t.(*session.Session).Keep(ctx, tx, s, at)
 	if row > 0 {
 		j.keep.rows = append(j.keep.rows, keptRow{t, s, row})
 	}

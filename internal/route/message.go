@@ -121,7 +121,7 @@ func (b *Batch) arrive(ctx context.Context, j *journey, s *stanza.Stanza, to jid
 
 // messageIn runs Admit and Rewrite of the recipient's side, and finds the sessions that will get the message.
 func (b *Batch) messageIn(ctx context.Context, j *journey, s *stanza.Stanza, to jid.JID) (fate, bool) {
-	j.in = mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}
+	j.in = mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare(), At: b.r.o.Clock.Now()}
 	if to.Local() == "" { // the server itself reads no messages
 		f := bounce
 		if s.Type == stanza.TypeHeadline || s.Type == stanza.TypeError {
@@ -404,7 +404,7 @@ func (b *Batch) deliverOne(ctx context.Context, j *journey) {
 func (b *Batch) deliver(ctx context.Context, j *journey) mod.Outcome {
 	taken := false
 	for _, t := range j.in.Targets {
-		if b.queueKept(t.(*session.Session), j.in.Stanza, j.keep.take(t, j.in.Stanza)) {
+		if b.queueKept(t.(*session.Session), j.in.Stanza, j.keep.take(t, j.in.Stanza), j.in.At) {
 			taken = true
 		}
 	}
@@ -439,7 +439,7 @@ func (b *Batch) copies(ctx context.Context, j *journey, p *mod.Pass) {
 	}
 	for _, c := range list {
 		b.r.o.Trace.Note(c.Stanza.Mark, mod.TraceCopied, c.To.JID().String(), "")
-		b.queueKept(c.To.(*session.Session), c.Stanza, j.keep.take(c.To, c.Stanza))
+		b.queueKept(c.To.(*session.Session), c.Stanza, j.keep.take(c.To, c.Stanza), p.At)
 	}
 }
 

@@ -62,7 +62,7 @@ func (b *Batch) returned(ctx context.Context, k session.Kept) *journey {
 	if !k.At.IsZero() && !stored { // XEP-0198#acking: say since when it waits
 		s = s.Clone().Add(delay.Delay{From: h.Domain(), Stamp: k.At}.Element())
 	}
-	j := &journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare()}}
+	j := &journey{inHost: h, in: mod.Pass{Stanza: s, Side: mod.In, Account: to.Bare(), At: k.At}}
 	if id := sid.Of(s, j.in.Account); id != "" {
 		j.in.Archived, j.in.Stored = &mod.Archived{By: j.in.Account, ID: id}, true
 	}
@@ -166,7 +166,7 @@ func (v *moved) write(ctx context.Context, tx mod.Tx) (err error) {
 		return v.j.write(tx)
 	}
 	v.waive()
-	v.row, err = v.t.Keep(ctx, tx, v.j.in.Stanza)
+	v.row, err = v.t.Keep(ctx, tx, v.j.in.Stanza, v.j.in.At)
 	return err
 }
 
@@ -230,7 +230,7 @@ func (m *moving) arrive(ctx context.Context, v *moved) {
 	}()
 	switch {
 	case v.t != nil: // also where it could not be written: it is no worse off than before
-		if b.queueKept(v.t, j.in.Stanza, v.row) {
+		if b.queueKept(v.t, j.in.Stanza, v.row, j.in.At) {
 			j.in.Targets = []mod.Session{v.t}
 			return
 		}
@@ -263,7 +263,7 @@ func (b *Batch) again(ctx context.Context, j *journey, h *host.Host, toAll bool)
 			b.fail(ctx, s, "store", err)
 			return mod.Refused
 		}
-		if b.queueKept(v.t, s, v.row) {
+		if b.queueKept(v.t, s, v.row, j.in.At) {
 			j.in.Targets = append(j.in.Targets, t)
 			if !toAll {
 				break

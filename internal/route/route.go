@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"sabir/internal/host"
 	"sabir/internal/session"
@@ -331,21 +332,13 @@ func (b *Batch) answer(ctx context.Context, s *stanza.Stanza) {
 
 // queue gives a stanza to a session, which begins to write at the end of the batch.
 func (b *Batch) queue(t *session.Session, s *stanza.Stanza) bool {
-	b.r.o.Trace.Note(s.Mark, mod.TraceQueued, t.JID().String(), "") // before it can be written
-	taken, start := t.DeliverLater(s)
-	if start {
-		b.started = append(b.started, t)
-	}
-	return taken
+	return b.queueKept(t, s, 0, time.Time{})
 }
 
-// queueKept is queue for a message that is kept as row, or is not where row is 0.
-func (b *Batch) queueKept(t *session.Session, s *stanza.Stanza, row int64) bool {
-	if row == 0 {
-		return b.queue(t, s)
-	}
-	b.r.o.Trace.Note(s.Mark, mod.TraceQueued, t.JID().String(), "")
-	taken, start := t.DeliverKept(s, row)
+// queueKept is queue for a message that was taken in at a time, and is kept as row, or is not where row is 0.
+func (b *Batch) queueKept(t *session.Session, s *stanza.Stanza, row int64, at time.Time) bool {
+	b.r.o.Trace.Note(s.Mark, mod.TraceQueued, t.JID().String(), "") // before it can be written
+	taken, start := t.DeliverLater(s, row, at)
 	if start {
 		b.started = append(b.started, t)
 	}

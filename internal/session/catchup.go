@@ -51,7 +51,9 @@ func (q *Queue) catches(it *item) bool {
 
 // waitCaught keeps an item until the store was handed over. q.mu is held.
 func (q *Queue) waitCaught(it item) {
-	it.at = time.Now()
+	if it.at.IsZero() {
+		it.at = time.Now()
+	}
 	q.gain(it.weight())
 	q.catch.items = append(q.catch.items, it)
 }

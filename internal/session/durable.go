@@ -41,7 +41,7 @@ func (s *Session) SetJournal(j Journal, p Progress) {
 	s.durable.Store(&durable{journal: j, written: p})
 }
 
-// Durable tells whether the session has a journal: then what is queued by DeliverKept survives the process.
+// Durable tells whether the session has a journal: then what Keep has written survives the process.
 func (s *Session) Durable() bool { return s.durable.Load() != nil }
 
 // Progress returns how far the session has got.
@@ -87,15 +87,18 @@ func (a *Advance) Done(committed bool) {
 	a.d.mu.Unlock()
 }
 
-// Keep writes a message for the session to its journal and returns its number for DeliverKept, or 0 where there is no
-// journal or the message is not kept.
-func (s *Session) Keep(ctx context.Context, tx mod.Tx, st *stanza.Stanza) (row int64, err error) {
+// Keep writes a message for the session to its journal and returns its number for DeliverLater, or 0 where there is no
+// journal or the message is not kept. at is when the server took the message in, zero for now.
+func (s *Session) Keep(ctx context.Context, tx mod.Tx, st *stanza.Stanza, at time.Time) (row int64, err error) {
 	d := s.durable.Load()
 	if d == nil || !lasting(st) {
 		return 0, nil
 	}
+	if at.IsZero() {
+		at = time.Now()
+	}
 	row = s.Queue.reserve()
-	if err := d.journal.Keep(ctx, tx, row, Kept{Stanza: st, To: s.to(st), At: time.Now()}); err != nil {
+	if err := d.journal.Keep(ctx, tx, row, Kept{Stanza: st, To: s.to(st), At: at}); err != nil {
 		s.Queue.Waive(row)
 		return 0, err
 	}
@@ -122,7 +125,7 @@ func (e *entrusted) Write(ctx context.Context, tx mod.Tx) error {
 }
 
 func (e *entrusted) Deliver() bool {
-	taken, start := e.s.deliverKept(e.st, e.row, false)
+	taken, start := e.s.deliver(item{s: e.st, row: e.row})
 	if start {
 		e.s.Queue.Start()
 	}
@@ -143,19 +146,6 @@ func lasting(st *stanza.Stanza) bool {
 		}
 	}
 	return false
-}
-
-// DeliverKept is DeliverLater for a message that Keep has written as row.
-func (s *Session) DeliverKept(st *stanza.Stanza, row int64) (taken, start bool) {
-	return s.deliverKept(st, row, true)
-}
-
-func (s *Session) deliverKept(st *stanza.Stanza, row int64, routed bool) (taken, start bool) {
-	taken, start = s.deliverRow(st, row, routed)
-	if !taken {
-		s.Queue.Waive(row)
-	}
-	return taken, start
 }
 
 // State is what is known of a session beside its queue.

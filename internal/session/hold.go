@@ -72,7 +72,7 @@ func (q *Queue) holdBack(it item, u mod.Urgency, state uint8) bool {
 	if h.judge.Load() == nil || h.live >= maxHeld || h.bytes+it.size > maxHeldBytes {
 		return false
 	}
-	if q.track {
+	if q.track && it.at.IsZero() {
 		it.at = time.Now()
 	}
 	if u == mod.Replaceable && it.row == 0 {

@@ -99,15 +99,20 @@ func (s *Session) Send(st *stanza.Stanza) { s.Deliver(st) }
 // Deliver is Send, and tells whether the session took the stanza: not after it ended, nor where its queue is full.
 func (s *Session) Deliver(st *stanza.Stanza) bool { return s.Queue.Put(st, s.to(st)) }
 
-// DeliverLater is Deliver for what routing brings here, but where start is true the caller owes a call of Queue.Start. A
-// message waits while a store is handed over; see CatchUp.
-func (s *Session) DeliverLater(st *stanza.Stanza) (taken, start bool) {
-	return s.deliverRow(st, 0, true)
+// DeliverLater is Deliver for what routing brings here, but where start is true the caller owes a call of Queue.Start. Keep has
+// written the stanza as row, or it is kept nowhere and row is 0; at is when the server took it in, zero for now. A message waits
+// while a store is handed over; see CatchUp.
+func (s *Session) DeliverLater(st *stanza.Stanza, row int64, at time.Time) (taken, start bool) {
+	return s.deliver(item{s: st, row: row, at: at, routed: st.Kind == stanza.Message})
 }
 
-func (s *Session) deliverRow(st *stanza.Stanza, row int64, routed bool) (taken, start bool) {
-	to := s.to(st)
-	return s.Queue.put(item{s: st, to: to, size: st.Wire().Size() + len(to) + overhead, row: row, routed: routed && st.Kind == stanza.Message})
+func (s *Session) deliver(it item) (taken, start bool) {
+	it.to = s.to(it.s)
+	it.size = it.s.Wire().Size() + len(it.to) + overhead
+	if taken, start = s.Queue.put(it); !taken && it.row > 0 {
+		s.Queue.Waive(it.row)
+	}
+	return taken, start
 }
 
 func (s *Session) to(st *stanza.Stanza) string {

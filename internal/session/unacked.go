@@ -180,7 +180,7 @@ func (q *Queue) Freeze() (list []Kept, acked uint32) {
 type Kept struct {
 	Stanza *stanza.Stanza
 	To     string
-	// At is when it was queued: of messages, and of all where the queue tracks.
+	// At is when the server took it in, or it was queued: of messages, and of all where the queue tracks.
 	At time.Time
 	// Row is its number in the journal, or 0.
 	Row int64

@@ -116,12 +116,15 @@ func (o *offline) record(ctx context.Context, p *mod.Pass) (func(mod.Tx) error, 
 		return nil, err
 	}
 	now := o.h.Clock().Now()
-	s, sent := p.Stanza, now
-	if d, ok := delay.Of(s, o.h.Domain()); ok { // it comes back from a session that has ended, with a time that was rounded down
+	s, sent := p.Stanza, p.At
+	if sent.IsZero() {
+		sent = now
+	}
+	if d, ok := delay.Of(s, o.h.Domain()); ok && d.Stamp.Before(sent.Truncate(time.Millisecond)) { // it was stored before
 		sent = d.Stamp
 	}
 	if _, ok := delay.Of(s, jid.JID{}); !ok { // XEP-0203#protocol: one and only one
-		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: now, Reason: "Offline Storage"}.Element())
+		s = s.Clone().Add(delay.Delay{From: o.h.Domain(), Stamp: sent, Reason: "Offline Storage"}.Element())
 	}
 	if !o.promised.add(p.Account, s.Wire().Size()+overhead, now, o.c.Messages-messages, o.c.Bytes-bytes) {
 		if archived != nil && archived.ID != "" {

@@ -154,12 +154,17 @@ func TestOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		p := h.Pass(mod.In, modtest.Stanza(t, msg("0")))
+		p.At = sent.Add(-time.Microsecond) // to a session that did not take it any more
+		if err := h.Record(p); err != nil {
+			t.Fatal(err)
+		}
 		s := h.Online("juliet@localhost/balcony", 0)
 		var got []string
 		for _, m := range s.Take() {
 			got = append(got, m.Body())
 		}
-		if strings.Join(got, " ") != "1 2 3" {
+		if strings.Join(got, " ") != "0 1 2 3" {
 			t.Errorf("delivered %v", got)
 		}
 		if s.CatchingUp() {
