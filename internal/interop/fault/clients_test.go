@@ -21,6 +21,7 @@ import (
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
+	"sabir/xmpp/xmlstream"
 )
 
 var flood = flag.Int("flood", 20_000, "how many messages are sent to the client that does not read")
@@ -128,10 +129,20 @@ func pinging(t *testing.T, d *ledger.Device) (stop func() time.Duration) {
 	}
 }
 
-// TestSlowConsumer sends to a client that stops reading (row 10): what waits for it is bounded, others notice nothing, and
-// it finds all messages later, each once.
+// TestSlowConsumer sends to a client that stops reading (row 10): what waits is bounded, others notice nothing, and all
+// messages can be read later, each once: in the archive, and where the client has stream management, so that nothing counts as
+// taken that it has not acknowledged, by whoever logs in next.
 func TestSlowConsumer(t *testing.T) {
 	s := server(t, t.TempDir(), 8, "")
+	restart(t, s, func(text string) string { // or a part of the flood would come back; what is being committed may count twice
+		return fmt.Sprintf("%s\n[mod.offline]\nmessages = %d\nbytes = %d\n", text, 2**flood, *flood<<11)
+	})
+	for _, sm := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stream management %v", sm), func(t *testing.T) { slowConsumer(t, s, sm) })
+	}
+}
+
+func slowConsumer(t *testing.T, s *ledger.Sabir, sm bool) {
 	p := players(t, s, ledger.Options{Chatters: 5, Sleepers: 1, Ping: true, SettleWithin: 5 * time.Minute})
 	slow := p.Sleepers()[0]
 	st, err := login(t.Context(), s, 5)
@@ -139,22 +150,65 @@ func TestSlowConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Conn.Close()
+	if sm {
+		if _, err := st.EnableSM(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := memory(t, s.PID, "VmRSS")
 	stop := pinging(t, p.Devices()[0])
-	var most atomic.Int64
-	watch, end := context.WithCancel(t.Context())
-	watched := make(chan struct{})
+	waited := watch(t, s, "sabir_queue_bytes")
+	took := floodBy(t, p.Devices()[2:], slow)
+	most := waited()
+	p99 := stop()
+	after := memory(t, s.PID, "VmRSS")
+	running(t, s)
+	if p99 > 2*time.Second { // 100 ms on a machine that does nothing else
+		t.Errorf("a bystander's ping took %v (p99)", p99)
+	}
+	if most > 1<<20+64<<10 { // what the others have on their way is in the figure
+		t.Errorf("%.0f bytes waited for one client", most)
+	}
+	if after > before+192<<10 { // what the flood of 20,000 leaves to the garbage collector included
+		t.Errorf("memory grew from %d to %d KiB", before, after)
+	}
+	came := 0
+	if sm {
+		came = readOnce(t, s, 5, p.Book.Sent())
+	}
+	r := compare(t, p)
+	if r.Accepted != r.Sent || r.Sent < *flood*9/10 {
+		t.Errorf("of %d messages %d were accepted; came back: %v", r.Sent, r.Accepted, p.Book.Refused())
+	}
+	t.Logf("%d messages in %v; at most %.0f bytes waited; a bystander's ping took %v (p99); memory %d, then %d KiB; %d came at the next login; %v",
+		r.Sent, took.Round(time.Millisecond), most, p99, before, after, came, &r)
+}
+
+// watch looks at a metric until most is called, which returns the most that it was.
+func watch(t *testing.T, s *ledger.Sabir, name string) (most func() float64) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan float64, 1)
 	go func() {
-		defer close(watched)
-		for watch.Err() == nil {
-			most.Store(max(most.Load(), int64(metric(t, s, "sabir_queue_bytes"))))
+		most := 0.0
+		for ctx.Err() == nil {
+			most = max(most, metric(t, s, name))
 			time.Sleep(20 * time.Millisecond)
 		}
+		ended <- most
 	}()
-	var wg sync.WaitGroup
-	writers := p.Devices()[2:]
-	burst := slices.Repeat([]*ledger.Account{slow}, 50)
+	return func() float64 {
+		cancel()
+		return <-ended
+	}
+}
+
+// floodBy has devices write all that the flag asks for to one account, each in bursts. It returns how long that took.
+func floodBy(t *testing.T, writers []*ledger.Device, to *ledger.Account) time.Duration {
+	t.Helper()
+	burst := slices.Repeat([]*ledger.Account{to}, 50)
 	start := time.Now()
+	var wg sync.WaitGroup
 	for _, d := range writers {
 		wg.Go(func() {
 			for range *flood / len(writers) / len(burst) {
@@ -166,27 +220,50 @@ func TestSlowConsumer(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	took := time.Since(start)
-	end()
-	<-watched
-	p99 := stop()
-	after := memory(t, s.PID, "VmRSS")
-	running(t, s)
-	if p99 > 2*time.Second { // 100 ms on a machine that does nothing else
-		t.Errorf("a bystander's ping took %v (p99)", p99)
+	return time.Since(start)
+}
+
+// readOnce logs an account in and reads the messages that were kept for it: so many, each once.
+func readOnce(t *testing.T, s *ledger.Sabir, account, want int) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	st, err := login(ctx, s, account)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if most.Load() > 1<<20+64<<10 { // what the others have on their way is in the figure
-		t.Errorf("%d bytes waited for one client", most.Load())
+	defer st.Conn.Close()
+	defer context.AfterFunc(ctx, func() { st.Conn.Close() })()
+	came := make(map[string]int)
+	ping := stanza.NewIQ(stanza.TypeGet, jid.JID{}, jid.JID{}, xmlstream.El("urn:xmpp:ping", "ping"))
+	for {
+		f, err := st.Next()
+		if err != nil {
+			t.Fatalf("%d of %d messages came: %v", len(came), want, err)
+		}
+		m, bad := stanza.FromFrame(f)
+		switch {
+		case m == nil || bad != nil:
+			t.Fatalf("%s came: %v", f.Raw(), bad)
+		case m.ID == ping.ID && m.Kind == stanza.IQ: // nothing more is there
+			return len(came)
+		case m.Request(): // the next page comes when the client has shown that it has got this one
+			if err := st.Send(m.Result(nil)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case m.Kind != stanza.Message || m.Body() == "":
+			continue
+		}
+		if came[m.Body()]++; came[m.Body()] > 1 {
+			t.Errorf("%q came again", m.Body())
+		}
+		if len(came) == want {
+			if err := st.Send(ping); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
-	if after > before+192<<10 { // what the flood of 20,000 leaves to the garbage collector included
-		t.Errorf("memory grew from %d to %d KiB", before, after)
-	}
-	r := ledger.Report{}
-	if p.Archive { // without one, what the connection had taken is lost with it, as for every client without stream management
-		r = compare(t, p)
-	}
-	t.Logf("%d messages in %v; at most %d bytes waited; a bystander's ping took %v (p99); memory %d, then %d KiB; came back: %v; %v",
-		p.Book.Sent(), took.Round(time.Millisecond), most.Load(), p99, before, after, p.Book.Refused(), &r)
 }
 
 // hole is a way to the server that can be made to swallow everything, as a network does that has lost a peer.
