@@ -68,7 +68,7 @@ type reached struct {
 
 // subscribersOf returns the subscriptions that reach a node for what it tells of, items or metadata (XEP-0497#depth): its own first.
 func (s *Service) subscribersOf(ctx context.Context, n *node, what wants) (out []reached, err error) {
-	own, err := s.store.subscriptions(ctx, n, s.now())
+	own, err := s.subscribedTo(ctx, n)
 	for _, x := range own {
 		out = append(out, reached{x, false, what})
 	}
@@ -76,7 +76,7 @@ func (s *Service) subscribersOf(ctx context.Context, n *node, what wants) (out [
 		return out, err
 	}
 	add := func(at *node, level int, by wants) error {
-		list, err := s.store.subscriptions(ctx, at, s.now())
+		list, err := s.subscribedTo(ctx, at)
 		for _, x := range list {
 			if level == 0 || x.depth < 0 || x.depth >= level {
 				out = append(out, reached{x, true, by})

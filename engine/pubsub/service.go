@@ -60,6 +60,8 @@ type Service struct {
 	sharers sharers
 	// counts holds how many subscriptions nodes have at most, by their numbers.
 	counts *lru.Cache[int64, int]
+	// readers holds the subscriptions of some nodes, by their numbers.
+	readers *lru.Cache[int64, subscriptions]
 	// fields are those of the form by which nodes are configured.
 	fields fieldset
 
@@ -74,7 +76,8 @@ const remembered = 5000
 
 // New returns a service of a host, whose DB has the tables of Schema.
 func New(h mod.Host, o Options) *Service {
-	s := &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), counts: lru.New[int64, int](remembered), seed: maphash.MakeSeed()}
+	s := &Service{h: h, o: o, store: store{h.DB()}, names: lru.New[jid.JID, *known](remembered), counts: lru.New[int64, int](remembered),
+		readers: lru.New[int64, subscriptions](rememberedLists), seed: maphash.MakeSeed()}
 	s.fields = fieldsOf(s.Has)
 	return s
 }
@@ -439,8 +442,13 @@ func (s *Service) AccountRemoved(ctx context.Context, tx mod.Tx, account jid.JID
 	if err := s.store.unfollow(ctx, tx, account); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `DELETE FROM pubsub_subscription WHERE bare = ?`, account.String()); err != nil {
-		return err
+	for _, q := range []string{
+		`UPDATE pubsub_node SET subscribed = subscribed + 1 WHERE num IN (SELECT node FROM pubsub_subscription WHERE bare = ?)`,
+		`DELETE FROM pubsub_subscription WHERE bare = ?`,
+	} {
+		if _, err := tx.Exec(ctx, q, account.String()); err != nil {
+			return err
+		}
 	}
 	_, err = tx.Exec(ctx, `DELETE FROM pubsub_affiliation WHERE jid = ?`, account.String())
 	s.writes.Add(1)

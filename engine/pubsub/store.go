@@ -84,6 +84,8 @@ type node struct {
 	items   int64
 	seq     int64 // the number of the last publication
 	config  Config
+	// subscribed is how often its subscriptions have changed.
+	subscribed int64
 	// attached is the item to which a fresh node of attachments belongs; "" for any other, and for all that were there before.
 	attached string
 	// known holds what is asked of the tables once for many readers; nil where it is asked for each. See Service.knowing.
@@ -137,7 +139,7 @@ var errNoNode = errors.New("no such node")
 // store reads and writes the tables.
 type store struct{ db mod.DB }
 
-const nodeFields = `num, service, name, creator, created, items, seq, config`
+const nodeFields = `num, service, name, creator, created, items, seq, config, subscribed`
 
 type scanner interface{ Scan(dest ...any) error }
 
@@ -145,7 +147,7 @@ func scanNode(r scanner) (*node, error) {
 	n := new(node)
 	var service, creator, config string
 	var created int64
-	if err := r.Scan(&n.num, &service, &n.name, &creator, &created, &n.items, &n.seq, &config); err != nil {
+	if err := r.Scan(&n.num, &service, &n.name, &creator, &created, &n.items, &n.seq, &config, &n.subscribed); err != nil {
 		return nil, err
 	}
 	n.created = time.UnixMicro(created).UTC()
@@ -278,7 +280,7 @@ func (s store) create(ctx context.Context, tx mod.Tx, n *node) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire, link, parent, attached) VALUES (?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, ?)
+	r, err := tx.Exec(ctx, `INSERT INTO pubsub_node (`+nodeFields+`, purge, expire, link, parent, attached) VALUES (?, ?, ?, ?, ?, 0, 0, ?, 0, ?, ?, ?, ?, ?)
 		ON CONFLICT (service, name) DO NOTHING`,
 		num, n.at.String(), n.name, n.creator.String(), n.created.UnixMicro(), string(config), n.config.PurgeOffline, n.config.ItemExpire, n.config.Link, n.config.Parent,
 		n.attached)
@@ -472,6 +474,9 @@ func (s store) hasSubscription(ctx context.Context, n *node, who jid.JID, now ti
 }
 
 func (s store) setSubscription(ctx context.Context, tx mod.Tx, n *node, x subscription) error {
+	if _, err := tx.Exec(ctx, `UPDATE pubsub_node SET subscribed = subscribed + 1 WHERE num = ?`, n.num); err != nil {
+		return err
+	}
 	if x.state == NotSub {
 		_, err := tx.Exec(ctx, `DELETE FROM pubsub_subscription WHERE node = ? AND jid = ?`, n.num, x.jid.String())
 		return err
