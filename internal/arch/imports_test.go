@@ -64,6 +64,7 @@ var may = []struct {
 	{"internal/transcript", "library"},
 	{"internal/pushtest", ""},
 	{"internal/dnstest", ""},
+	{"internal/wiretest", ""},
 	{"internal/xmpptest", "library mod mod/all internal/*"},
 	{"internal/badinput", "library internal/*"},
 	{"internal/interop", "library internal/*"},

@@ -313,25 +313,28 @@ func TestSlow(t *testing.T) {
 	w.extra = "limits.auth_timeout = \"1s\"\n"
 	a := w.start("", "a.example")
 	for _, state := range []string{"tcp", "tls", "stream"} {
-		r := a.rawDial(t, state, nil)
-		stop := make(chan struct{})
-		go func() {
-			for i := range rawHeader {
-				select {
-				case <-stop:
-					return
-				case <-time.After(100 * time.Millisecond):
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			r := a.rawDial(t, state, nil)
+			stop := make(chan struct{})
+			go func() {
+				for i := range rawHeader {
+					select {
+					case <-stop:
+						return
+					case <-time.After(100 * time.Millisecond):
+					}
+					if state != "tcp" || r.write(rawHeader[i:i+1]) != nil {
+						return
+					}
 				}
-				if state != "tcp" || r.write(rawHeader[i:i+1]) != nil {
-					return
-				}
+			}()
+			got := r.outcome(badCase{})
+			close(stop)
+			if !got.closed || got.streamError != string(stream.ConnectionTimeout) {
+				t.Errorf("got %+v", got)
 			}
-		}()
-		got := r.outcome(badCase{})
-		close(stop)
-		if !got.closed || got.streamError != string(stream.ConnectionTimeout) {
-			t.Errorf("%s: got %+v", state, got)
-		}
+		})
 	}
 }
 

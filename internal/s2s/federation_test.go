@@ -4,8 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"sabir/internal/config"
+	"sabir/internal/wiretest"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/xmlstream"
@@ -108,6 +107,7 @@ func TestThreeDomains(t *testing.T) {
 
 // TestUnreachable checks what the sender is told, and that others are not concerned.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.start("queue_time = \"2s\"", "a.example"), w.start("", "b.example")
 	w.Add(t, "_xmpp-server._tcp.none.example. 60 IN SRV 0 0 0 .", "down.example. 60 IN A 127.0.0.1", "private.example. 60 IN A 10.1.2.3")
@@ -116,23 +116,29 @@ func TestUnreachable(t *testing.T) {
 	w.Fail("_xmpps-server._tcp.broken.example.", dns.RcodeServerFailure)
 	w.Fail("broken.example.", dns.RcodeServerFailure)
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
+	var asked sync.WaitGroup
 	for domain, want := range map[string]stanza.Condition{
 		"nowhere.example": stanza.RemoteServerNotFound, "none.example": stanza.RemoteServerNotFound, "private.example": stanza.RemoteServerNotFound,
 		"down.example": stanza.RemoteServerTimeout, "broken.example": stanza.RemoteServerTimeout,
 	} {
 		romeo.say("x@"+domain, "to-"+domain)
 		romeo.say("juliet@b.example", "beside-"+domain)
-		juliet.message("beside-" + domain)
-		e := romeo.message("to-" + domain)
-		if e.Err() == nil || e.Err().Condition != want || e.From != jid.MustParse("x@"+domain) {
-			t.Errorf("%s: the sender got %s, want %s", domain, e, want)
-		}
-		_, err := romeo.Request(t.Context(), stanza.TypeGet, jid.MustParse(domain), xmlstream.El("urn:xmpp:ping", "ping"))
-		var se *stanza.Error
-		if !errors.As(err, &se) || se.Condition != want {
-			t.Errorf("%s: the request got %v, want %s", domain, err, want)
-		}
+		asked.Go(func() {
+			_, err := romeo.Request(t.Context(), stanza.TypeGet, jid.MustParse(domain), xmlstream.El("urn:xmpp:ping", "ping"))
+			var se *stanza.Error
+			if !errors.As(err, &se) || se.Condition != want {
+				t.Errorf("%s: the request got %v, want %s", domain, err, want)
+			}
+			e := romeo.await(patience, "to-"+domain)
+			if e == nil || e.Err() == nil || e.Err().Condition != want || e.From != jid.MustParse("x@"+domain) {
+				t.Errorf("%s: the sender got %s, want %s", domain, e, want)
+			}
+			if juliet.await(patience, "beside-"+domain) == nil {
+				t.Errorf("what was sent beside that for %s has not come", domain)
+			}
+		})
 	}
+	asked.Wait()
 }
 
 // TestRestart stops and starts one side while messages flow: each arrives once, in order.
@@ -211,68 +217,18 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// cutter passes connections on to an address, and cuts them all when it is told to.
-type cutter struct {
-	ln    net.Listener
-	to    string
-	mu    sync.Mutex
-	conns []net.Conn
-}
-
-func newCutter(t *testing.T, to string) *cutter {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{ln: ln, to: to}
-	t.Cleanup(func() {
-		ln.Close()
-		c.cut()
-	})
-	go func() {
-		for {
-			in, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				in.Close()
-				continue
-			}
-			c.mu.Lock()
-			c.conns = append(c.conns, in, out)
-			c.mu.Unlock()
-			go io.Copy(in, out)
-			go io.Copy(out, in)
-		}
-	}()
-	return c
-}
-
-func (c *cutter) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.conns {
-		n.(*net.TCPConn).SetLinger(0) // what was on the way is lost
-		n.Close()
-	}
-	c.conns = nil
-}
-
 // TestResume cuts the connection of a stream again and again while messages flow both ways on it: each arrives once, in order.
 func TestResume(t *testing.T) {
 	const n, every = 1500, 250
 	w := newWorld(t)
 	a, b := w.start("", "a.example"), w.start("", "b.example")
-	cut := newCutter(t, b.ports[config.S2STLS])
-	w.Point(t, "b.example", "", cut.ln.Addr().String())
+	cut := wiretest.New(t, b.ports[config.S2STLS])
+	w.Point(t, "b.example", "", cut.Addr)
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
 	romeo.say("juliet@b.example/y", "first") // it opens the stream, which goes both ways
 	juliet.message("first")
 	for i := range 3 {
-		cut.cut()
+		cut.Cut()
 		romeo.say("juliet@b.example/y", "again-"+itoa(i))
 		juliet.message("again-" + itoa(i))
 	}
@@ -283,7 +239,7 @@ func TestResume(t *testing.T) {
 		romeo.say("juliet@b.example/y", "a"+itoa(i))
 		juliet.say("romeo@a.example/x", "b"+itoa(i))
 		if i%every == every/2 {
-			cut.cut()
+			cut.Cut()
 		}
 	}
 	for u, prefix := range map[*user]string{romeo: "b", juliet: "a"} {

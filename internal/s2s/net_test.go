@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -219,6 +220,11 @@ func watch(t *testing.T, c *client.Client) *user {
 
 func (u *user) collect() {
 	for s := range u.Stanzas() {
+		if s.Request() && s.Has("urn:xmpp:ping", "ping") { // a store that hands out in parts waits for that
+			if u.Send(s.Result(nil)) != nil {
+				return // the connection has ended
+			}
+		}
 		u.mu.Lock()
 		u.got = append(u.got, s)
 		u.mu.Unlock()
@@ -257,6 +263,24 @@ func (u *user) all() []*stanza.Stanza {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return append([]*stanza.Stanza(nil), u.got...)
+}
+
+// seek waits for a stanza, and returns nil where it does not come in time. Others may wait at the same time.
+func (u *user) seek(within time.Duration, is func(*stanza.Stanza) bool) *stanza.Stanza {
+	for end := time.Now().Add(within); ; time.Sleep(2 * time.Millisecond) {
+		all := u.all()
+		if i := slices.IndexFunc(all, is); i >= 0 {
+			return all[i]
+		}
+		if time.Now().After(end) {
+			return nil
+		}
+	}
+}
+
+// await is message, but returns nil where it does not come in time.
+func (u *user) await(within time.Duration, id string) *stanza.Stanza {
+	return u.seek(within, func(s *stanza.Stanza) bool { return s.Kind == stanza.Message && s.ID == id })
 }
 
 // wait waits for a stanza.

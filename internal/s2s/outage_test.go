@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sabir/internal/config"
+	"sabir/internal/wiretest"
 	"sabir/xmpp/jid"
 	"sabir/xmpp/stanza"
 )
@@ -20,8 +21,8 @@ func TestOutage(t *testing.T) {
 	timeout, full := "wait remote-server-timeout", "wait resource-constraint"
 	for _, c := range []struct {
 		name, s2s string
-		away      func(b *sabir, r *relay)
-		back      func(b *sabir, r *relay) // nil where it stays away
+		away      func(b *sabir, r *wiretest.Relay)
+		back      func(b *sabir, r *wiretest.Relay) // nil where it stays away
 		n         int
 		// want are the errors with which messages may come back; all must occur. Without any, all are delivered.
 		want []string
@@ -37,8 +38,8 @@ func TestOutage(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			a, b, other := w.start(c.s2s, "a.example"), w.start("", "b.example"), w.start("", "c.example")
-			r := newRelay(t, b.ports[config.S2S])
-			w.Point(t, "b.example", r.ln.Addr().String(), "")
+			r := wiretest.New(t, b.ports[config.S2S])
+			w.Point(t, "b.example", r.Addr, "")
 			romeo, juliet, nurse := a.login("romeo@a.example/x"), b.login("juliet@b.example/y"), other.login("nurse@c.example/z")
 			talk2(romeo, juliet)
 			talk2(romeo, nurse)
@@ -83,22 +84,13 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-func stops(b *sabir, _ *relay)  { b.stop() }
-func starts(b *sabir, _ *relay) { b.up() }
+func stops(b *sabir, _ *wiretest.Relay)  { b.stop() }
+func starts(b *sabir, _ *wiretest.Relay) { b.up() }
 
 // silences has nothing come through any more, on old connections and new ones.
-func silences(_ *sabir, r *relay) {
-	r.mu.Lock()
-	r.silent = true
-	r.mu.Unlock()
-	r.swallow(true, true)
-}
+func silences(_ *sabir, r *wiretest.Relay) { r.Silence(true) }
 
-func speaks(_ *sabir, r *relay) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.silent = false
-}
+func speaks(_ *sabir, r *wiretest.Relay) { r.Silence(false) }
 
 // waiting returns how many bytes a server keeps for a domain.
 func waiting(s *sabir, domain string) (bytes int) {

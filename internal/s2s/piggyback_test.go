@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sabir/internal/config"
+	"sabir/internal/wiretest"
 	"sabir/xmpp/stanza"
 )
 
@@ -49,9 +50,9 @@ func TestSharedResume(t *testing.T) {
 	w := newWorld(t)
 	w.untrusted = true
 	a, b := w.start("auth = \"dialback\"", "a.example", "c.example"), w.start("auth = \"dialback\"", "b.example", "d.example")
-	cut := newCutter(t, b.ports[config.S2STLS])
-	w.Point(t, "b.example", "", cut.ln.Addr().String())
-	w.Point(t, "d.example", "", cut.ln.Addr().String())
+	cut := wiretest.New(t, b.ports[config.S2STLS])
+	w.Point(t, "b.example", "", cut.Addr)
+	w.Point(t, "d.example", "", cut.Addr)
 	from := []*user{a.login("romeo@a.example/x"), a.login("nurse@c.example/x")}
 	to := []*user{b.login("juliet@b.example/y"), b.login("tybalt@d.example/y")}
 	for _, f := range from { // one after the other, so that each finds the stream of the first
@@ -70,7 +71,7 @@ func TestSharedResume(t *testing.T) {
 			}
 		}
 		if i%every == every/2 {
-			cut.cut()
+			cut.Cut()
 		}
 	}
 	for _, u := range to {

@@ -12,11 +12,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"sabir/internal/interop/ledger"
+	"sabir/internal/wiretest"
 	"sabir/xmpp/client"
 	"sabir/xmpp/dial"
 	"sabir/xmpp/jid"
@@ -266,89 +266,16 @@ func readOnce(t *testing.T, s *ledger.Sabir, account, want int) int {
 	}
 }
 
-// hole is a way to the server that can be made to swallow everything, as a network does that has lost a peer.
-type hole struct {
-	l      net.Listener
-	to     string
-	silent atomic.Bool
-	wg     sync.WaitGroup
-	mu     sync.Mutex
-	conns  []net.Conn
-}
-
-func newHole(t *testing.T, to string) *hole {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hole{l: l, to: to}
-	h.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s, err := net.Dial("tcp", to)
-			if err != nil {
-				c.Close()
-				continue
-			}
-			h.mu.Lock()
-			h.conns = append(h.conns, c, s)
-			h.mu.Unlock()
-			h.wg.Go(func() { h.pass(s, c) })
-			h.wg.Go(func() { h.pass(c, s) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		h.cut()
-		h.wg.Wait()
-	})
-	return h
-}
-
-// pass copies until the hole is silent; then nothing is passed on any more, not even the end.
-func (h *hole) pass(to, from net.Conn) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if h.silent.Load() {
-			if err != nil {
-				return
-			}
-			continue
-		}
-		if err == nil {
-			_, err = to.Write(buf[:n])
-		}
-		if err != nil {
-			to.Close()
-			return
-		}
-	}
-}
-
-func (h *hole) cut() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, c := range h.conns {
-		c.Close()
-	}
-	h.conns = nil
-}
-
-// through has the first account connect through a hole.
+// through has the first account connect through a relay.
 type through struct {
 	*ledger.Sabir
-	hole *hole
+	relay *wiretest.Relay
 }
 
 func (s through) Account(n int) (jid.JID, *client.Config, error) {
 	j, cfg, err := s.Sabir.Account(n)
 	if err == nil && n == 0 {
-		cfg.Address = s.hole.l.Addr().String()
+		cfg.Address = s.relay.Addr
 	}
 	return j, cfg, err
 }
@@ -360,15 +287,15 @@ func TestHalfOpen(t *testing.T) {
 	restart(t, s, func(text string) string {
 		return strings.Replace(text, "[limits]\n", "[limits]\nping_after = \"10s\"\nping_timeout = \"2s\"\nwrite_timeout = \"5s\"\n", 1)
 	})
-	h := newHole(t, s.Addresses["c2s"])
+	h := wiretest.New(t, s.Addresses["c2s"])
 	for _, sm := range []bool{false, true} {
 		t.Run(fmt.Sprintf("stream management %v", sm), func(t *testing.T) {
-			h.silent.Store(false)
+			h.Silence(false)
 			p := players(t, through{s, h}, ledger.Options{Chatters: 4, Ping: !sm, SM: sm})
 			lost := p.Chatters()[0]
 			others := p.Devices()[2:]
 			sessions := metric(t, s, "sabir_sessions")
-			h.silent.Store(true)
+			h.Silence(true)
 			start := time.Now()
 			found := time.Duration(0)
 			for n := 0; ; n++ {
@@ -384,8 +311,8 @@ func TestHalfOpen(t *testing.T) {
 				}
 				time.Sleep(100 * time.Millisecond)
 			}
-			h.cut()
-			h.silent.Store(false)
+			h.Cut()
+			h.Silence(false)
 			r := ledger.Report{}
 			if p.Archive || sm {
 				r = settle(t, p)
