@@ -9,8 +9,9 @@ import (
 
 // What a service is sent is durable when the service has written it, in a transaction of its own. So how far its sender has got must
 // not be on disk before: after a sudden end of the server the client would not send the message again, and nobody had it. Where
-// all messages of a batch are for one address, the service writes the count with the last of them, and each is there exactly once;
-// otherwise it is written behind them, and what was sent within that moment may be there twice.
+// all messages of a batch are for one address, the service writes the count with the last of them, in one transaction: a sender who resumes
+// repeats none of them (one who cannot resume may, as anywhere). Otherwise it is written behind them, and what was sent within that
+// moment may be there twice.
 
 // debt is the progress of a batch in which there are messages for services.
 type debt struct {

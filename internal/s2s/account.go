@@ -1,25 +1,34 @@
 package s2s
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"sabir/xmpp/sm"
 )
 
-// account is what is known of what was sent on a stream and may not have arrived. The peer counts (XEP-0198), or the answer to a ping behind
-// each batch says that it has handled all before.
+// account is what is known of what was sent on a stream and may not have arrived. The peer counts (XEP-0198), or the answer to a ping says
+// that it has handled all before (RFC 6120 §10.1).
 type account struct {
 	unacked sm.Unacked[*item] // in the order of the stream; nil for what was answered meanwhile
-	asked   bool              // <r/> waits for its answer
+	// uncounted is how many were sent before the peer began to count. It handles them before what it counts.
+	uncounted uint32
+	asks      []ask     // that wait for their answer, in the order of the stream
+	since     time.Time // when the first of them was sent, or the answer before it came
 	// unsure says that the server has ended suddenly since something was sent: the peer tells how much of it has come. loose are those messages.
 	unsure bool
 	loose  []numbered
 	notes  []note
 
-	barrier string // the id of the ping that is out; "" for none
-	answers bool   // the peer has answered one on this connection, so it is dead where it does not
-	plain   bool   // it does not answer: what was written has left
+	answers bool // the peer has answered a ping on this connection, so it is dead where it does not
+	plain   bool // it does not answer: what was written has left
+}
+
+// ask is a question how far the peer has got: <r/>, or a ping where it does not count.
+type ask struct {
+	id string // of the ping; "" for <r/>
+	n  uint32 // the number of the last stanza before it
 }
 
 // numbered is an item with its number on the stream.
@@ -86,12 +95,13 @@ func (a *account) settle(h uint32) (done []*item, over []int64, err error) {
 		a.unacked.Restore(h)
 		a.sent(rest)
 	} else {
-		if err := a.unacked.Ack(h, func(i *item) {
+		err := a.unacked.Ack(h+a.uncounted, func(i *item) {
 			if i != nil {
 				done = append(done, i)
 			}
-		}); err != nil {
-			return nil, nil, err
+		})
+		if high := (*sm.TooHigh)(nil); errors.As(err, &high) {
+			return nil, nil, &sm.TooHigh{H: h, Sent: high.Sent - a.uncounted}
 		}
 	}
 	a.notes = slices.DeleteFunc(a.notes, func(n note) bool {
@@ -102,6 +112,36 @@ func (a *account) settle(h uint32) (done []*item, over []int64, err error) {
 		return true
 	})
 	return done, over, nil
+}
+
+// ask notes a question behind the stanza of number n.
+func (a *account) ask(id string, n uint32) {
+	if len(a.asks) == 0 {
+		a.since = time.Now()
+	}
+	a.asks = append(a.asks, ask{id, n})
+}
+
+// answered notes an answer to the first question of an id, and with it to all before and to those about what has arrived.
+func (a *account) answered(id string) {
+	a.since = time.Now()
+	n := slices.IndexFunc(a.asks, func(q ask) bool { return q.id == id }) + 1
+	for n < len(a.asks) && int32(a.unacked.Acked()-a.asks[n].n) >= 0 { // modulo 2^32
+		n++
+	}
+	a.asks = slices.Delete(a.asks, 0, n)
+}
+
+// pong takes an answer to the ping of an id: what was sent before has arrived. ok is false where it is no ping of the stream's.
+func (a *account) pong(id string) (done []*item, ok bool) {
+	k := slices.IndexFunc(a.asks, func(q ask) bool { return q.id == id && id != "" })
+	if k < 0 {
+		return nil, false
+	}
+	done, _, err := a.settle(a.asks[k].n - a.uncounted)
+	a.answers = true
+	a.answered(id)
+	return done, err == nil
 }
 
 // take removes all that may not have arrived, and returns it in order.
@@ -116,7 +156,7 @@ func (a *account) take() []*item {
 			all = append(all, i)
 		}
 	}
-	a.barrier = ""
+	a.asks = nil
 	return all
 }
 

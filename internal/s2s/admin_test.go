@@ -46,6 +46,7 @@ func TestCheck(t *testing.T) {
 
 // TestBlock blocks a domain whose streams are open: nothing passes in either direction, of no kind, until it is unblocked.
 func TestBlock(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.start("queue_time = \"3s\"", "a.example"), w.start("queue_time = \"3s\"", "b.example")
 	romeo, juliet := a.login("romeo@a.example/x"), b.login("juliet@b.example/y")
@@ -87,4 +88,39 @@ func TestBlock(t *testing.T) {
 	}
 	romeo.say("juliet@b.example/y", "open")
 	juliet.message("open")
+}
+
+// TestBlockPlace blocks a domain that has a place on the stream of another, in its names: the stream ends although the other is welcome, and who
+// was proved on it first goes on by another.
+func TestBlockPlace(t *testing.T) {
+	w := newWorld(t)
+	w.untrusted = true
+	const dialback = "auth = \"dialback\"\nqueue_time = \"3s\""
+	a, b := w.start(dialback, "a.example"), w.start(dialback, "b.example", "d.example")
+	romeo, juliet, tybalt := a.login("romeo@a.example/x"), b.login("juliet@b.example/y"), b.login("tybalt@d.example/y")
+	for _, u := range []*user{juliet, tybalt} {
+		u.say("romeo@a.example/x", "first-"+u.jid.Local())
+		romeo.message("first-" + u.jid.Local())
+	}
+	if places(b) != 1 {
+		t.Fatalf("%d pairs ride on the stream of another", places(b))
+	}
+	if err := a.Federation().Block(t.Context(), "d.example", true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream on which the blocked domain rides ends", func() bool {
+		return !slices.ContainsFunc(a.Federation().List(), func(st s2s.Status) bool { return st.Remote == "d.example" && st.Direction == "in" })
+	})
+	juliet.say("romeo@a.example/x", "second")
+	romeo.message("second")
+	tybalt.say("romeo@a.example/x", "never")
+	if e := tybalt.message("never").Err(); e == nil {
+		t.Error("who is blocked got no error")
+	}
+	if slices.ContainsFunc(romeo.all(), func(s *stanza.Stanza) bool { return s.ID == "never" }) {
+		t.Error("who is blocked was heard")
+	}
+	if n := a.Federation().CloseDomain(jid.MustParse("b.example")); n == 0 {
+		t.Error("no stream of the other was open")
+	}
 }

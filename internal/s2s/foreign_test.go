@@ -207,7 +207,7 @@ ssl = { certificate = %q; key = %q; cafile = %q }
 log = { debug = %q }
 VirtualHost %q
 Component %q "muc"
-`, filepath.Join(f.dir, "data"), secure, f.port(config.C2S), f.port(config.S2S), f.port(config.S2STLS), f.cert, f.key, ca, filepath.Join(f.dir, "peer.log"), f.domain, f.rooms()))
+`, filepath.Join(f.dir, "data"), secure, f.port(config.C2S), f.port(config.S2S), f.port(config.S2STLS), f.cert, f.key, ca, f.log(), f.domain, f.rooms()))
 	return "prosody --config " + cfg + " -F"
 }
 
@@ -274,6 +274,8 @@ func read(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+func (f *foreign) log() string { return filepath.Join(f.dir, "peer.log") }
 
 // rooms is the domain of its rooms.
 func (f *foreign) rooms() string { return "conference." + f.domain }

@@ -34,6 +34,7 @@ type inStream struct {
 	failures int
 	pairs    int // that were asked for
 	raised   bool
+	said     bool // we have closed our half, and handle what is under way
 
 	remote  atomic.Pointer[jid.JID] // of the header
 	bidi    bool                    // the peer wants the stream to go both ways
@@ -54,7 +55,10 @@ type inStream struct {
 }
 
 // ending is why a stream is to end; the error is nil for none.
-type ending struct{ err *stream.Error }
+type ending struct {
+	err     *stream.Error
+	orderly bool // the peer has done nothing wrong
+}
 
 var _ carrier = (*inStream)(nil)
 
@@ -226,6 +230,9 @@ func (c *inStream) element(f *xmlstream.Frame) error {
 	if c.restart {
 		return stream.Err(stream.NotAuthorized, "a new stream header is due")
 	}
+	if c.said && n.Space != stanza.NSServer {
+		return nil // it can be answered no more
+	}
 	switch n.Space {
 	case stanza.NSServer:
 		c.attach()
@@ -354,9 +361,23 @@ func (c *inStream) sends() {
 	}
 }
 
+// remotes returns the domains of the peer: that of the header, proved or not, and those that were proved besides.
+func (c *inStream) remotes() (list []jid.JID) {
+	if r := c.remote.Load(); r != nil {
+		list = append(list, *r)
+	}
+	for _, p := range c.in.proved() {
+		list = append(list, p.remote)
+	}
+	return list
+}
+
 // attach lets our stanzas go out on the stream, once the peer has agreed on a count or has begun without (XEP-0288#nego). Links that rode
 // on it before the peer resumed it do so again where their pairs were proved again.
 func (c *inStream) attach() {
+	if c.said {
+		return
+	}
 	c.sends()
 	if c.snd == nil {
 		return
@@ -418,6 +439,7 @@ func (c *inStream) finish(err error) {
 		c.t.Close() // the connection is broken: nothing can be said any more
 	} else {
 		c.say(se)
+		c.rest()
 	}
 	if c.trusted.Load() {
 		c.srv.o.Metrics.RemoteStream("in", -1)
@@ -458,11 +480,35 @@ func (c *inStream) say(e *stream.Error) {
 	c.t.Finish()
 }
 
+// rest handles what a peer that does not count had sent before it read the end of our stream (RFC 6120 §4.4): nothing would tell it that this was
+// lost. One that counts was told how far we have got, and sends the others elsewhere.
+func (c *inStream) rest() {
+	if r := c.reason.Load(); r == nil || !r.orderly || c.sm.Load() || !c.trusted.Load() {
+		return
+	}
+	c.said = true
+	for c.t.Step() == nil {
+	}
+}
+
 // end asks the reader to end the stream, with an error or without. It does not wait for it.
-func (c *inStream) end(e *stream.Error) {
-	if c.reason.CompareAndSwap(nil, &ending{e}) {
+func (c *inStream) end(e *stream.Error) { c.endBy(&ending{err: e}) }
+
+// endOrderly is end for reasons that are not the peer's.
+func (c *inStream) endOrderly(e *stream.Error) { c.endBy(&ending{e, true}) }
+
+func (c *inStream) endBy(r *ending) {
+	if c.reason.CompareAndSwap(nil, r) {
 		c.t.wake()
 	}
+}
+
+// loud is for Server.hush.
+func (c *inStream) loud() time.Duration {
+	if !c.trusted.Load() {
+		return 0
+	}
+	return c.t.came.loud()
 }
 
 func (c *inStream) write(b []byte) error { return c.t.write(b) }

@@ -26,6 +26,9 @@ var _ route.Departure = (*item)(nil)
 // overhead is about what a waiting stanza costs beside its encoded form, in bytes.
 const overhead = 512
 
+// durable tells whether it has a row, so that it survives a restart.
+func (i *item) durable() bool { return !i.volatile }
+
 // Write implements route.Departure.
 func (i *item) Write() func(tx mod.Tx) error {
 	if i.volatile {

@@ -1,6 +1,7 @@
 package s2s_test
 
 import (
+	"maps"
 	"path/filepath"
 	"strings"
 )
@@ -9,6 +10,7 @@ import (
 // has taken it, that the session of its recipient (or the offline store) has handled it, and what it has answered.
 type journal struct {
 	arrived map[string]bool // by the stream from the other server
+	before  map[string]bool // the same, before the last start
 	settled map[string]bool // and a request behind it was answered, which says that it was handled (RFC 6120 §10.1)
 	handled map[string]bool // by the session of the recipient, or by the store
 	lines   []string
@@ -44,7 +46,7 @@ func (f *foreign) journalHooks() string {
 
 // journal reads the journal of an ejabberd that was started once or more.
 func (f *foreign) journal() *journal {
-	j := &journal{arrived: make(map[string]bool), settled: make(map[string]bool), handled: make(map[string]bool)}
+	j := &journal{arrived: make(map[string]bool), before: make(map[string]bool), settled: make(map[string]bool), handled: make(map[string]bool)}
 	answered := make(map[string]bool)
 	lines := strings.Split(read(f.w.t, f.journalFile()), "\n")
 	j.lines = lines
@@ -58,6 +60,7 @@ func (f *foreign) journal() *journal {
 		switch word, id, _ := strings.Cut(l, " "); word {
 		case "start":
 			open = nil
+			j.before = maps.Clone(j.arrived)
 		case "came":
 			j.arrived[id] = true
 			open = append(open, id)

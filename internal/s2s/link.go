@@ -132,18 +132,18 @@ func (l *link) left(s *sender) {
 	l.start()
 }
 
-// take appends the encoded form of what waits to buf, until about most bytes are there, and returns it with what it is.
-func (l *link) take(buf []byte, most int) ([]*item, []byte) {
+// take returns what waits, up to a number of stanzas, until about most bytes are there.
+func (l *link) take(most, stanzas int) []*item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for n < len(l.waiting) && len(buf) < most {
-		buf = l.waiting[n].s.AppendServer(buf)
+	n, bytes := 0, 0
+	for n < min(stanzas, len(l.waiting)) && bytes < most {
+		bytes += l.waiting[n].size - overhead
 		n++
 	}
 	batch := slices.Clone(l.waiting[:n])
 	l.waiting = slices.Delete(l.waiting, 0, n)
-	return batch, buf
+	return batch
 }
 
 // back puts items first in the queue again: nobody has got them, as far as is known.

@@ -277,26 +277,28 @@ func (c *inStream) management(f *xmlstream.Frame) error {
 	return stream.Err(stream.UnsupportedStanzaType, "")
 }
 
+// enable begins to count. Where the stream goes both ways it may carry our stanzas already, which wait for no count once the peer has sent some without:
+// COMPAT Prosody 0.12, 2026-11: it sends what had waited for the stream before <enable/>, and ends the stream where that is refused.
 func (c *inStream) enable(x *xmlstream.Element) error {
 	resume, _, bad := sm.ParseEnable(x)
 	if bad != nil {
 		return c.writeElement(sm.Failed(bad.Condition))
 	}
 	pairs := c.in.proved()
-	if len(pairs) == 0 || c.sm.Load() || c.snd != nil {
+	if len(pairs) == 0 || c.sm.Load() {
 		return c.writeElement(sm.Failed(stanza.UnexpectedRequest))
 	}
 	c.in.flush()
 	c.in.restore(nil, 0)
+	if c.snd != nil {
+		return c.snd.count(func() error {
+			c.sm.Store(true)
+			return c.writeElement(sm.Enabled("", 0))
+		})
+	}
 	reply := sm.Enabled("", 0)
 	if resume && c.srv.mayKeep() {
-		id := stream.NewStreamID()
-		rec, err := c.srv.newRecord(context.WithoutCancel(c.ctx), stored{pair: pairs[0], bothWays: c.bidi, id: hashID(id)})
-		if err != nil {
-			c.srv.o.Log.Error("a stream of a server cannot be resumed", "domain", pairs[0].remote.Domain(), "error", err)
-		} else {
-			c.smID = hashID(id)
-			c.in.restore(rec, 0)
+		if id := c.keep(pairs[0]); id != "" {
 			reply = sm.Enabled(id, uint32(resumeTime/time.Second))
 		}
 	}
@@ -311,6 +313,19 @@ func (c *inStream) enable(x *xmlstream.Element) error {
 	err := c.writeElement(reply)
 	c.attach()
 	return err
+}
+
+// keep puts the stream on disk, so that the peer can resume it, and returns the id for that; "" where it cannot be.
+func (c *inStream) keep(p pair) (id string) {
+	id = stream.NewStreamID()
+	rec, err := c.srv.newRecord(context.WithoutCancel(c.ctx), stored{pair: p, bothWays: c.bidi, id: hashID(id)})
+	if err != nil {
+		c.srv.o.Log.Error("a stream of a server cannot be resumed", "domain", p.remote.Domain(), "error", err)
+		return ""
+	}
+	c.smID = hashID(id)
+	c.in.restore(rec, 0)
+	return id
 }
 
 func (c *inStream) resume(x *xmlstream.Element) error {

@@ -26,6 +26,10 @@ type outStream struct {
 	done chan struct{}
 	in   *receiver // where the stream goes both ways
 
+	came     lastCame
+	handling sync.Mutex // held while something that has come is handled
+	told     bool       // how many stanzas were handled, for the last time
+
 	askM  sync.Mutex
 	asked []*question // keys that wait for an answer
 
@@ -263,19 +267,30 @@ func (o *outStream) loop() (err error) {
 	defer incoming.Recover(o.srv.o.Log, &err)
 	for {
 		f, err := o.tcp.Next()
-		if err == nil {
-			err = o.frame(f)
-		}
-		switch {
-		case err != nil:
-			if o.in != nil {
-				o.in.acknowledge() // what end says, or a connection after this one
-			}
+		if err := o.handle(f, err); err != nil {
 			return err
-		case o.in != nil && !o.tcp.Buffered():
-			o.in.flush()
 		}
 	}
+}
+
+// handle handles what has come, or err instead.
+func (o *outStream) handle(f *xmlstream.Frame, err error) error {
+	o.came.now(time.Now())
+	o.handling.Lock()
+	defer o.handling.Unlock()
+	if err == nil {
+		err = o.frame(f)
+	}
+	switch {
+	case err != nil:
+		if o.in != nil {
+			o.in.acknowledge() // what end says, or a connection after this one
+		}
+		return err
+	case o.in != nil && !o.tcp.Buffered():
+		o.in.flush()
+	}
+	return nil
 }
 
 func (o *outStream) frame(f *xmlstream.Frame) error {
@@ -289,7 +304,10 @@ func (o *outStream) frame(f *xmlstream.Frame) error {
 	case nsDialback:
 		return o.dialbackElement(f.Element())
 	case stanza.NSServer:
-		if o.in != nil {
+		switch {
+		case o.told: // the peer knows that it has to send this elsewhere
+			return nil
+		case o.in != nil:
 			return o.in.stanza(f)
 		}
 		return stream.Err(stream.NotAuthorized, "this stream goes one way") // RFC 6120 §4.5
@@ -322,17 +340,8 @@ func (o *outStream) write(b []byte) error { return o.tcp.Write(b) }
 
 func (o *outStream) end(e *stream.Error) {
 	o.once.Do(func() {
-		var b []byte
-		if o.sm && o.in != nil {
-			b = sm.AppendAck(b, o.in.handled())
-		}
-		if e != nil {
-			o.srv.o.Metrics.StreamError(string(e.Condition))
-			b = e.AppendTCP(b)
-		}
-		b = append(b, stream.CloseTCP...)
 		go func() {
-			err := o.tcp.Write(b)
+			err := o.tcp.Write(o.lastWords(e))
 			close(o.said)
 			if err != nil {
 				o.cut()
@@ -347,6 +356,29 @@ func (o *outStream) end(e *stream.Error) {
 			}
 		}()
 	})
+}
+
+// lastWords are what was handled, where the peer counts, the error, and the end of our stream.
+func (o *outStream) lastWords(e *stream.Error) (b []byte) {
+	o.handling.Lock()
+	defer o.handling.Unlock()
+	if o.sm && o.in != nil {
+		b = sm.AppendAck(b, o.in.acknowledge())
+		o.told = true
+	}
+	if e != nil {
+		o.srv.o.Metrics.StreamError(string(e.Condition))
+		b = e.AppendTCP(b)
+	}
+	return append(b, stream.CloseTCP...)
+}
+
+// loud is for Server.hush.
+func (o *outStream) loud() time.Duration {
+	if o.in == nil {
+		return 0
+	}
+	return o.came.loud()
 }
 
 func (o *outStream) cut() {

@@ -58,10 +58,10 @@ func (s *sender) goesOn(attempt int, since time.Time) bool {
 	switch {
 	case s.stopped:
 		return false
-	case resumable && (owed || peer):
+	case resumable && peer:
 		return true
 	}
-	return s.waitsLocked()
+	return owed || s.waitsLocked()
 }
 
 func (s *sender) isStopped() bool {
@@ -315,7 +315,7 @@ func (s *sender) begin(c carrier, in *receiver) {
 // use makes c the connection of the stream.
 func (s *sender) use(c carrier) {
 	s.mu.Lock()
-	s.c, s.begun, s.asked, s.opened = c, true, false, s.srv.o.Clock.Now()
+	s.c, s.begun, s.asks, s.opened = c, true, nil, s.srv.o.Clock.Now()
 	s.mu.Unlock()
 	for _, l := range s.links() {
 		l.reached()

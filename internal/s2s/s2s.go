@@ -17,7 +17,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"sabir/internal/config"
 	"sabir/internal/listen"
@@ -126,7 +125,7 @@ func (s *Server) Configure(set Settings) {
 func (s *Server) enforce() {
 	p := s.policy.Load()
 	for _, c := range s.inStreams() {
-		if c.remote.Load() != nil && p.refuses(c.remote.Load().Domain()) {
+		if slices.ContainsFunc(c.remotes(), func(j jid.JID) bool { return p.refuses(j.Domain()) }) {
 			c.end(stream.Err(stream.PolicyViolation, "this server does not talk to that domain"))
 		}
 	}
@@ -266,43 +265,3 @@ func (s *Server) goes(f func()) bool {
 
 // hosted tells whether a domain is ours.
 func (s *Server) hosted(j jid.JID) bool { return s.router.Serves(j) }
-
-// flushTimeout is how long Shutdown lets links write what waits.
-const flushTimeout = 3 * time.Second
-
-// Shutdown lets the links write what waits, ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them
-// until ctx ends. Messages that have not left stay on disk.
-func (s *Server) Shutdown(ctx context.Context) {
-	s.mu.Lock()
-	s.closing = true
-	s.mu.Unlock()
-	flush, cancel := context.WithTimeout(ctx, flushTimeout)
-	for _, snd := range s.allSenders() {
-		snd.drain(flush)
-	}
-	cancel()
-	s.mu.Lock()
-	s.ending = true
-	s.mu.Unlock()
-	for _, c := range s.inStreams() {
-		c.end(stream.Err(stream.SystemShutdown, ""))
-	}
-	s.cancel()
-	for _, snd := range s.allSenders() {
-		snd.stop()
-	}
-	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		for _, c := range s.inStreams() {
-			c.t.Close()
-		}
-		for _, snd := range s.allSenders() {
-			snd.cut()
-		}
-		<-done
-	}
-	s.reaper.stop()
-}

@@ -39,6 +39,7 @@ type sender struct {
 	theirs bool
 	wake   chan struct{} // has room for one
 
+	writes  sync.Mutex // held while something is taken and written; before mu
 	mu      sync.Mutex
 	riders  []*link
 	turn    int // which of them is asked first
@@ -286,22 +287,27 @@ func (s *sender) serve(c carrier) {
 	came := s.came()
 	for {
 		s.bounceLarge(c)
-		w = s.next(w.b[:0], c)
-		if w.ask || w.kept && !c.managed() {
+		var err error
+		w, err = s.send(c, w.b[:0])
+		if err != nil {
+			abandon(c)
+			return
+		}
+		if w.due {
 			late.Reset(s.answerTime(c))
 		}
-		if len(w.batch) > 0 || w.ask {
-			if err := s.write(c, w); err != nil {
-				abandon(c)
-				return
-			}
+		if len(w.b) > 0 {
 			idle.Reset(every)
 			continue
 		}
 		select {
 		case <-s.wake:
 		case <-late.C:
-			if s.overdue(c) {
+			left, dead := s.overdue(c)
+			if left > 0 {
+				late.Reset(left)
+			}
+			if dead {
 				s.srv.o.Log.Info("a server does not confirm what was sent", "domain", s.remote.Domain(), "from", s.local.Domain())
 				abandon(c)
 				return
@@ -370,48 +376,104 @@ func (s *sender) bounceLarge(c carrier) {
 // writing is what goes into one write.
 type writing struct {
 	batch []*item
-	first uint32 // the number of its first stanza, where the stream counts
+	first uint32 // the number of its first stanza, where it is in the account
 	b     []byte
-	ask   bool // a request for an acknowledgement stands at its end
+	due   bool // it has the first question in it after which an answer is due
 	kept  bool // the batch is in the account until it is acknowledged
 }
 
-// next takes what goes into the next write, of each link in turn, and encodes it.
+// What is not confirmed when a stream breaks that cannot be resumed is sent once more, although the peer may have handled it. So such a
+// peer is asked behind each message, by <r/> or by a ping, and gets no more than window stanzas beyond what it has confirmed.
+const window = 256
+
+// send writes what may be written now. buf is used again.
+func (s *sender) send(c carrier, buf []byte) (writing, error) {
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	w := s.next(buf, c)
+	if len(w.b) == 0 {
+		return w, nil
+	}
+	return w, s.write(c, w)
+}
+
+// count begins to count what goes out on a connection that is in use: enabled tells the peer.
+func (s *sender) count(enabled func() error) error {
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	s.mu.Lock()
+	s.account.uncounted = s.unacked.Count()
+	s.mu.Unlock()
+	return enabled()
+}
+
+// next takes what goes into the next write, of each link in turn, and encodes it with the questions behind it.
 func (s *sender) next(buf []byte, c carrier) writing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := writing{b: buf}
-	if s.c != c || s.barrier != "" { // the peer has not handled the batch before
+	if s.c != c {
 		return w
 	}
+	asked := len(s.asks)
+	w.batch = s.batchLocked()
+	w.kept = c.managed() || !s.plain && slices.ContainsFunc(w.batch, (*item).durable)
+	if !w.kept {
+		for _, i := range w.batch {
+			w.b = i.s.AppendServer(w.b)
+		}
+		return w
+	}
+	w.first = s.account.sent(w.batch)
+	for k, i := range w.batch {
+		w.b = i.s.AppendServer(w.b)
+		if !s.resumableLocked() && i.durable() {
+			w.b = s.askLocked(w.b, c, i.l, w.first+uint32(k))
+		}
+	}
+	if c.managed() && len(s.asks) == 0 && s.unacked.Len() > 0 {
+		w.b = s.askLocked(w.b, c, nil, s.unacked.Count())
+	}
+	w.due = asked == 0 && len(s.asks) > 0
+	return w
+}
+
+// resumableLocked tells whether the stream goes on after a loss of its connection.
+func (s *sender) resumableLocked() bool { return s.smID != "" || s.rec != nil }
+
+// batchLocked takes what may be written now.
+func (s *sender) batchLocked() (batch []*item) {
+	room := oneWrite
+	if !s.resumableLocked() {
+		room = window - s.unacked.Len()
+	}
 	turn := max(oneTurn, oneWrite/max(1, len(s.riders)))
-	for idle := 0; idle < len(s.riders) && len(w.b) < oneWrite; {
+	for bytes, idle := 0, 0; idle < len(s.riders) && bytes < oneWrite && len(batch) < room; {
 		l := s.riders[s.turn%len(s.riders)]
 		s.turn++
-		var some []*item
-		if some, w.b = l.take(w.b, len(w.b)+turn); len(some) > 0 {
-			w.batch, idle = append(w.batch, some...), 0
-		} else {
+		some := l.take(turn, room-len(batch))
+		if len(some) == 0 {
 			idle++
+			continue
 		}
-	}
-	switch {
-	case c.managed():
-		w.kept = true
-		w.first = s.account.sent(w.batch)
-		if w.ask = !s.asked && s.unacked.Len() > 0; w.ask {
-			w.b = append(w.b, sm.Request...)
-			s.asked = true
+		idle = 0
+		for _, i := range some {
+			bytes += i.size - overhead
 		}
-	case !s.plain && slices.ContainsFunc(w.batch, func(i *item) bool { return !i.volatile }):
-		w.kept = true
-		s.account.sent(w.batch)
-		l := w.batch[len(w.batch)-1].l
-		ping := stanza.NewIQ(stanza.TypeGet, l.local, l.remote, xmlstream.El("urn:xmpp:ping", "ping"))
-		s.barrier = ping.ID
-		w.b = ping.AppendServer(w.b)
+		batch = append(batch, some...)
 	}
-	return w
+	return batch
+}
+
+// askLocked asks how far the peer has got, behind the stanza of number n, which is of link l.
+func (s *sender) askLocked(b []byte, c carrier, l *link, n uint32) []byte {
+	if c.managed() {
+		s.account.ask("", n)
+		return append(b, sm.Request...)
+	}
+	ping := stanza.NewIQ(stanza.TypeGet, l.local, l.remote, xmlstream.El("urn:xmpp:ping", "ping"))
+	s.account.ask(ping.ID, n)
+	return ping.AppendServer(b)
 }
 
 // write writes a batch. Where it is not kept it has left then, as far as we can know.
@@ -440,7 +502,7 @@ func (s *sender) note(w writing) {
 	s.mu.Lock()
 	rec := s.rec
 	s.mu.Unlock()
-	if rec == nil || !slices.ContainsFunc(w.batch, func(i *item) bool { return !i.volatile }) {
+	if rec == nil || !slices.ContainsFunc(w.batch, (*item).durable) {
 		return
 	}
 	n := note{id: s.srv.nextID(), last: w.first + uint32(len(w.batch)) - 1}
@@ -467,32 +529,35 @@ func (s *sender) answerTime(c carrier) time.Duration {
 	return barrierTime
 }
 
-// overdue tells whether the stream is dead, at the end of that time: the peer has not answered, although it can. One that has
-// answered no ping yet may be one that never does: the batch is taken as handled, and no more pings are sent on this stream.
-func (s *sender) overdue(c carrier) bool {
+// overdue tells whether the stream is dead, since the peer has not given the answer that is due, although it can; or else how long it has left. One
+// that has answered no ping yet may be one that never does: what was sent is taken as handled, and no more pings are sent on this stream.
+func (s *sender) overdue(c carrier) (left time.Duration, dead bool) {
+	patience := s.answerTime(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case c.managed():
-		return s.asked
-	case s.barrier == "" || s.answers:
-		return s.barrier != ""
+	if len(s.asks) == 0 {
+		return 0, false
+	}
+	if left = patience - time.Since(s.since); left > 0 {
+		return left, false
+	}
+	if c.managed() || s.answers {
+		return 0, true
 	}
 	s.plain = true
 	s.gone(s.account.take())
 	s.poke()
-	return false
+	return 0, false
 }
 
-// passed tells whether an answer is that to the ping behind a batch, which was handled then.
+// passed tells whether an answer is that to a ping behind what was sent.
 func (s *sender) passed(id string) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.barrier == "" || id != s.barrier {
+	done, ok := s.account.pong(id)
+	s.mu.Unlock()
+	if !ok {
 		return false
 	}
-	s.answers = true
-	done := s.account.take()
 	s.trace(mod.TraceAcked, done)
 	s.gone(done)
 	s.poke()
@@ -539,10 +604,10 @@ func tooHigh(err error) error {
 	return err
 }
 
-// answered notes an answer to <r/>, so that the next may be sent.
+// answered notes an answer to <r/>, so that more may be sent.
 func (s *sender) answered() {
 	s.mu.Lock()
-	s.asked = false
+	s.account.answered("")
 	s.mu.Unlock()
 	s.poke()
 }

@@ -110,8 +110,8 @@ func (s *Server) Peers(local jid.JID) (list []mod.Peer) {
 func (s *Server) CloseDomain(domain jid.JID) int {
 	n := 0
 	for _, c := range s.inStreams() {
-		if r := c.remote.Load(); r != nil && *r == domain {
-			c.end(stream.Err(stream.Reset, "closed by an administrator"))
+		if slices.Contains(c.remotes(), domain) {
+			c.endOrderly(stream.Err(stream.Reset, "closed by an administrator"))
 			n++
 		}
 	}

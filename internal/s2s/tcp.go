@@ -23,6 +23,8 @@ type tcp struct {
 	stream *inStream
 	login  time.Time // when a domain must be proved at the latest
 
+	came lastCame
+
 	wmu  sync.Mutex
 	held []byte // our header, which goes out with what follows it
 }
@@ -92,7 +94,7 @@ func (t *tcp) Failed(err error) error {
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		return err
 	}
-	if t.Ended() {
+	if t.Ended() || t.stream.said {
 		return errEnd
 	}
 	deadline := t.login
@@ -112,10 +114,10 @@ func (t *tcp) wake() {
 }
 
 // Ended implements incoming.Handler.
-func (t *tcp) Ended() bool { return t.stream.reason.Load() != nil }
+func (t *tcp) Ended() bool { return t.stream.reason.Load() != nil && !t.stream.said }
 
 // Came implements incoming.Handler. Idle streams are the business of who has opened them.
-func (t *tcp) Came(time.Time) {}
+func (t *tcp) Came(now time.Time) { t.came.now(now) }
 
 // Header implements incoming.Handler.
 func (t *tcp) Header(h stream.Header, bad *stream.Error) error { return t.stream.header(h, bad) }
@@ -137,7 +139,7 @@ func (t *tcp) Flush() { t.stream.in.flush() }
 // Handled implements incoming.Handler.
 func (t *tcp) Handled(n int, _ time.Time) error {
 	wait := t.srv.take(t.stream, n)
-	if wait <= 0 {
+	if wait <= 0 || t.stream.said { // what is under way is read within the time for it
 		return nil
 	}
 	t.stream.in.flush()

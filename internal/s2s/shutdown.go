@@ -1,0 +1,84 @@
+package s2s
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"sabir/internal/incoming"
+	"sabir/xmpp/stream"
+)
+
+// flushTimeout is how long Shutdown lets links write what waits, and others send what is under way; quietTime is how long nothing must have come
+// for that to be over.
+const (
+	flushTimeout = 3 * time.Second
+	quietTime    = 200 * time.Millisecond
+)
+
+// hush waits until nothing more comes from other servers. What they have sent and learn not to have arrived they send again or
+// return, as far as they remember it, and some do not.
+func (s *Server) hush(ctx context.Context) {
+	type quiets interface{ loud() time.Duration }
+	var all []quiets
+	for _, c := range s.inStreams() {
+		all = append(all, c)
+	}
+	for _, snd := range s.allSenders() {
+		if o := snd.out(); o != nil {
+			all = append(all, o)
+		}
+	}
+	for _, c := range all {
+		for wait := c.loud(); wait > 0 && incoming.Pause(wait, ctx.Done()); wait = c.loud() {
+		}
+	}
+}
+
+// lastCame is when something came last on a stream.
+type lastCame struct{ nano atomic.Int64 }
+
+func (l *lastCame) now(t time.Time) { l.nano.Store(t.UnixNano()) }
+
+// loud returns how long nothing more must come for the stream to be quiet, or 0 where it is.
+func (l *lastCame) loud() time.Duration {
+	return max(0, quietTime-time.Since(time.Unix(0, l.nano.Load())))
+}
+
+// Shutdown lets the links write what waits, hears what is under way, ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them
+// until ctx ends. Messages that have not left stay on disk.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	flush, cancel := context.WithTimeout(ctx, flushTimeout)
+	for _, snd := range s.allSenders() {
+		snd.drain(flush)
+	}
+	s.hush(flush)
+	cancel()
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	for _, c := range s.inStreams() {
+		c.endOrderly(stream.Err(stream.SystemShutdown, ""))
+	}
+	s.cancel()
+	for _, snd := range s.allSenders() {
+		snd.stop()
+	}
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		for _, c := range s.inStreams() {
+			c.t.Close()
+		}
+		for _, snd := range s.allSenders() {
+			snd.cut()
+		}
+		<-done
+	}
+	s.reaper.stop()
+}
