@@ -21,7 +21,7 @@ type Federation struct {
 	Revoked  []string `toml:"revoked" doc:"SHA-256 fingerprints, in hex, of certificates that are refused wherever they stand in a chain."`
 	Resolver string   `toml:"resolver" reload:"restart" doc:"Address and port of the DNS server to ask; the system's if there is none."`
 
-	DNSSEC string `toml:"dnssec" enum:"loopback,always,never" reload:"restart" doc:"Whether to believe the DNS server that DNSSEC has validated an answer: loopback (one on this machine), always (also one to which nobody else can change the way) or never. TLSA records (DANE) that were validated say which certificate a server must show: that one and no other, by whatever authority."`
+	DNSSEC string `toml:"dnssec" enum:"loopback,always,never" reload:"restart" doc:"Whether to believe the DNS server that DNSSEC has validated an answer: loopback (one on this machine), always (also one to which nobody else can change the way) or never. TLSA records (DANE) that were validated say which certificate a server must show: that one and no other, by whatever authority; and they vouch for that of one which connects to this server, where no authority does."`
 
 	HostMeta string `toml:"host_meta" enum:"never,fallback,first" doc:"Whether to read at https://DOMAIN/.well-known/host-meta.json where the server of a domain is (XEP-0487): never, as a fallback where the way of DNS has led to no server, or first."`
 

@@ -196,6 +196,9 @@ func (r *Resolver) once(ctx context.Context, server, name string, kind uint16) (
 	}
 }
 
+// Validates implements dial.SecureResolver.
+func (r *Resolver) Validates() bool { return r.o.Trust }
+
 // SecureSRV implements dial.SecureResolver.
 func (r *Resolver) SecureSRV(ctx context.Context, service, proto, name string) ([]*net.SRV, bool, error) {
 	a, err := r.ask(ctx, "_"+service+"._"+proto+"."+name, dns.TypeSRV)

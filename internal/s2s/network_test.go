@@ -15,6 +15,9 @@ import (
 // out within the time that an answer may take; what was not confirmed arrives once, in order, on a new connection, or comes back
 // where there is none.
 func TestHalfOpen(t *testing.T) {
+	if d := time.Duration(config.Default().S2S.AckTimeout); d > 80*time.Second { // reliability, row 11: it is found out within 90 s
+		t.Errorf("an answer may take %v where nothing else is said", d)
+	}
 	for _, c := range []struct {
 		name        string
 		there, back bool // which direction is lost

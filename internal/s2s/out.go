@@ -327,6 +327,9 @@ func (o *outStream) management(f *xmlstream.Frame) error {
 		}
 		o.snd.answered()
 	case "r":
+		if o.told {
+			return nil
+		}
 		h := uint32(0)
 		if o.in != nil {
 			h = o.in.acknowledge()

@@ -69,6 +69,14 @@ func TestOutage(t *testing.T) {
 			if len(both) > 0 {
 				t.Errorf("delivered and back: %v", both)
 			}
+			for id, k := range delivered {
+				if k > 1 {
+					t.Errorf("%s is delivered %d times", id, k)
+				}
+			}
+			if len(delivered)+len(bounced) != c.n {
+				t.Errorf("of %d sent %d are delivered and %d come back", c.n, len(delivered), len(bounced))
+			}
 			if got := slices.Sorted(maps.Keys(why)); !slices.Equal(got, c.want) {
 				t.Errorf("they come back with %v, want %v", why, c.want)
 			}

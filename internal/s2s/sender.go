@@ -427,7 +427,7 @@ func (s *sender) next(buf []byte, c carrier) writing {
 	w.first = s.account.sent(w.batch)
 	for k, i := range w.batch {
 		w.b = i.s.AppendServer(w.b)
-		if !s.resumableLocked() && i.durable() {
+		if last := k == len(w.batch)-1; !s.resumableLocked() && (i.durable() || last && !c.managed()) {
 			w.b = s.askLocked(w.b, c, i.l, w.first+uint32(k))
 		}
 	}

@@ -19,8 +19,8 @@ const (
 // hush waits until nothing more comes from other servers. What they have sent and learn not to have arrived they send again or
 // return, as far as they remember it, and some do not.
 func (s *Server) hush(ctx context.Context) {
-	type quiets interface{ loud() time.Duration }
-	var all []quiets
+	type source interface{ loud() time.Duration }
+	var all []source
 	for _, c := range s.inStreams() {
 		all = append(all, c)
 	}

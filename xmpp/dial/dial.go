@@ -29,6 +29,8 @@ var _ Resolver = (*net.Resolver)(nil)
 
 // SecureResolver is a Resolver that knows what DNSSEC has validated.
 type SecureResolver interface {
+	// Validates tells whether an answer can be validated at all.
+	Validates() bool
 	Resolver
 	// SecureSRV is LookupSRV, and tells whether the answer was validated.
 	SecureSRV(ctx context.Context, service, proto, name string) (records []*net.SRV, secure bool, err error)
@@ -237,6 +239,12 @@ func (d *Dialer) TLSA(ctx context.Context, t Target) ([]TLSA, error) {
 		return nil, nil
 	}
 	return r.LookupTLSA(ctx, t.Host, t.Port)
+}
+
+// Validates tells whether DNSSEC can have validated an answer of the resolver.
+func (d *Dialer) Validates() bool {
+	r, ok := d.resolver().(SecureResolver)
+	return ok && r.Validates()
 }
 
 // Names returns the Resolver that is asked.
