@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"time"
 
 	"sabir/internal/intake"
@@ -37,22 +36,13 @@ func (c *clientStream) manage(t *intake.Turn, x *xmlstream.Element) error {
 			t.Ask()
 			return nil
 		}
-		h, ok := sm.ParseH(x.Attr("h"))
-		if !ok {
-			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
+		h, err := sm.ParseAck(x.Attr("h"))
+		if err != nil {
+			return err
 		}
-		return tooHigh(c.session.Load().Queue.Ack(h))
+		return sm.AsStream(c.session.Load().Queue.Ack(h))
 	}
 	return stream.Err(stream.UnsupportedStanzaType, "")
-}
-
-// tooHigh makes a stream error of an acknowledgement of too much (XEP-0198#errors).
-func tooHigh(err error) error {
-	var high *sm.TooHigh
-	if errors.As(err, &high) {
-		return high.Stream()
-	}
-	return err
 }
 
 // reply sends an element that is no stanza: behind the batch and what waits, where there is a queue.

@@ -42,7 +42,7 @@ func (c *clientStream) resume(x *xmlstream.Element) (answer *xmlstream.Element, 
 		return answer, nil, nil
 	}
 	if failed, err := m.take(c, h); err != nil || failed != "" {
-		return sm.Failed(failed), nil, tooHigh(err)
+		return sm.Failed(failed), nil, sm.AsStream(err)
 	}
 	s := m.s
 	c.session.Store(s)

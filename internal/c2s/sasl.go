@@ -129,11 +129,7 @@ func (c *clientStream) saslFailure(err error) error {
 		c.srv.o.Log.Error("authentication cannot be done", "error", err)
 		f = &sasl.Failure{Condition: sasl.TemporaryAuthFailure}
 	}
-	x := xmlstream.El(stream.NSSASL, "failure", xmlstream.El(stream.NSSASL, string(f.Condition)))
-	if f.Text != "" {
-		x.Add(xmlstream.El(stream.NSSASL, "text", xmlstream.Attr{Name: xmlstream.Name{Space: xmlstream.NSXML, Local: "lang"}, Value: "en"}, f.Text))
-	}
-	if err := c.writeElement(x); err != nil {
+	if err := c.writeElement(incoming.SASLFailure(f)); err != nil {
 		return err
 	}
 	return c.failed()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 
+	"sabir/xmpp/sasl"
 	"sabir/xmpp/stanza"
 	"sabir/xmpp/stream"
 	"sabir/xmpp/xmlstream"
@@ -21,6 +22,15 @@ func Unknown(f *xmlstream.Frame, ns string) *stream.Error {
 		return stream.Err(stream.InvalidNamespace, "")
 	}
 	return stream.Err(stream.UnsupportedStanzaType, "")
+}
+
+// SASLFailure is how a failed exchange of SASL is told (RFC 6120 §6.4.5).
+func SASLFailure(f *sasl.Failure) *xmlstream.Element {
+	x := xmlstream.El(stream.NSSASL, "failure", xmlstream.El(stream.NSSASL, string(f.Condition)))
+	if f.Text != "" {
+		x.Add(xmlstream.El(stream.NSSASL, "text", xmlstream.Attr{Name: xmlstream.Name{Space: xmlstream.NSXML, Local: "lang"}, Value: "en"}, f.Text))
+	}
+	return x
 }
 
 // Recover contains a panic outside of the handling of a stanza to its stream. It is deferred.

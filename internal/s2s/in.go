@@ -319,11 +319,7 @@ func (c *inStream) sasl(x *xmlstream.Element) error {
 const maxFailures = 3
 
 func (c *inStream) saslFailure(condition sasl.Condition, text string) error {
-	x := xmlstream.El(stream.NSSASL, "failure", xmlstream.El(stream.NSSASL, string(condition)))
-	if text != "" {
-		x.Add(xmlstream.El(stream.NSSASL, "text", xmlstream.Attr{Name: xmlstream.Name{Space: xmlstream.NSXML, Local: "lang"}, Value: "en"}, text))
-	}
-	if err := c.t.write(x.Append(nil, stanza.NSServer)); err != nil {
+	if err := c.writeElement(incoming.SASLFailure(&sasl.Failure{Condition: condition, Text: text})); err != nil {
 		return err
 	}
 	if c.failures++; c.failures >= maxFailures {

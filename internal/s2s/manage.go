@@ -261,9 +261,9 @@ func (c *inStream) management(f *xmlstream.Frame) error {
 		}
 		return c.t.write(sm.AppendAck(nil, c.in.acknowledge()))
 	case "a":
-		h, ok := sm.ParseH(f.Attr("h"))
-		if !ok {
-			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
+		h, err := sm.ParseAck(f.Attr("h"))
+		if err != nil {
+			return err
 		}
 		if c.snd == nil {
 			return nil

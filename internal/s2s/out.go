@@ -318,9 +318,9 @@ func (o *outStream) frame(f *xmlstream.Frame) error {
 func (o *outStream) management(f *xmlstream.Frame) error {
 	switch f.Name().Local {
 	case "a":
-		h, ok := sm.ParseH(f.Attr("h"))
-		if !ok {
-			return stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
+		h, err := sm.ParseAck(f.Attr("h"))
+		if err != nil {
+			return err
 		}
 		if err := o.snd.ack(h); err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"sabir/xmpp/sm"
 )
 
 // This file is how a sender comes to a connection: it makes one, again and again, or waits for the peer.
@@ -284,7 +286,7 @@ func (s *sender) covers(h uint32) (bool, error) {
 	}
 	if !s.unsure {
 		if _, back, err := s.unacked.Check(h); err != nil || back {
-			return false, tooHigh(err)
+			return false, sm.AsStream(err)
 		}
 	}
 	s.claimed = true
@@ -329,7 +331,7 @@ func (s *sender) rewind(h uint32) error {
 	done, _, err := s.account.settle(h)
 	if err != nil {
 		s.mu.Unlock()
-		return tooHigh(err)
+		return sm.AsStream(err)
 	}
 	items, rec := s.account.take(), s.rec
 	s.notes = nil

@@ -6,6 +6,7 @@
 package sm
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -24,6 +25,15 @@ const Request = "<r xmlns='" + NS + "'/>"
 func AppendAck(dst []byte, h uint32) []byte {
 	dst = append(dst, "<a xmlns='"+NS+"' h='"...)
 	return append(strconv.AppendUint(dst, uint64(h), 10), "'/>"...)
+}
+
+// ParseAck reads the attribute h of <a/>. The error is that of a stream on which it is no number.
+func ParseAck(attr string) (h uint32, err error) {
+	h, ok := ParseH(attr)
+	if !ok {
+		return 0, stream.Err(stream.InvalidXML, "an acknowledgement has h, a number")
+	}
+	return h, nil
 }
 
 // Feature returns the stream feature (XEP-0198#feature).
@@ -144,6 +154,14 @@ type TooHigh struct{ H, Sent uint32 }
 // Error tells both numbers.
 func (e *TooHigh) Error() string {
 	return "acknowledged " + number(e.H) + " stanzas of " + number(e.Sent)
+}
+
+// AsStream makes a stream error of an acknowledgement of too much, and returns any other error as it is.
+func AsStream(err error) error {
+	if high := (*TooHigh)(nil); errors.As(err, &high) {
+		return high.Stream()
+	}
+	return err
 }
 
 // Stream returns the stream error that ends such a stream (XEP-0198#errors).
