@@ -51,7 +51,7 @@ var may = []struct {
 	{"internal/intake", "library mod internal/session internal/route"},
 	{"internal/listen", "internal/config internal/observe internal/disk xmpp/certname"},
 	{"internal/resolve", "xmpp/dial"},
-	{"internal/incoming", "xmpp/stanza xmpp/stream xmpp/xmlstream internal/config internal/conn internal/listen"},
+	{"internal/incoming", "xmpp/sasl xmpp/stanza xmpp/stream xmpp/xmlstream internal/config internal/conn internal/listen"},
 	{"internal/c2s", "library mod engine/lru internal/auth internal/config internal/conn internal/incoming internal/intake internal/host internal/listen internal/route internal/session internal/resume"},
 	{"internal/s2s", "library mod internal/config internal/conn internal/incoming internal/listen internal/route"},
 	{"internal/web", "web xmpp/certname xmpp/dial xmpp/jid internal/listen internal/c2s internal/host"},

@@ -40,6 +40,7 @@ type sender struct {
 	running bool
 	over    bool      // nobody rides any more
 	stopped bool      // nothing is begun any more
+	rests   bool      // nothing is taken any more
 	c       carrier   // nil while there is no connection
 	begun   bool      // there was one
 	broken  time.Time // when the last one was lost without the end of the stream; zero where it was not
@@ -249,11 +250,25 @@ func (s *sender) waitsLocked() bool {
 	return slices.ContainsFunc(s.riders, func(l *link) bool { return l.waits() > 0 })
 }
 
-// drain waits until all was written and, where the stream counts, acknowledged.
-func (s *sender) drain(ctx context.Context) {
+// rest has nothing more be taken.
+func (s *sender) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rests = true
+}
+
+// owesForGood tells whether something is not acknowledged of which nobody will tell later, because the stream cannot be resumed.
+func (s *sender) owesForGood() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.resumableLocked() && s.account.owed() > 0
+}
+
+// wait waits while a condition holds and there is a connection.
+func (s *sender) wait(ctx context.Context, while func() bool) {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
-	for s.carrier() != nil && s.busy() {
+	for s.carrier() != nil && while() {
 		select {
 		case <-ctx.Done():
 			return

@@ -190,7 +190,10 @@ func (s *sender) resumableLocked() bool { return s.smID != "" || s.rec != nil }
 // batchLocked takes what may be written now.
 func (s *sender) batchLocked() (batch []*item) {
 	room := oneWrite
-	if !s.resumableLocked() {
+	switch {
+	case s.rests:
+		return nil
+	case !s.resumableLocked():
 		room = window - s.unacked.Len()
 	}
 	turn := max(oneTurn, oneWrite/max(1, len(s.riders)))

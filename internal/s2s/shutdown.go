@@ -9,12 +9,29 @@ import (
 	"sabir/xmpp/stream"
 )
 
-// flushTimeout is how long Shutdown lets links write what waits, and others send what is under way; quietTime is how long nothing must have come
-// for that to be over.
+// phaseTimeout is how long Shutdown lets links write what waits, then waits for the answers to what was written, and then hears what is under
+// way from others; quietTime is how long nothing must have come for that to be over.
 const (
-	flushTimeout = 3 * time.Second
+	phaseTimeout = 3 * time.Second
 	quietTime    = 200 * time.Millisecond
 )
+
+// drain lets what waits be written, and answered.
+func (s *Server) drain(ctx context.Context) {
+	for _, snd := range s.allSenders() {
+		snd.wait(ctx, snd.busy)
+	}
+}
+
+// await has nothing more be written, and waits for the answers to what was, on streams that do not go on after a restart.
+func (s *Server) await(ctx context.Context) {
+	for _, snd := range s.allSenders() {
+		snd.rest()
+	}
+	for _, snd := range s.allSenders() {
+		snd.wait(ctx, snd.owesForGood)
+	}
+}
 
 // hush waits until nothing more comes from other servers. What they have sent and learn not to have arrived they send again or
 // return, as far as they remember it, and some do not.
@@ -51,12 +68,11 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	flush, cancel := context.WithTimeout(ctx, flushTimeout)
-	for _, snd := range s.allSenders() {
-		snd.drain(flush)
+	for _, phase := range []func(context.Context){s.drain, s.await, s.hush} {
+		within, cancel := context.WithTimeout(ctx, phaseTimeout)
+		phase(within)
+		cancel()
 	}
-	s.hush(flush)
-	cancel()
 	s.mu.Lock()
 	s.ending = true
 	s.mu.Unlock()
