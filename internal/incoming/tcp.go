@@ -228,6 +228,15 @@ func (t *TCP) upgrade() (err error) {
 	return t.h.StartTLS()
 }
 
+// Finally handles what was read and is not handled yet, and what still comes, until the stream ends.
+func (t *TCP) Finally() {
+	err := t.handle()
+	t.h.Flush()
+	for err == nil {
+		err = t.Step()
+	}
+}
+
 // Linger waits for the peer's end of the stream, at most as long as max, and closes.
 func (t *TCP) Linger(max time.Duration) {
 	deadline := time.Now().Add(max)

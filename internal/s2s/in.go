@@ -486,9 +486,8 @@ func (c *inStream) rest() {
 	if r := c.reason.Load(); r == nil || !r.orderly || c.sm.Load() || !c.trusted.Load() {
 		return
 	}
-	c.said = true
-	for c.t.Step() == nil {
-	}
+	c.said, c.t.last = true, time.Now().Add(incoming.LingerTimeout)
+	c.t.Finally()
 }
 
 // end asks the reader to end the stream, with an error or without. It does not wait for it.

@@ -275,7 +275,8 @@ func (o *outStream) loop() (err error) {
 
 // handle handles what has come, or err instead.
 func (o *outStream) handle(f *xmlstream.Frame, err error) error {
-	o.came.now(time.Now())
+	o.came.begins()
+	defer o.came.ends()
 	o.handling.Lock()
 	defer o.handling.Unlock()
 	if err == nil {

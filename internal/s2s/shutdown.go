@@ -52,14 +52,23 @@ func (s *Server) hush(ctx context.Context) {
 	}
 }
 
-// lastCame is when something came last on a stream.
+// lastCame is when something came last on a stream and was handled: the zero value for never.
 type lastCame struct{ nano atomic.Int64 }
 
-func (l *lastCame) now(t time.Time) { l.nano.Store(t.UnixNano()) }
+// handling stands for a time while something is handled.
+const handling = -1
+
+func (l *lastCame) begins() { l.nano.Store(handling) }
+
+func (l *lastCame) ends() { l.nano.Store(time.Now().UnixNano()) }
 
 // loud returns how long nothing more must come for the stream to be quiet, or 0 where it is.
 func (l *lastCame) loud() time.Duration {
-	return max(0, quietTime-time.Since(time.Unix(0, l.nano.Load())))
+	nano := l.nano.Load()
+	if nano == handling {
+		return quietTime
+	}
+	return max(0, quietTime-time.Since(time.Unix(0, nano)))
 }
 
 // Shutdown lets the links write what waits, hears what is under way, ends all streams with system-shutdown (RFC 6120 §4.9.3.21) and waits for them

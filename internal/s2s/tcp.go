@@ -22,6 +22,7 @@ type tcp struct {
 	srv    *Server
 	stream *inStream
 	login  time.Time // when a domain must be proved at the latest
+	last   time.Time // until when what is under way is handled, where we have closed our half
 
 	came lastCame
 
@@ -94,7 +95,10 @@ func (t *tcp) Failed(err error) error {
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		return err
 	}
-	if t.Ended() || t.stream.said {
+	switch {
+	case t.stream.said && time.Now().Before(t.last): // wake has come late
+		return t.Conn.SetReadDeadline(t.last)
+	case t.Ended() || t.stream.said:
 		return errEnd
 	}
 	deadline := t.login
@@ -117,7 +121,7 @@ func (t *tcp) wake() {
 func (t *tcp) Ended() bool { return t.stream.reason.Load() != nil && !t.stream.said }
 
 // Came implements incoming.Handler. Idle streams are the business of who has opened them.
-func (t *tcp) Came(now time.Time) { t.came.now(now) }
+func (t *tcp) Came(time.Time) { t.came.begins() }
 
 // Header implements incoming.Handler.
 func (t *tcp) Header(h stream.Header, bad *stream.Error) error { return t.stream.header(h, bad) }
@@ -134,7 +138,10 @@ func (t *tcp) Oversize(f *xmlstream.Frame) error {
 }
 
 // Flush implements incoming.Handler.
-func (t *tcp) Flush() { t.stream.in.flush() }
+func (t *tcp) Flush() {
+	t.stream.in.flush()
+	t.came.ends()
+}
 
 // Handled implements incoming.Handler.
 func (t *tcp) Handled(n int, _ time.Time) error {
