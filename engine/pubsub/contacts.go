@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -11,8 +12,8 @@ import (
 
 // ContactChanged follows the roster of an account, of which an item was one thing and is another: subscriptions end to what the contact
 // may not read any more, and with PEP it gets the last items of what its presence subscribes it to from now on. It belongs into the
-// hook of this name, to be called in its own time.
-func (s *Service) ContactChanged(ctx context.Context, account jid.JID, was, is mod.Contact) error {
+// hook of this name, to be called in its own time; since is when it was called.
+func (s *Service) ContactChanged(ctx context.Context, account jid.JID, was, is mod.Contact, since time.Time) error {
 	at := s.o.Domain
 	if s.o.PEP {
 		at = account
@@ -27,7 +28,7 @@ func (s *Service) ContactChanged(ctx context.Context, account jid.JID, was, is m
 		}
 	}
 	if s.o.PEP && s.implicit() && is.Subscription&mod.SubFrom != 0 {
-		return s.welcome(ctx, account, was, is)
+		return s.welcome(ctx, account, was, is, since)
 	}
 	return nil
 }
@@ -89,18 +90,18 @@ func (s *Service) opened(ctx context.Context, was, n *node) {
 
 // welcome sends the resources of a contact the last items of the nodes that presence opens to it now and did not before
 // (XEP-0163#notify-last, XEP-0060#impl-notify).
-func (s *Service) welcome(ctx context.Context, account jid.JID, was, is mod.Contact) error {
+func (s *Service) welcome(ctx context.Context, account jid.JID, was, is mod.Contact, since time.Time) error {
 	in := func(c mod.Contact, n *node) bool {
 		return slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(n.config.RosterGroups, g) })
 	}
 	for _, p := range s.presences(account, is.JID) {
 		features, _ := s.h.Capabilities().Features(p)
-		err := s.sendLasts(ctx, account, p.From, wanted(features), func(n *node) bool {
+		err := s.sendLasts(ctx, account, p.From, wish{names: wanted(features), since: since, which: func(n *node) bool {
 			if was.Subscription&mod.SubFrom != 0 {
 				return n.config.Access == AccessRoster && in(is, n) && !in(was, n)
 			}
 			return n.config.Access != AccessOpen || !s.sharers.has(account, p.From)
-		})
+		}})
 		if err != nil {
 			return err
 		}

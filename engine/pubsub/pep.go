@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"sabir/mod"
 	"sabir/xmpp/jid"
@@ -141,13 +142,14 @@ func (s *Service) reads(ctx context.Context, n *node, who jid.JID) (bool, error)
 }
 
 // Online sends a resource of a local account, whose client understands these features, the last items of the nodes that it
-// announced interest in: its own, and those of its contacts on this host (XEP-0163#notify-last).
-func (s *Service) Online(ctx context.Context, who jid.JID, features []string) error {
-	wants := wanted(features)
-	if len(wants) == 0 || !s.implicit() {
+// announced interest in: its own, and those of its contacts on this host (XEP-0163#notify-last). Of what was published after since, when that
+// came to be known, it has been told.
+func (s *Service) Online(ctx context.Context, who jid.JID, features []string, since time.Time) error {
+	w := wish{names: wanted(features), since: since}
+	if len(w.names) == 0 || !s.implicit() {
 		return nil
 	}
-	if err := s.sendLasts(ctx, who.Bare(), who, wants, nil); err != nil {
+	if err := s.sendLasts(ctx, who.Bare(), who, w); err != nil {
 		return err
 	}
 	contacts, err := s.h.Roster().Contacts(ctx, who.Bare())
@@ -158,7 +160,7 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 		if c.Subscription&mod.SubTo == 0 || c.JID.DomainJID() != s.h.Domain() || c.JID == who.Bare() {
 			continue
 		}
-		if err := s.sendLasts(ctx, c.JID, who, wants, nil); err != nil {
+		if err := s.sendLasts(ctx, c.JID, who, w); err != nil {
 			return err
 		}
 	}
@@ -166,11 +168,18 @@ func (s *Service) Online(ctx context.Context, who jid.JID, features []string) er
 }
 
 // RemoteOnline does the same for a resource of which one account has the presence: one elsewhere, or that of a stranger.
-func (s *Service) RemoteOnline(ctx context.Context, account, who jid.JID, features []string) error {
-	if wants := wanted(features); len(wants) > 0 && s.implicit() {
-		return s.sendLasts(ctx, account, who, wants, nil)
+func (s *Service) RemoteOnline(ctx context.Context, account, who jid.JID, features []string, since time.Time) error {
+	if w := (wish{names: wanted(features), since: since}); len(w.names) > 0 && s.implicit() {
+		return s.sendLasts(ctx, account, who, w)
 	}
 	return nil
+}
+
+// wish says which last items are wanted.
+type wish struct {
+	names []string           // of nodes
+	since time.Time          // items that were published later are not
+	which func(n *node) bool // of the nodes those that this accepts, where it is not nil
 }
 
 // wanted returns the names of the nodes in a client's features.
@@ -183,14 +192,14 @@ func wanted(features []string) (names []string) {
 	return names
 }
 
-// sendLasts sends somebody the last items of an account's nodes of these names, of those that which accepts, where it is not nil.
-func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []string, which func(n *node) bool) error {
+// sendLasts sends somebody the last items of an account's nodes.
+func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, w wish) error {
 	k, err := s.known(ctx, account)
 	if err != nil {
 		return err
 	}
 	for _, n := range k.nodes {
-		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(names, n.name) || which != nil && !which(n) {
+		if n.config.SendLast != SendOnSubPresence || !n.config.Notify || !slices.Contains(w.names, n.name) || w.which != nil && !w.which(n) {
 			continue
 		}
 		ok, err := s.implied(ctx, n, to)
@@ -198,7 +207,7 @@ func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []st
 			return err
 		}
 		if ok {
-			if err := s.lastInTurn(ctx, n.at, n.name, to); err != nil {
+			if err := s.lastInTurn(ctx, n.at, n.name, to, w.since); err != nil {
 				return err
 			}
 		}
@@ -206,11 +215,11 @@ func (s *Service) sendLasts(ctx context.Context, account, to jid.JID, names []st
 	return nil
 }
 
-// lastInTurn sends the last item of a node in order with the notifications of new items.
-func (s *Service) lastInTurn(ctx context.Context, account jid.JID, name string, to jid.JID) error {
+// lastInTurn sends the last item of a node in order with the notifications of new items, unless it is a new one.
+func (s *Service) lastInTurn(ctx context.Context, account jid.JID, name string, to jid.JID, since time.Time) error {
 	defer s.turn(account, name).Unlock()
 	n, i, err := s.lastKnown(ctx, account, name)
-	if i != nil {
+	if i != nil && !i.stamp.After(since) {
 		s.sendItem(ctx, n, i, to, false)
 	}
 	return err

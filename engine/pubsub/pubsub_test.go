@@ -287,11 +287,18 @@ func TestRemoteContact(t *testing.T) {
 		if n := publish("urn:other"); n != 0 {
 			t.Errorf("%d notifications of another", n)
 		}
-		if err := s.RemoteOnline(t.Context(), romeo, presence.From, []string{"urn:mood+notify"}); err != nil {
+		if err := s.RemoteOnline(t.Context(), romeo, presence.From, []string{"urn:mood+notify"}, h.Clock().Now()); err != nil {
 			t.Fatal(err)
 		}
 		if last := h.Routed(); len(last) != 1 || !last[0].Has("urn:xmpp:delay", "delay") {
 			t.Errorf("coming online brings %v", last)
+		}
+		// Of what was published since it was known to want it, it has been told.
+		if err := s.RemoteOnline(t.Context(), romeo, presence.From, []string{"urn:mood+notify"}, h.Clock().Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if last := h.Routed(); len(last) != 0 {
+			t.Errorf("an item that is new is sent again: %v", last)
 		}
 		gone := stanza.New(stanza.Presence, stanza.TypeUnavailable)
 		gone.From = presence.From

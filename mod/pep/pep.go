@@ -115,7 +115,8 @@ func (p *pep) available(ctx context.Context, s mod.Session, initial bool) {
 	}
 	s.SetFlag(told, announced)
 	p.h.Capabilities().Learn(ctx, s.JID().Bare(), now, func(features []string) {
-		p.later("sending last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features) })
+		since := p.h.Clock().Now()
+		p.later("sending last items", s.JID(), func(ctx context.Context) error { return p.s.Online(ctx, s.JID(), features, since) })
 	})
 }
 

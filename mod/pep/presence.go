@@ -29,11 +29,11 @@ func (p *pep) observe(ctx context.Context, pass *mod.Pass, _ mod.Outcome) {
 
 // appears notes an available presence, and sends last items where it is news.
 func (p *pep) appears(ctx context.Context, account jid.JID, st *stanza.Stanza) error {
-	c, _, err := p.h.Roster().Contact(ctx, account, st.From.Bare())
+	here := st.From.DomainJID() == p.h.Domain()
+	subscribed, err := p.subscribed(ctx, account, st.From.Bare(), here)
 	if err != nil {
 		return err
 	}
-	subscribed, here := c.Subscription&mod.SubFrom != 0, st.From.DomainJID() == p.h.Domain()
 	switch {
 	case !subscribed && st.To == account: // and not a device of it, as rooms do for their occupants
 		return p.stranger(ctx, account, st)
@@ -46,6 +46,17 @@ func (p *pep) appears(ctx context.Context, account jid.JID, st *stanza.Stanza) e
 	return nil
 }
 
+// subscribed tells whether somebody is subscribed to the presence of an account. Of two accounts of this host that is in the rosters of
+// both: that of who sends presence to many was read just now, and those of the many need not be.
+func (p *pep) subscribed(ctx context.Context, account, who jid.JID, here bool) (bool, error) {
+	if here {
+		c, _, err := p.h.Roster().Contact(ctx, who, account)
+		return c.Subscription&mod.SubTo != 0, err
+	}
+	c, _, err := p.h.Roster().Contact(ctx, account, who)
+	return c.Subscription&mod.SubFrom != 0, err
+}
+
 // elsewhere notes the presence of a contact elsewhere, and tells whether it is news. One that it has sent as a stranger is not: it was
 // welcomed when it became a contact.
 func (p *pep) elsewhere(account jid.JID, st *stanza.Stanza) bool {
@@ -55,7 +66,8 @@ func (p *pep) elsewhere(account jid.JID, st *stanza.Stanza) bool {
 
 // contactChanged follows the rosters.
 func (p *pep) contactChanged(account jid.JID, was, is mod.Contact) {
-	p.later("following a contact", is.JID, func(ctx context.Context) error { return p.s.ContactChanged(ctx, account, was, is) })
+	since := p.h.Clock().Now()
+	p.later("following a contact", is.JID, func(ctx context.Context) error { return p.s.ContactChanged(ctx, account, was, is, since) })
 }
 
 // broadcasts tells whether a resource of this host is available to all who see it.
@@ -82,7 +94,8 @@ func (p *pep) stranger(ctx context.Context, account jid.JID, st *stanza.Stanza) 
 func (p *pep) welcome(ctx context.Context, account, asker jid.JID, st *stanza.Stanza) {
 	who := st.From
 	p.h.Capabilities().Learn(ctx, asker, st, func(features []string) {
-		p.later("sending last items", who, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, who, features) })
+		since := p.h.Clock().Now()
+		p.later("sending last items", who, func(ctx context.Context) error { return p.s.RemoteOnline(ctx, account, who, features, since) })
 	})
 }
 

@@ -97,6 +97,7 @@ func TestSharedByContact(t *testing.T) {
 		const juliet = "juliet@localhost/balcony"
 		s := h.Login(juliet)
 		h.SetContact("romeo@localhost", "juliet@localhost", mod.SubBoth)
+		h.SetContact("juliet@localhost", "romeo@localhost", mod.SubBoth)
 		h.Understands(juliet, "friends+notify")
 		publish(t, h, "friends", "presence")
 		if got := toldTo(h); got != "" {

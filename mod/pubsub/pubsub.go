@@ -82,7 +82,7 @@ func newPubsub(h mod.Host, cfg any) (*mod.Hooks, error) {
 		Start:          p.start,
 		ContactChanged: func(account jid.JID, was, is mod.Contact) {
 			h.Go("contact", func(ctx context.Context) {
-				if err := p.s.ContactChanged(ctx, account, was, is); err != nil && ctx.Err() == nil {
+				if err := p.s.ContactChanged(ctx, account, was, is, h.Clock().Now()); err != nil && ctx.Err() == nil {
 					h.Log().Error("subscriptions of a contact were not looked at", "contact", is.JID.String(), "error", err)
 				}
 			})
