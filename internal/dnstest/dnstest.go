@@ -179,15 +179,17 @@ func (z *Zone) Point(t testing.TB, domain, starttls, direct string) {
 	z.mu.Lock()
 	z.records[domain+"."] = nil
 	z.mu.Unlock()
-	z.Add(t, "host."+domain+". 60 IN A 127.0.0.1")
+	host := "127.0.0.1"
 	for service, addr := range map[string]string{"_xmpp-server": starttls, "_xmpps-server": direct} {
 		if addr == "" {
 			continue
 		}
-		_, port, err := net.SplitHostPort(addr)
+		at, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			t.Fatal(err)
 		}
+		host = at
 		z.Add(t, fmt.Sprintf("%s._tcp.%s. 60 IN SRV 5 5 %s host.%s.", service, domain, port, domain))
 	}
+	z.Add(t, "host."+domain+". 60 IN A "+host)
 }

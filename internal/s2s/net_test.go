@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,6 +66,7 @@ type sabir struct {
 	domains []string
 	config  string
 	dir     string
+	host    string // an address of its own, so that nobody takes its ports while it is stopped
 	ports   map[config.Purpose]string
 	log     *logBuffer
 	clock   mod.Clock
@@ -89,10 +91,15 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// servers counts those that were started.
+var servers atomic.Uint32
+
 // start starts a server for domains, with lines of TOML of the section [s2s] and below.
 func (w *world) start(s2s string, domains ...string) *sabir {
 	w.t.Helper()
 	s := &sabir{w: w, clock: w.clock, domains: domains, config: s2s, dir: w.t.TempDir(), ports: make(map[config.Purpose]string), log: new(logBuffer)}
+	n := servers.Add(1)
+	s.host = fmt.Sprintf("127.%d.%d.%d", 1+n>>16&0x7f, n>>8&0xff, n&0xff)
 	w.t.Cleanup(func() {
 		if w.t.Failed() {
 			w.t.Logf("log of %s:\n%s", domains[0], s.log)
@@ -129,7 +136,7 @@ func (s *sabir) up() {
 	for _, p := range []config.Purpose{config.C2S, config.S2S, config.S2STLS} {
 		addr := s.ports[p]
 		if addr == "" {
-			addr = "127.0.0.1:0"
+			addr = s.host + ":0"
 		}
 		text += fmt.Sprintf("[[listen]]\naddress = %q\npurpose = %q\n", addr, p)
 	}
