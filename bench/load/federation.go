@@ -104,6 +104,6 @@ func federate(config string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString("\n[s2s]\nresolver = \"" + resolver + "\"\nauth = \"dialback\"\nbyte_rate = 0\n")
+	_, err = f.WriteString("\n[s2s]\nresolver = \"" + resolver + "\"\nauth = \"dialback\"\nbyte_rate = 0\nstanza_rate = 0\n")
 	return errors.Join(err, f.Close())
 }

@@ -29,6 +29,8 @@ type Federation struct {
 	Skip             int          `toml:"skip" min:"0" max:"67108864" doc:"Bytes of a stanza beyond limits.bytes that are read and thrown away, so that its sender gets an error and the stream goes on for the others."`
 	ByteRate         int          `toml:"byte_rate" doc:"Bytes per second that are read from one domain in the long run; 0 for no limit."`
 	ByteBurst        int          `toml:"byte_burst" doc:"Bytes that a domain may send at once beyond that rate."`
+	StanzaRate       int          `toml:"stanza_rate" min:"0" doc:"Stanzas per second that are read from one domain in the long run; 0 for no limit."`
+	StanzaBurst      int          `toml:"stanza_burst" min:"1" doc:"Stanzas that a domain may send at once beyond that rate."`
 	StreamsPerDomain int          `toml:"streams_per_domain" min:"1" max:"1000" doc:"Streams at a time that one domain may open to us."`
 	DomainsPerStream int          `toml:"domains_per_stream" min:"1" max:"1000" doc:"Pairs of domains that may prove themselves on one stream."`
 
@@ -59,6 +61,8 @@ func defaultS2S() Federation {
 		Skip:             4 << 20,
 		ByteRate:         2 << 20,
 		ByteBurst:        8 << 20,
+		StanzaRate:       10_000,
+		StanzaBurst:      40_000,
 		StreamsPerDomain: 16,
 		DomainsPerStream: 50,
 		ConnectTimeout:   seconds(20),

@@ -2,27 +2,24 @@ package incoming
 
 import "time"
 
-// Bucket bounds the bytes per second that are read from somebody. Who is above the rate is read more slowly, which TCP passes
+// Bucket bounds the bytes, or stanzas, per second that are read from somebody. Who is above the rate is read more slowly, which TCP passes
 // on to him. It has no lock.
 type Bucket struct {
 	rate, burst float64
-	level       float64 // bytes used up of the burst
+	level       float64 // used up of the burst
 	last        time.Time
 }
 
 // maxPause bounds how long a stream is not read at a time, so that pings and ends of streams are seen.
 const maxPause = 2 * time.Second
 
-// NewBucket returns a bucket for so many bytes per second in the long run, 0 for no bound, and burst bytes at once.
+// NewBucket returns a bucket for so many per second in the long run, 0 for no bound, and burst at once.
 func NewBucket(rate, burst int) Bucket { return Bucket{rate: float64(rate), burst: float64(burst)} }
 
 // Set changes the rate, and keeps what was used up.
 func (b *Bucket) Set(rate, burst int) { b.rate, b.burst = float64(rate), float64(burst) }
 
-// Used returns when something was taken last.
-func (b *Bucket) Used() time.Time { return b.last }
-
-// Take accounts for n bytes and returns how long not to read.
+// Take accounts for n and returns how long not to read.
 func (b *Bucket) Take(n int, now time.Time) time.Duration {
 	if b.rate <= 0 {
 		return 0

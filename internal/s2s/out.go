@@ -265,11 +265,23 @@ var errTheirs = errors.New("from the peer")
 
 func (o *outStream) loop() (err error) {
 	defer incoming.Recover(o.srv.o.Log, &err)
+	bytes := 0
 	for {
 		f, err := o.tcp.Next()
 		if err := o.handle(f, err); err != nil {
 			return err
 		}
+		if bytes += len(f.Raw()); o.in != nil && !o.tcp.Buffered() {
+			o.pace(bytes)
+			bytes = 0
+		}
+	}
+}
+
+// pace waits where the peer sends more than it may on all of its streams.
+func (o *outStream) pace(bytes int) {
+	if wait := o.srv.take(o.snd.remote, bytes, o.in.fresh()); wait > 0 {
+		incoming.Pause(wait, o.srv.ctx.Done())
 	}
 }
 

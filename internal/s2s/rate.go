@@ -6,22 +6,23 @@ import (
 	"time"
 
 	"sabir/internal/incoming"
+	"sabir/xmpp/jid"
 )
 
-// rate bounds the bytes per second that are read from one domain, over all of its streams.
+// rate bounds the bytes and the stanzas per second that are read from one domain, over all of its streams, whoever has opened them.
 type rate struct {
-	mu     sync.Mutex
-	bucket incoming.Bucket
+	mu             sync.Mutex
+	bytes, stanzas incoming.Bucket
+	used           time.Time
 }
 
-// take accounts for n bytes of a stream and returns how long not to read it. Streams without a domain are bounded by their
-// time and the size of what they may send.
-func (s *Server) take(c *inStream, n int) time.Duration {
+// take accounts for what has come from a domain that has proved who it is, and returns how long not to read from it. Streams without one
+// are bounded by their time and the size of what they may send.
+func (s *Server) take(domain jid.JID, bytes, stanzas int) time.Duration {
 	set := s.settings()
-	if set.ByteRate <= 0 || !c.trusted.Load() {
+	if set.ByteRate <= 0 && set.StanzaRate <= 0 {
 		return 0
 	}
-	domain := *c.remote.Load()
 	now := s.o.Clock.Now()
 	s.mu.Lock()
 	r := s.rates[domain]
@@ -32,8 +33,10 @@ func (s *Server) take(c *inStream, n int) time.Duration {
 	s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bucket.Set(set.ByteRate, set.ByteBurst)
-	return r.bucket.Take(n, now)
+	r.used = now
+	r.bytes.Set(set.ByteRate, set.ByteBurst)
+	r.stanzas.Set(set.StanzaRate, set.StanzaBurst)
+	return max(r.bytes.Take(bytes, now), r.stanzas.Take(stanzas, now))
 }
 
 // sweepEvery is how often Sweep looks.
@@ -63,7 +66,7 @@ func (s *Server) sweep(now time.Time) {
 	defer s.mu.Unlock()
 	for d, r := range s.rates {
 		r.mu.Lock()
-		if now.Sub(r.bucket.Used()) > keepLink {
+		if now.Sub(r.used) > keepLink {
 			delete(s.rates, d)
 		}
 		r.mu.Unlock()

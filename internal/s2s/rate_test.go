@@ -14,37 +14,31 @@ type stillClock struct{ now time.Time }
 
 func (c *stillClock) Now() time.Time { return c.now }
 
-// TestRate bounds what is read from a domain, over all of its streams; who has proved no domain is bounded otherwise.
+// TestRate bounds what is read from a domain, over all of its streams.
 func TestRate(t *testing.T) {
 	clock := &stillClock{time.Unix(1e9, 0)}
 	set := config.Default().S2S
-	set.ByteRate, set.ByteBurst = 1000, 5000
+	set.ByteRate, set.ByteBurst, set.StanzaRate, set.StanzaBurst = 1000, 5000, 10, 20
 	s := New(Options{Clock: clock, Settings: Settings{Federation: set}})
-	of := func(domain string, proved bool) *inStream {
-		c, j := new(inStream), jid.MustParse(domain)
-		c.remote.Store(&j)
-		c.trusted.Store(proved)
-		return c
-	}
-	one, two, other, stranger := of("b.example", true), of("b.example", true), of("c.example", true), of("b.example", false)
+	b, c := jid.MustParse("b.example"), jid.MustParse("c.example")
 	for _, step := range []struct {
-		name string
-		c    *inStream
-		n    int
-		want time.Duration
+		name           string
+		domain         jid.JID
+		bytes, stanzas int
+		want           time.Duration
 	}{
-		{"the burst", one, 5000, 0},
-		{"more, on another stream", two, 1000, time.Second},
-		{"much more, which is waited for in parts", one, 10000, 2 * time.Second},
-		{"of another domain", other, 5000, 0},
-		{"of a stranger", stranger, 1 << 20, 0},
+		{"the burst", b, 5000, 1, 0},
+		{"more", b, 1000, 1, time.Second},
+		{"much more, which is waited for in parts", b, 10000, 1, 2 * time.Second},
+		{"of another domain", c, 4000, 20, 0},
+		{"more stanzas of few bytes", c, 50, 5, time.Second / 2},
 	} {
-		if got := s.take(step.c, step.n); got != step.want {
+		if got := s.take(step.domain, step.bytes, step.stanzas); got != step.want {
 			t.Errorf("%s: waits %v, want %v", step.name, got, step.want)
 		}
 	}
 	clock.now = clock.now.Add(time.Minute)
-	if got := s.take(one, 5000); got != 0 {
+	if got := s.take(b, 5000, 20); got != 0 {
 		t.Errorf("a minute later it waits %v", got)
 	}
 	clock.now = clock.now.Add(keepLink + time.Second)

@@ -26,9 +26,10 @@ type receiver struct {
 	order []pair // the same in the order in which they were proved
 
 	// How many stanzas were handled (XEP-0198#acking), which is on disk where the stream has a record: the peer is told nothing else.
-	h   atomic.Uint32
-	got uint32 // the same with those of the batch; it belongs to the reader
-	rec *record
+	h      atomic.Uint32
+	got    uint32 // the same with those of the batch; it belongs to the reader
+	lately int    // how many came since fresh was asked; it belongs to the reader
+	rec    *record
 }
 
 func newReceiver(s *Server) *receiver {
@@ -63,6 +64,13 @@ func (r *receiver) continueFrom(before *receiver) { r.restore(before.rec, before
 func (r *receiver) restore(rec *record, h uint32) {
 	r.rec, r.got = rec, h
 	r.h.Store(h)
+}
+
+// fresh returns how many stanzas have come since it was asked.
+func (r *receiver) fresh() int {
+	n := r.lately
+	r.lately = 0
+	return n
 }
 
 // advance is the count on its way to the disk: see route.Progress.
@@ -116,6 +124,7 @@ func (r *receiver) stanza(f *xmlstream.Frame) error {
 	if s == nil {
 		return incoming.Unknown(f, stanza.NSServer)
 	}
+	r.lately++
 	if f.Prefixed() {
 		return stream.Err(stream.BadNamespacePrefix, "stanzas have no prefix") // RFC 6120 §4.8.5
 	}
@@ -160,6 +169,7 @@ func (r *receiver) oversize(f *xmlstream.Frame) error {
 	if s == nil {
 		return incoming.Unknown(f, stanza.NSServer)
 	}
+	r.lately++
 	if err := r.check(f, s); err != nil {
 		return err
 	}

@@ -145,7 +145,11 @@ func (t *tcp) Flush() {
 
 // Handled implements incoming.Handler.
 func (t *tcp) Handled(n int, _ time.Time) error {
-	wait := t.srv.take(t.stream, n)
+	stanzas := t.stream.in.fresh()
+	if !t.stream.trusted.Load() {
+		return nil
+	}
+	wait := t.srv.take(*t.stream.remote.Load(), n, stanzas)
 	if wait <= 0 || t.stream.said { // what is under way is read within the time for it
 		return nil
 	}
