@@ -45,6 +45,7 @@ type Receipt struct {
 	Via      string
 	StanzaID string // that of the account's own server, or ""
 	Delayed  bool   // it comes from a store, with a notation of delay (XEP-0203)
+	Moved    bool   // it is delayed and the offline store does not say so: a session held it
 	At       time.Time
 }
 

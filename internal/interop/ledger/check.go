@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -238,13 +239,18 @@ func (c *checker) archiveOrder(account string) {
 
 // liveOrder asks that each session got what one device sent in order, from wherever it came, not counting what the device had
 // already. What comes late, with a notation of delay, because it was for another device of the account, whose session has ended,
-// was not on its way to this one.
+// was not on its way to this one; nor was what went to another session alone, before this one was there, and came here behind newer
+// ones when that had ended.
 func (c *checker) liveOrder() {
 	type way struct {
 		device, from string
 		session      int
 	}
-	last := make(map[way]*Message)
+	type latest struct {
+		*Message
+		live bool
+	}
+	last := make(map[way]latest)
 	had := make(map[string]bool)
 	for _, r := range c.b.receipts {
 		m := c.b.messages[r.ID]
@@ -253,12 +259,28 @@ func (c *checker) liveOrder() {
 		}
 		had[r.Device+"\x00"+r.ID] = true
 		w := way{r.Device, m.Stream, r.Session}
-		if before := last[w]; before != nil && before.Seq > m.Seq {
-			c.say(&c.r.Reordered, "%s: %q came behind %q", r.Device, m.ID, before.ID)
+		if before := last[w]; before.Message != nil && before.Seq > m.Seq {
+			if !r.Moved || !before.live {
+				c.say(&c.r.Reordered, "%s: %q came behind %q; of the first: %s; of the second: %s", r.Device, m.ID, before.ID, c.history(m), c.history(before.Message))
+			}
 			continue
 		}
-		last[w] = m
+		last[w] = latest{m, !r.Delayed}
 	}
+}
+
+// history tells for whom a message was, and which devices got it, in order.
+func (c *checker) history(m *Message) string {
+	text := "for " + cmp.Or(m.Device, m.To)
+	for _, r := range c.b.receipts {
+		if r.ID == m.ID {
+			text += fmt.Sprintf(", %s got it %s in session %d at %s", r.Device, r.Via, r.Session, r.At.Format("15:04:05.000"))
+			if r.Delayed {
+				text += ", delayed"
+			}
+		}
+	}
+	return text
 }
 
 // Lines returns the first n of some lines, each on its own, and tells how many are left out.

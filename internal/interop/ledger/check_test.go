@@ -100,6 +100,14 @@ func TestCheck(t *testing.T) {
 			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "12"})
 			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11", Delayed: true})
 		}, Report{}},
+		{"what another session held, behind a later one", func(p play) {
+			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Received, StanzaID: "12"})
+			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11", Delayed: true, Moved: true})
+		}, Report{}},
+		{"what another session held, out of order", func(p play) {
+			p.receive(Receipt{ID: p.second.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "12", Delayed: true, Moved: true})
+			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/c", Session: 1, Via: Direct, StanzaID: "11", Delayed: true, Moved: true})
+		}, Report{Reordered: 1}},
 		{"an earlier one again, behind a later one", func(p play) {
 			p.receive(Receipt{ID: p.first.ID, Account: juliet, Device: juliet + "/a", Session: 1, Via: Direct, StanzaID: "11"})
 		}, Report{Repeats: 1}},

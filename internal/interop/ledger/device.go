@@ -326,7 +326,9 @@ func (d *Device) message(s *stanza.Stanza) {
 	}
 	if got.Via == Direct {
 		got.ID = s.Body()
-		got.Delayed = s.Has("urn:xmpp:delay", "delay")
+		if d := s.Child("urn:xmpp:delay", "delay"); d != nil {
+			got.Delayed, got.Moved = true, d.Text() == ""
+		}
 		for c := range s.Children() {
 			if c.Is(nsSID, "stanza-id") && c.Attr("by") == own.String() {
 				got.StanzaID = c.Attr("id")
