@@ -184,8 +184,9 @@ type Session interface {
 	Deliver(s *stanza.Stanza) bool
 	// Entrust is for a message that leaves a store: where the session can be resumed after the process has ended, the
 	// message can be handed from the one to the other without being in neither. It returns nil where that cannot be: then
-	// Deliver does it, and the message is deleted after.
-	Entrust(s *stanza.Stanza) Entrusted
+	// Deliver does it, and the message is deleted after. at is when the server took it in: by it the message comes before those that
+	// came meanwhile, also after the end of the process.
+	Entrust(s *stanza.Stanza, at time.Time) Entrusted
 	// Room returns how many bytes the session has room for, with some hundred counted for each stanza besides what it has on the
 	// wire. Who sends much at once out of a store sends a part of that, and more when the client asks for it.
 	Room() int

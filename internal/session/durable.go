@@ -110,22 +110,23 @@ type entrusted struct {
 	s   *Session
 	st  *stanza.Stanza
 	row int64
+	at  time.Time
 }
 
 // Entrust reserves a place in the journal. See mod.Session.
-func (s *Session) Entrust(st *stanza.Stanza) mod.Entrusted {
+func (s *Session) Entrust(st *stanza.Stanza, at time.Time) mod.Entrusted {
 	if !s.Durable() || !lasting(st) {
 		return nil
 	}
-	return &entrusted{s, st, s.Queue.reserve()}
+	return &entrusted{s, st, s.Queue.reserve(), at}
 }
 
 func (e *entrusted) Write(ctx context.Context, tx mod.Tx) error {
-	return e.s.durable.Load().journal.Keep(ctx, tx, e.row, Kept{Stanza: e.st, To: e.s.to(e.st), At: time.Now()})
+	return e.s.durable.Load().journal.Keep(ctx, tx, e.row, Kept{Stanza: e.st, To: e.s.to(e.st), At: e.at})
 }
 
 func (e *entrusted) Deliver() bool {
-	taken, start := e.s.deliver(item{s: e.st, row: e.row})
+	taken, start := e.s.deliver(item{s: e.st, row: e.row, at: e.at})
 	if start {
 		e.s.Queue.Start()
 	}

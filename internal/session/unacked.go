@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"sabir/mod"
@@ -141,6 +142,9 @@ func appendDelay(b []byte, it *item) []byte {
 // journal, of which the client had acknowledged acked; where loose is true, that is not known any more and the client
 // tells. last is the highest number that the journal has. The queue tracks, and has no outlet.
 //
+// With loose what was taken in first goes first: messages that a store was handing over have later numbers than those that came meanwhile,
+// and were to go before them (CatchUp).
+//
 // With loose the journal has also what was acknowledged shortly before and is not deleted yet: of a busy session more than its limit. So what is
 // restored comes on top of that, or the session would end before its client could come back.
 func (q *Queue) Restore(list []Kept, last int64, acked uint32, loose bool) {
@@ -164,6 +168,7 @@ func (q *Queue) Restore(list []Kept, last int64, acked uint32, loose bool) {
 	}
 	q.rows.skip(last)
 	if loose {
+		slices.SortStableFunc(q.items, func(a, b item) int { return a.at.Compare(b.at) })
 		q.limit += q.load.bytes
 	}
 }

@@ -136,7 +136,7 @@ func (s *Session) JID() jid.JID { return s.full }
 func (s *Session) Send(x *stanza.Stanza) { s.Deliver(x) }
 
 // Entrust implements mod.Session: this one does not outlive its test.
-func (s *Session) Entrust(*stanza.Stanza) mod.Entrusted { return nil }
+func (s *Session) Entrust(*stanza.Stanza, time.Time) mod.Entrusted { return nil }
 
 // Deliver is Send, and returns false once the session was closed or where Fill left no room.
 func (s *Session) Deliver(x *stanza.Stanza) bool {

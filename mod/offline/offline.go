@@ -232,7 +232,7 @@ func (o *offline) page(ctx context.Context, s mod.Session) (more bool, err error
 		if st := o.take(ctx, account, m); st != nil {
 			o.h.Mark(st)
 			o.h.Trace(st.Mark, mod.TraceTaken, "offline", s.JID().String())
-			if e := s.Entrust(st); e != nil {
+			if e := s.Entrust(st, m.sent); e != nil {
 				kept = append(kept, handed{e, m})
 			} else if !s.Deliver(st) {
 				more = false
