@@ -29,6 +29,7 @@ type outStream struct {
 	came     lastCame
 	handling sync.Mutex // held while something that has come is handled
 	told     bool       // how many stanzas were handled, for the last time
+	bytes    int        // of elements that came since pace was called; it belongs to the reader
 
 	askM  sync.Mutex
 	asked []*question // keys that wait for an answer
@@ -265,22 +266,26 @@ var errTheirs = errors.New("from the peer")
 
 func (o *outStream) loop() (err error) {
 	defer incoming.Recover(o.srv.o.Log, &err)
-	bytes := 0
+	if o.in != nil {
+		defer o.came.ends()
+		o.tcp.OnRest(o.gathered)
+	}
 	for {
 		f, err := o.tcp.Next()
 		if err := o.handle(f, err); err != nil {
 			return err
 		}
-		if bytes += len(f.Raw()); o.in != nil && !o.tcp.Buffered() {
-			o.pace(bytes)
-			bytes = 0
-		}
 	}
 }
 
-// pace waits where the peer sends more than it may on all of its streams.
-func (o *outStream) pace(bytes int) {
-	if wait := o.srv.take(o.snd.remote, bytes, o.in.fresh()); wait > 0 {
+// gathered ends the batch of what was read, and waits where the peer sends more than it may on all of its streams.
+func (o *outStream) gathered() {
+	o.handling.Lock()
+	o.in.flush()
+	o.handling.Unlock()
+	o.came.ends()
+	wait := o.srv.take(o.snd.remote, o.bytes, o.in.fresh())
+	if o.bytes = 0; wait > 0 {
 		incoming.Pause(wait, o.srv.ctx.Done())
 	}
 }
@@ -288,22 +293,16 @@ func (o *outStream) pace(bytes int) {
 // handle handles what has come, or err instead.
 func (o *outStream) handle(f *xmlstream.Frame, err error) error {
 	o.came.begins()
-	defer o.came.ends()
 	o.handling.Lock()
 	defer o.handling.Unlock()
 	if err == nil {
+		o.bytes += len(f.Raw())
 		err = o.frame(f)
 	}
-	switch {
-	case err != nil:
-		if o.in != nil {
-			o.in.acknowledge() // what end says, or a connection after this one
-		}
-		return err
-	case o.in != nil && !o.tcp.Buffered():
-		o.in.flush()
+	if err != nil && o.in != nil {
+		o.in.acknowledge() // what end says, or a connection after this one
 	}
-	return nil
+	return err
 }
 
 func (o *outStream) frame(f *xmlstream.Frame) error {

@@ -49,6 +49,7 @@ type TCP struct {
 	ns   string
 	buf  []byte
 	wmu  sync.Mutex
+	rest func() // see OnRest
 }
 
 var _ Conn = (*TCP)(nil)
@@ -111,6 +112,9 @@ func (t *TCP) event() (xmlstream.Event, error) {
 			}
 			return ev, err
 		}
+		if t.rest != nil {
+			t.rest()
+		}
 		n, err := t.conn.Read(t.buf)
 		if n > 0 {
 			t.dec.Feed(t.buf[:n])
@@ -157,8 +161,9 @@ func (t *TCP) TLS() *tls.ConnectionState {
 // SetLimits changes the limits on what the peer sends, from the next element on.
 func (t *TCP) SetLimits(l xmlstream.Limits) { t.dec.SetLimits(l) }
 
-// Buffered tells whether bytes were read that are not yet part of an element that Next returned.
-func (t *TCP) Buffered() bool { return t.dec.Buffered() > 0 }
+// OnRest has f called by Next whenever all whole elements that were read have been returned, before it reads on: what was gathered from
+// them waits for no more, though a part of another may be there.
+func (t *TCP) OnRest(f func()) { t.rest = f }
 
 // NetConn returns the connection, for tests that write past the stream.
 func (t *TCP) NetConn() net.Conn { return t.conn }
