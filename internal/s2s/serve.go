@@ -2,6 +2,7 @@ package s2s
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -189,7 +190,7 @@ func (s *sender) resumableLocked() bool { return s.smID != "" || s.rec != nil }
 
 // batchLocked takes what may be written now.
 func (s *sender) batchLocked() (batch []*item) {
-	room := oneWrite
+	room := math.MaxInt // stanzas
 	switch {
 	case s.rests:
 		return nil
