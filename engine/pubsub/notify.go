@@ -91,10 +91,12 @@ func (s *Service) spread(ctx context.Context, n *node, i *item, m *stanza.Stanza
 		return
 	}
 	var seeing, others []jid.JID
-	for _, j := range to {
+	for i, j := range to {
 		sees, err := mod.SeesPresence(ctx, s.h.Roster(), n.at, j)
 		if err != nil {
 			s.h.Log().Error("the roster cannot be read", "error", err)
+			others = append(others, to[i:]...)
+			break
 		}
 		if sees {
 			seeing = append(seeing, j)
