@@ -1,115 +1,24 @@
 package interop
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+
+	"sabir/internal/wiretest"
 )
-
-// network is a way to the server that can be cut: all connections break, and there are no new ones until it is mended.
-type network struct {
-	ln net.Listener
-	to string
-
-	mu   sync.Mutex
-	cut  bool
-	open map[net.Conn]bool
-}
-
-func newNetwork(t *testing.T, to string) *network {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &network{ln: ln, to: to, open: make(map[net.Conn]bool)}
-	t.Cleanup(func() {
-		n.Cut()
-		if err := ln.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	go n.serve()
-	return n
-}
-
-func (n *network) serve() {
-	for {
-		c, err := n.ln.Accept()
-		if err != nil {
-			return // the test has ended
-		}
-		s, err := net.Dial("tcp", n.to)
-		if err != nil || !n.enter(c, s) {
-			drop(c, s)
-			continue
-		}
-		go n.carry(c, s)
-		go n.carry(s, c)
-	}
-}
-
-func (n *network) enter(conns ...net.Conn) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, c := range conns {
-		n.open[c] = !n.cut
-	}
-	return !n.cut
-}
-
-// carry copies in one direction; at the end of either both end.
-func (n *network) carry(from, to net.Conn) {
-	if _, err := io.Copy(to, from); err != nil && !errors.Is(err, net.ErrClosed) {
-		drop(from, to)
-		return
-	}
-	from.Close()
-	to.Close()
-}
-
-// Cut breaks all connections.
-func (n *network) Cut() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut = true
-	for c := range n.open {
-		drop(c)
-	}
-	clear(n.open)
-}
-
-// Mend lets connections through again.
-func (n *network) Mend() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut = false
-}
-
-// drop closes connections so that their ends learn that something is wrong.
-func drop(conns ...net.Conn) {
-	for _, c := range conns {
-		if t, ok := c.(*net.TCPConn); ok {
-			t.SetLinger(0) // of one that is closed already there is nothing to set
-			t.Close()
-		}
-	}
-}
 
 // TestDevices has one account on two devices of slixmpp: carbons (XEP-0280) go to the other, the network is cut and a process
 // stopped, and the session goes on as if nothing had been (XEP-0198#resumption); both devices have one history (XEP-0313).
 func TestDevices(t *testing.T) {
 	w := enter(t)
 	amina, jonas := w.account(t, "amina"), w.account(t, "jonas")
-	tunnel := newNetwork(t, w.Addresses["c2s"])
-	host, text, err := splitPort(tunnel.ln.Addr().String())
+	tunnel := wiretest.New(t, w.Addresses["c2s"])
+	host, text, err := splitPort(tunnel.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,10 +59,11 @@ func TestDevices(t *testing.T) {
 		carbon(t, "sent", jonas.JID, "from the phone")
 	})
 	t.Run("network cut", func(t *testing.T) {
+		tunnel.Shut(true)
 		tunnel.Cut()
 		write(t, "in the tunnel 1", "in the tunnel 2", "in the tunnel 3")
 		friend.do(t, "ping", nil)
-		tunnel.Mend()
+		tunnel.Shut(false)
 		if got := phone.do(t, "resumed", args{"times": 1}); got != amina.JID+"/phone" {
 			t.Errorf("resumed as %v", got)
 		}
@@ -166,10 +76,11 @@ func TestDevices(t *testing.T) {
 		}
 		write(t, "while it sleeps 1")
 		friend.do(t, "ping", nil)
-		tunnel.Cut() // its provider has forgotten it
+		tunnel.Shut(true) // its provider has forgotten it
+		tunnel.Cut()
 		write(t, "while it sleeps 2")
 		friend.do(t, "ping", nil)
-		tunnel.Mend()
+		tunnel.Shut(false)
 		if err := process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
@@ -214,8 +125,8 @@ func TestProfanityDevice(t *testing.T) {
 	talk(t, friend, laptop, "before profanity came")
 	talk(t, laptop, friend, "from the laptop")
 
-	tunnel := newNetwork(t, w.Addresses["c2s"])
-	p := newProfanityVia(t, w, amina, tunnel.ln.Addr().String(), "/mam on", "/carbons on", "/reconnect 1")
+	tunnel := wiretest.New(t, w.Addresses["c2s"])
+	p := newProfanityVia(t, w, amina, tunnel.Addr, "/mam on", "/carbons on", "/reconnect 1")
 	p.remembers(t, jonas.JID)
 	history := []string{"before profanity came", "from the laptop"}
 	p.once(t, history...)
@@ -230,8 +141,8 @@ func TestProfanityDevice(t *testing.T) {
 		back func() error
 	}{
 		{"while it is stopped", func() error { return syscall.Kill(p.process(t), syscall.SIGCONT) }},
-		{"while the network is cut", func() error { tunnel.Mend(); return nil }},
-		{"while both", func() error { tunnel.Mend(); return syscall.Kill(p.process(t), syscall.SIGCONT) }},
+		{"while the network is cut", func() error { tunnel.Shut(false); return nil }},
+		{"while both", func() error { tunnel.Shut(false); return syscall.Kill(p.process(t), syscall.SIGCONT) }},
 	} {
 		if i != 1 {
 			if err := syscall.Kill(p.process(t), syscall.SIGSTOP); err != nil {
@@ -239,6 +150,7 @@ func TestProfanityDevice(t *testing.T) {
 			}
 		}
 		if i > 0 {
+			tunnel.Shut(true)
 			tunnel.Cut()
 		}
 		talk(t, friend, laptop, away.text)

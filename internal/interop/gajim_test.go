@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sabir/internal/wiretest"
 )
 
 // gajim is Gajim, a client with a window. It does not run as root.
@@ -98,8 +100,8 @@ func TestGajim(t *testing.T) {
 	laptop.do(t, "logout", nil)
 	friend.Sees(t, amina.JID, "offline", "")
 
-	tunnel := newNetwork(t, w.Addresses["c2s"])
-	g := newGajim(t, w, amina, tunnel.ln.Addr().String())
+	tunnel := wiretest.New(t, w.Addresses["c2s"])
+	g := newGajim(t, w, amina, tunnel.Addr)
 	friend.do(t, "sees", args{"jid": amina.JID, "show": "online", "within": patience.Seconds()})
 	w.loggedIn(t, amina.JID, "SCRAM-", "tcp")
 	g.has(t, "before Gajim came")
@@ -124,9 +126,10 @@ func TestGajim(t *testing.T) {
 	write("while it is stopped")
 	signal(syscall.SIGCONT)
 	g.has(t, "while it is stopped")
+	tunnel.Shut(true)
 	tunnel.Cut()
 	write("while the network is cut")
-	tunnel.Mend()
+	tunnel.Shut(false)
 	g.has(t, "while the network is cut")
 	eventually(t, func() error {
 		if n := strings.Count(w.Log(), `msg="session resumed" jid=`+amina.JID); n < 1 {

@@ -129,9 +129,10 @@ func (r *Relay) carry(near net.Conn) {
 	r.mu.Lock()
 	p.there, p.back = r.silent, r.silent
 	r.pairs = append(r.pairs, p)
-	closed := r.closed
+	late := r.closed || r.shut
 	r.mu.Unlock()
-	if closed {
+	if late {
+		r.drop(p)
 		return
 	}
 	var both sync.WaitGroup
