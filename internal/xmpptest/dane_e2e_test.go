@@ -50,15 +50,38 @@ func daneBounced(condition string) string {
 	return "Romeo receives:\n\t<message type='error' id='m1'><error><" + condition + " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>\n"
 }
 
+// daneCase is a server with a certificate and a TLSA record, which DNSSEC has validated or not, and what then happens.
+type daneCase struct {
+	name, config, certificate string
+	secure                    bool
+	record                    string // behind the port's name; KEY stands for the hash of the server's key
+	rcode                     int
+	then                      string
+}
+
+// run plays what happens behind a beginning.
+func (c *daneCase) run(t *testing.T, cast string) {
+	t.Parallel()
+	var config []string
+	if c.config != "" {
+		config = []string{c.config}
+	}
+	srv := xmpptest.NewServer(t, xmpptest.Options{Config: config})
+	srv.Zone.Secure(c.secure)
+	target := srv.Target("tcp")
+	target.Peer = danePeer(t, srv, c.certificate, c.record, c.rcode)
+	s, err := transcript.Parse("dane.xt", cast+c.then)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := transcript.Run(t.Context(), s, target); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestDANE connects to servers whose TLSA records were validated, or were not.
 func TestDANE(t *testing.T) {
-	for _, c := range []struct {
-		name, config, certificate string
-		secure                    bool
-		record                    string // behind the port's name; KEY stands for the hash of the server's key
-		rcode                     int
-		then                      string
-	}{
+	for _, c := range []daneCase{
 		{"the record vouches for a certificate that signs itself", "", "self-signed", true, "3 1 1 KEY", 0, daneTaken},
 		{"nothing was validated", "", "self-signed", false, "3 1 1 KEY", 0, daneAccepts + daneBounced("remote-server-not-found")},
 		{"nobody's word counts", `s2s.dnssec = "never"`, "self-signed", true, "3 1 1 KEY", 0, daneAccepts + daneBounced("remote-server-not-found")},
@@ -68,24 +91,7 @@ func TestDANE(t *testing.T) {
 		{"there is no record", "", "", true, "", 0, daneTaken},
 		{"the record is held back", `s2s.queue_time = "1s"`, "", true, "", dns.RcodeServerFailure, "Capulet accepts raw\n\nCapulet is disconnected\n\n" + daneBounced("remote-server-timeout")},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			var config []string
-			if c.config != "" {
-				config = []string{c.config}
-			}
-			srv := xmpptest.NewServer(t, xmpptest.Options{Config: config})
-			srv.Zone.Secure(c.secure)
-			target := srv.Target("tcp")
-			target.Peer = danePeer(t, srv, c.certificate, c.record, c.rcode)
-			s, err := transcript.Parse("dane.xt", daneCast+c.then)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := transcript.Run(t.Context(), s, target); err != nil {
-				t.Error(err)
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, daneCast) })
 	}
 }
 
@@ -142,13 +148,7 @@ const (
 
 // TestDANEIn has servers connect to us whose TLSA records were validated, or were not. Of one that an authority vouches for they are not asked.
 func TestDANEIn(t *testing.T) {
-	for _, c := range []struct {
-		name, config, certificate string
-		secure                    bool
-		record                    string
-		rcode                     int
-		then                      string
-	}{
+	for _, c := range []daneCase{
 		{"the record vouches for a certificate that signs itself", "", "self-signed", true, "3 1 1 KEY", 0, daneProved},
 		{"nothing was validated", "", "self-signed", false, "3 1 1 KEY", 0, daneRefused},
 		{"nobody's word counts", `s2s.dnssec = "never"`, "self-signed", true, "3 1 1 KEY", 0, daneRefused},
@@ -159,23 +159,6 @@ func TestDANEIn(t *testing.T) {
 		{"others are pinned", `s2s.domain = [{domain = "*.capulet.lit", auth = "pin", pins = ["` + strings.Repeat("00", 32) + `"]}]`, "self-signed", true, "3 1 1 KEY", 0, daneRefused},
 		{"an authority vouches, and the record is of another", "", "", true, "3 1 1 " + strings.Repeat("00", 32), 0, daneProved},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			var config []string
-			if c.config != "" {
-				config = []string{c.config}
-			}
-			srv := xmpptest.NewServer(t, xmpptest.Options{Config: config})
-			srv.Zone.Secure(c.secure)
-			target := srv.Target("tcp")
-			target.Peer = danePeer(t, srv, c.certificate, c.record, c.rcode)
-			s, err := transcript.Parse("dane-in.xt", c.then)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := transcript.Run(t.Context(), s, target); err != nil {
-				t.Error(err)
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, "") })
 	}
 }
